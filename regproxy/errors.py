@@ -1,0 +1,149 @@
+"""Every failure that crosses a room's wall, as one tree.
+
+An error holds what happened as plain fields and a message that tells a person what to do. It
+knows no HTTP: ``web.errors`` alone turns these into OCI error answers (R60).
+"""
+
+from __future__ import annotations
+
+
+class RegproxyError(Exception):
+    """The root. ``str(error)`` is one line for a person and holds no secret and no raw input."""
+
+    @property
+    def message(self) -> str:
+        """The line for a person."""
+        return str(self)
+
+
+class InvalidRequest(RegproxyError):
+    """What a client sent breaks the grammar."""
+
+
+class InvalidName(InvalidRequest):
+    """Not a repository name (R4)."""
+
+
+class InvalidTag(InvalidRequest):
+    """Not a tag (R5)."""
+
+
+class InvalidDigest(InvalidRequest):
+    """Not a digest, or of an algorithm we do not store (R6)."""
+
+
+class InvalidPage(InvalidRequest):
+    """``n`` of a listing is not a number (R94)."""
+
+
+class InvalidTarget(InvalidRequest):
+    """The request target itself is malformed: encodings, NUL, traversal (R7), Host."""
+
+
+class UnknownRoute(RegproxyError):
+    """No such path in the API (R8)."""
+
+
+class UnknownUpstream(RegproxyError):
+    """The request names an upstream that the settings do not: a closed world (R97)."""
+
+
+class Unsupported(RegproxyError):
+    """Part of the API that this mirror does not serve (yet), such as referrers."""
+
+
+class WriteRefused(RegproxyError):
+    """A write verb (R98)."""
+
+
+class AccessDenied(RegproxyError):
+    """Our own rules keep this client or this repository out."""
+
+
+class ContentError(RegproxyError):
+    """The store has not got it, or not any more."""
+
+
+class ContentMissing(ContentError):
+    """Not on disk, or not whole: a miss (P3)."""
+
+
+class ContentUntrusted(ContentError):
+    """On disk, but touched since it was verified: to be hashed again before it is served (P31)."""
+
+
+class StorageFailed(RegproxyError):
+    """The disk refused: full, read-only, broken. ``reason`` names the system's error."""
+
+
+class StorageLocked(StorageFailed):
+    """Another process has the folder."""
+
+
+class StorageForeign(StorageFailed):
+    """The folder is not ours, or of a version we do not read."""
+
+
+class TransferStopped(RegproxyError):
+    """A body that was being read is closed: by its reader, or because the daemon ends."""
+
+
+class UpstreamError(RegproxyError):
+    """An upstream did not give what it was asked for.
+
+    ``upstream`` is its name in the settings; ``reason`` one clause, without secrets, that says
+    what it did.
+    """
+
+    def __init__(self, upstream: str, reason: str) -> None:
+        super().__init__(f"{upstream}: {reason}")
+        self.upstream = upstream
+        self.reason = reason
+
+
+class UpstreamAnswered(UpstreamError):
+    """The upstream's own answer about one repository's content: it counts for that one only."""
+
+
+class NotFound(UpstreamAnswered):
+    """404 or 410: the upstream says that it is not there."""
+
+
+class Denied(UpstreamAnswered):
+    """401 or 403 to the best credentials we have (R79)."""
+
+
+class Throttled(UpstreamAnswered):
+    """429. ``retry_after_s`` is the upstream's wish in seconds, capped, or None."""
+
+    def __init__(self, upstream: str, reason: str, retry_after_s: int | None = None) -> None:
+        super().__init__(upstream, reason)
+        self.retry_after_s = retry_after_s
+
+
+class UpstreamTrouble(UpstreamError):
+    """The upstream failed: what is cached may be served stale (R52)."""
+
+
+class UpstreamUnreachable(UpstreamTrouble):
+    """No connection, reset, TLS or DNS failure."""
+
+
+class UpstreamTimeout(UpstreamTrouble):
+    """It took longer than a client waits."""
+
+
+class UpstreamFailed(UpstreamTrouble):
+    """5xx, or an answer that breaks the protocol: HTML, an encoded body, a redirect loop."""
+
+
+class UpstreamRefused(UpstreamTrouble):
+    """Its token server refuses our credentials, or its realm is not one we send them to (R80)."""
+
+
+class ContentMismatch(UpstreamTrouble):
+    """It sent bytes that the digest or the announced size does not name (R13, R38, R39)."""
+
+
+class InvalidManifest(RegproxyError):
+    """Bytes that are no manifest, or contradict themselves."""

@@ -1,0 +1,52 @@
+"""What every test is held to: no error goes unnoticed, nothing is left behind in the reactor.
+
+pytest-twisted alone lets these pass: errors in Deferreds nobody looked at, failures that were
+logged, delayed calls left over. A test that provokes a logged failure takes it off the list with
+``logged_failures.flush(ErrorType)``.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+from twisted.internet import reactor
+from twisted.logger import LogEvent, globalLogPublisher
+from twisted.python.failure import Failure
+
+
+class LoggedFailures:
+    """A log observer that keeps the failures that were logged."""
+
+    def __init__(self) -> None:
+        self.failures: list[Failure] = []
+
+    def __call__(self, event: LogEvent) -> None:
+        if event.get("log_failure") is not None:
+            self.failures.append(event["log_failure"])
+
+    def flush(self, *types: type[BaseException]) -> list[Failure]:
+        """Take the logged failures of these types off the list; they were expected."""
+        gc.collect()
+        found = [failure for failure in self.failures if failure.check(*types)]
+        self.failures = [failure for failure in self.failures if failure not in found]
+        return found
+
+
+@pytest.fixture(autouse=True)
+def logged_failures() -> Iterator[LoggedFailures]:
+    """Fail the test on any failure that was logged and not flushed, and on leftover delayed calls."""
+    seen = LoggedFailures()
+    before = set(reactor.getDelayedCalls())
+    globalLogPublisher.addObserver(seen)
+    try:
+        yield seen
+        gc.collect()
+    finally:
+        globalLogPublisher.removeObserver(seen)
+    left = [call for call in reactor.getDelayedCalls() if call not in before]
+    for call in left:
+        call.cancel()
+    assert not seen.failures, [failure.getTraceback() for failure in seen.failures]
+    assert not left, f"delayed calls left in the reactor: {left}"
