@@ -43,6 +43,10 @@ class Waiters(Generic[V]):
             if not waiter.called:  # an earlier one's callback may have cancelled it
                 waiter.callback(result)
 
+    def fire_one(self, result: V) -> None:
+        """Give the one that waits longest ``result``."""
+        self._waiting.pop(0).callback(result)
+
     def fail(self, error: BaseException) -> None:
         """Give every waiter ``error``, each in a Failure of its own."""
         waiting, self._waiting = self._waiting, []

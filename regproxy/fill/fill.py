@@ -1,0 +1,319 @@
+"""One blob on its way: a list of sources, one transfer at a time, any number of readers.
+
+::
+
+    OPENING --begin() ok--> RUNNING --all bytes, hash right--> VERIFIED --committed--> DONE
+       |  \\__answer: its repository's waiters fail, next source __/|
+       |                                                           |
+       +--no source left--> FAILED <--transfer broke, disk broke---+
+                               ^                                   |
+                               |      bytes wrong: rejected, begun |
+                               +------ anew from a source once ----+
+
+Laws: at most one transfer runs. Nothing reaches ``blobs/`` that the digest does not name. Every
+waiter and reader is told of the end at once. Readers may leave at any time; the fill goes on. The
+fill owns spool and body and lets go of both on every path. A repository is linked to the blob only
+when its source is proven.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from regproxy.errors import ContentMismatch, RegproxyError, StorageFailed, TransferStopped
+from regproxy.fill.plan import Concerns, concerns
+from regproxy.fill.readers import FillBlob, FillReader
+from regproxy.fill.source import Source
+from regproxy.fill.transfer import pump
+from regproxy.interfaces import How, IBlob, IFile, ISpool
+from regproxy.oci.digest import Digest
+from regproxy.oci.repository import Repository
+from regproxy.singleflight import Waiters
+
+_log = Logger()
+
+
+class State(enum.Enum):
+    """Where a fill is; the module's diagram says what leads where."""
+
+    OPENING = "opening"
+    RUNNING = "running"
+    VERIFIED = "verified"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Fill:
+    """The transfer of one blob. ``link`` gives a repository its right when it came too late for
+    the commit; ``ended`` is called once, when nothing of the fill is left to wait for."""
+
+    def __init__(
+        self,
+        digest: Digest,
+        clock: IReactorTime,
+        link: Callable[[Repository, Digest], Deferred[None]],
+        ended: Callable[[Fill], None],
+    ) -> None:
+        self.digest = digest
+        self.state = State.OPENING
+        self.size: int | None = None
+        self.front = 0
+        self.epoch = 0
+        self.failure: BaseException | None = None
+        self._clock = clock
+        self._link = link
+        self._ended = ended
+        self._sources: list[Source] = []
+        self._mismatches = 0
+        self._current: Source | None = None
+        self._waiting: dict[Repository, Waiters[IBlob]] = {}
+        self._readers: set[FillReader] = set()
+        self._spool: ISpool | None = None
+        self._running: Deferred[None] | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"<Fill {self.digest} {self.state.value} {self.front}/{self.size}"
+            f" sources={len(self._sources)} readers={len(self._readers)}>"
+        )
+
+    @property
+    def verified(self) -> bool:
+        """Whether size and hash have been found right."""
+        return self.state in (State.VERIFIED, State.DONE)
+
+    @property
+    def begun(self) -> bool:
+        """Whether headers are in hand and a spool takes the bytes."""
+        return self.state not in (State.OPENING, State.FAILED)
+
+    @property
+    def joinable(self) -> bool:
+        """Whether a new reader can still be served by it; after its end the disk has it, or nobody."""
+        return self.state not in (State.DONE, State.FAILED)
+
+    @property
+    def reader_count(self) -> int:
+        """How many read it now."""
+        return len(self._readers)
+
+    def start(self) -> None:
+        """Begin; called once."""
+        self._running = Deferred.fromCoroutine(self._run()).addErrback(self._broke)
+
+    def serves(self, repository: Repository) -> bool:
+        """Whether ``repository`` is among the sources, so that its readers may join unproven."""
+        return any(source.repository == repository and source.error is None for source in self._sources)
+
+    def join(self, *sources: Source) -> Deferred[IBlob]:
+        """The blob for a reader of the sources' repository, as soon as size and first bytes allow.
+
+        ``sources``, in order of preference and all of one repository, are added unless they are
+        known. Fails with what concerns that repository. Cancelling takes this waiter off, nothing else.
+        """
+        for source in sources:
+            self._add(source)
+        if self.begun:
+            return succeed(self._blob(How.JOINED))
+        return self._waiting.setdefault(sources[0].repository, Waiters()).add()
+
+    def stop(self) -> Deferred[None]:
+        """End it now: the transfer is closed, the spool removed, everyone told. Fires when done."""
+        over: Deferred[None] = Deferred()
+        if self._running is None or self._running.called:
+            return succeed(None)
+        self._running.addBoth(lambda _: over.callback(None))
+        self._running.cancel()
+        return over
+
+    def file(self) -> IFile | None:
+        """A descriptor of the present spool; None while there is none."""
+        return self._spool.file() if self._spool is not None and self.begun else None
+
+    def leave(self, reader: FillReader) -> None:
+        """A reader is closed."""
+        self._readers.discard(reader)
+
+    def wrong(self) -> ContentMismatch:
+        """What a reader is told whose bytes were wrong."""
+        upstream = self._current.repository.upstream if self._current is not None else "?"
+        return ContentMismatch(upstream, f"sent bytes that are not {self.digest}; nothing was kept")
+
+    def _blob(self, how: How) -> FillBlob:
+        file = self.file()
+        assert file is not None, "a blob is given out only while there is a spool"
+        return FillBlob(self, file, how, self._readers.add)
+
+    def _add(self, source: Source) -> None:
+        for known in self._sources:
+            if known.same_as(source):
+                known.proven = known.proven or source.proven
+                break
+        else:
+            self._sources.append(source)
+        if source.proven and self._spool is not None and not self.verified:
+            self._note(source.repository)
+
+    def _note(self, repository: Repository) -> None:
+        """Tell the map, for a restart after a kill; nobody waits for it, the commit links anyway."""
+        assert self._spool is not None
+        self._spool.add_source(repository).addErrback(self._complain)
+
+    def _complain(self, failure: Failure) -> None:
+        failure.trap(StorageFailed)
+        _log.warn("{digest}: {error}", digest=str(self.digest), error=str(failure.value))
+
+    async def _run(self) -> None:
+        try:
+            await self._transfer()
+        except CancelledError:
+            self._fail(TransferStopped("the daemon is stopping"))
+        except RegproxyError as error:
+            self._fail(error)
+        finally:
+            await self._let_go()
+            self._ended(self)
+
+    def _broke(self, failure: Failure) -> None:
+        """A fault of ours: told like any other failure, and logged whole."""
+        _log.failure("the fill of {digest} broke", failure, digest=str(self.digest))
+        self._fail(failure.value or RegproxyError("an unknown fault"))
+
+    async def _transfer(self) -> None:
+        """Try sources until one brings the right bytes; raises when none is left."""
+        while True:
+            source = self._next_source()
+            opened = await self._begin(source)
+            if opened is not None and await self._fill_from(source, opened):
+                break
+        self.state = State.VERIFIED
+        self._poke()
+        await self._commit()
+        self.state = State.DONE
+
+    def _next_source(self) -> Source:
+        for source in self._sources:
+            if source.error is None:
+                return source
+        error = self._sources[-1].error
+        assert error is not None, "a source is passed over only with its error"
+        raise error
+
+    async def _begin(self, source: Source) -> IBlob | None:
+        """Open the source; None when it failed, its repository's waiters being told."""
+        self._current = source
+        try:
+            self._spool, blob = await source.begin()
+        except StorageFailed:
+            raise
+        except RegproxyError as error:
+            source.error = error
+            if concerns(error, source.proven) is Concerns.ITS_REPOSITORY:
+                self._waiting.pop(source.repository, Waiters()).fail(error)
+            return None
+        source.proven = True
+        return blob
+
+    async def _fill_from(self, source: Source, blob: IBlob) -> bool:
+        """Move the bytes; whether they are right. Wrong ones are rejected and the source given up."""
+        spool = self._spool
+        assert spool is not None
+        body = None
+        try:
+            await self._expect(spool, blob)
+            body = blob.body()
+            self._open_to_readers()
+            await pump(body, spool, self._clock, self._landed)
+        except ContentMismatch as error:
+            source.error = error
+        finally:
+            blob.close()
+            if body is not None:
+                body.close()
+        if source.error is None and self._complete(spool):
+            return True
+        await self._reject(source, spool)
+        return False
+
+    async def _expect(self, spool: ISpool, blob: IBlob) -> None:
+        if blob.size is not None:
+            await spool.expect(blob.size)
+        self.size = blob.size
+        for source in self._sources:
+            if source.earns_link:
+                self._note(source.repository)
+
+    def _open_to_readers(self) -> None:
+        """Headers are in hand: everyone who waits gets the blob."""
+        self.state = State.RUNNING
+        waiting, self._waiting = self._waiting, {}
+        how = How.MISS
+        for waiters in waiting.values():
+            for _ in range(len(waiters)):
+                waiters.fire_one(self._blob(how))
+                how = How.JOINED
+        self._poke()
+
+    def _landed(self, front: int) -> None:
+        self.front = front
+        self._poke()
+
+    def _complete(self, spool: ISpool) -> bool:
+        return self.size in (None, spool.front) and spool.matches()
+
+    async def _reject(self, source: Source, spool: ISpool) -> None:
+        """Nothing of it is kept; one more source may be tried (R38)."""
+        self._mismatches += 1
+        source.error = source.error or self.wrong()
+        self.state, self.front, self.epoch = State.OPENING, 0, self.epoch + 1
+        self._spool = None
+        self._poke()
+        await spool.reject()
+        _log.error(
+            "{repository}: {digest}: {error}",
+            repository=str(source.repository),
+            digest=str(self.digest),
+            error=str(source.error),
+        )
+        if self._mismatches > 1:
+            raise source.error
+
+    async def _commit(self) -> None:
+        """Keep it. A disk that refuses costs the copy, not the readers: their files are open."""
+        assert self._spool is not None
+        proven = {source.repository for source in self._sources if source.earns_link}
+        try:
+            await self._spool.commit(sorted(proven))
+            for source in self._sources:  # one may have come while the commit ran
+                if source.earns_link and source.repository not in proven:
+                    await self._link(source.repository, self.digest)
+        except RegproxyError as error:
+            _log.error("{digest} is not kept: {error}", digest=str(self.digest), error=error.message)
+
+    def _poke(self) -> None:
+        for reader in tuple(self._readers):
+            reader.poke()
+
+    def _fail(self, error: BaseException) -> None:
+        if self.verified:
+            return
+        self.failure = error
+        self.state = State.FAILED
+        own = {source.repository: source.error for source in self._sources}
+        waiting, self._waiting = self._waiting, {}
+        for repository, waiters in waiting.items():
+            waiters.fail(own[repository] or error)
+        self._poke()
+
+    async def _let_go(self) -> None:
+        if self._spool is not None:
+            try:
+                await self._spool.discard()
+            except StorageFailed as error:
+                _log.warn("{digest}: {error}", digest=str(self.digest), error=error.message)

@@ -1,0 +1,187 @@
+"""Readers of a fill: each follows the growing file at its own pace.
+
+Laws: a reader owns one open file, its own, and closes it in :meth:`FillReader.close`. It reads
+nothing past the limit that the plan gives it. A slow reader delays nobody; a reader that leaves
+stops nothing. When the fill begins anew from another source, a reader that has given out no byte
+follows the new file; one that has fails, since what it gave out was wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from regproxy.errors import ContentMismatch, TransferStopped
+from regproxy.fill.plan import covers_whole, readable_limit
+from regproxy.interfaces import How, IBlob, IBody, IFile
+
+WARM_BYTES = 8 * 1024 * 1024
+"""How much is read ahead, in a thread, when a reader comes to bytes that left the memory."""
+
+
+class Growing(Protocol):
+    """What a reader sees of its fill."""
+
+    size: int | None
+    front: int
+    epoch: int
+    """Counts the spools: another number means that all bytes before it are void."""
+    failure: BaseException | None
+
+    @property
+    def verified(self) -> bool:
+        """Whether size and hash have been found right."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether headers are in hand and a spool takes the bytes."""
+
+    def file(self) -> IFile | None:
+        """A descriptor of the present spool, the reader's own; None while there is none."""
+
+    def leave(self, reader: FillReader) -> None:
+        """The reader is closed."""
+
+    def wrong(self) -> ContentMismatch:
+        """The error for a reader whose bytes turned out to be wrong."""
+
+
+@implementer(IBody)
+class FillReader:
+    """The bytes ``start`` to ``stop`` of a blob that is still arriving."""
+
+    def __init__(self, fill: Growing, file: IFile, epoch: int, start: int, stop: int | None) -> None:
+        self._fill = fill
+        self._size = fill.size
+        self._whole = covers_whole(start, stop, fill.size)
+        self._start = self._offset = start
+        self._stop = stop if stop is not None else fill.size
+        self._epoch = epoch
+        self._file: IFile | None = file
+        self._cold = False
+        self._pending: Deferred[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<FillReader at {self._offset} of {self._start}-{self._stop}>"
+
+    def read(self, max_bytes: int) -> bytes | None:
+        """As :meth:`IBody.read`."""
+        file = self._follow()
+        if file is None:
+            return None
+        if self._ended():
+            return b""
+        room = self._limit() - self._offset
+        if room <= 0:
+            return None
+        data = file.read_at(self._offset, min(max_bytes, room))
+        self._cold = data is None
+        if data is not None:
+            self._offset += len(data)
+        return data
+
+    def ready(self) -> Deferred[None]:
+        """As :meth:`IBody.ready`."""
+        if self._cold and self._file is not None:
+            self._cold = False
+            return self._file.warm(self._offset, min(WARM_BYTES, self._limit() - self._offset))
+        if not self._stuck():
+            return succeed(None)
+        self._pending = Deferred(self._forget)
+        return self._pending
+
+    def poke(self) -> None:
+        """The fill has news: wake whoever waits for bytes, if there are any for this reader."""
+        if self._pending is not None and not self._stuck():
+            pending, self._pending = self._pending, None
+            pending.callback(None)
+
+    def close(self) -> None:
+        """As :meth:`IBody.close`."""
+        if self._file is None:
+            return
+        file, self._file = self._file, None
+        file.close()
+        self._fill.leave(self)
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.errback(Failure(TransferStopped("the reader closed the body")))
+
+    def _forget(self, _pending: Deferred[None]) -> None:
+        self._pending = None
+
+    def _follow(self) -> IFile | None:
+        """The file to read from, None until there is a new one; raises what ended this reader."""
+        if self._file is None:
+            raise TransferStopped("the body is closed")
+        if self._fill.failure is not None:
+            raise self._fill.failure
+        if self._epoch != self._fill.epoch:
+            return self._begin_anew()
+        return self._file
+
+    def _begin_anew(self) -> IFile | None:
+        """Go over to the new spool, unless something of the old one was given out."""
+        if self._offset != self._start:
+            raise self._fill.wrong()
+        file = self._fill.file()
+        if file is None:
+            return None
+        if self._fill.size != self._size:
+            file.close()
+            raise self._fill.wrong()
+        assert self._file is not None
+        self._file.close()
+        self._file, self._epoch = file, self._fill.epoch
+        return file
+
+    def _limit(self) -> int:
+        fill = self._fill
+        limit = readable_limit(fill.front, fill.size, self._whole, fill.verified)
+        return limit if self._stop is None else min(limit, self._stop)
+
+    def _ended(self) -> bool:
+        if self._whole and not self._fill.verified:
+            return False
+        if self._stop is not None:
+            return self._offset >= self._stop
+        return self._fill.verified and self._offset >= self._fill.front
+
+    def _stuck(self) -> bool:
+        if self._fill.failure is not None or self._file is None:
+            return False
+        if self._epoch != self._fill.epoch:
+            return self._offset == self._start and not self._fill.begun
+        return not self._ended() and self._offset >= self._limit()
+
+
+@implementer(IBlob)
+class FillBlob:
+    """A blob that is still arriving, for one reader: its open file, until body() takes it over."""
+
+    def __init__(self, fill: Growing, file: IFile, how: How, enter: Callable[[FillReader], None]) -> None:
+        self._fill = fill
+        self._enter = enter
+        self._file: IFile | None = file
+        self._epoch = fill.epoch
+        self.how = how
+        self.size = fill.size
+
+    def body(self, start: int = 0, stop: int | None = None) -> IBody:
+        """As :meth:`IBlob.body`."""
+        file, self._file = self._file, None
+        if file is None:
+            raise TransferStopped("the blob is closed")
+        reader = FillReader(self._fill, file, self._epoch, start, stop)
+        self._enter(reader)
+        return reader
+
+    def close(self) -> None:
+        """As :meth:`IBlob.close`: the fill goes on without this reader."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()

@@ -1,0 +1,67 @@
+"""All fills that run: one for each digest, at most (invariant 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IReactorTime
+
+from regproxy.errors import TransferStopped
+from regproxy.fill.fill import Fill
+from regproxy.fill.source import Source
+from regproxy.interfaces import IBlob
+from regproxy.oci.digest import Digest
+from regproxy.oci.repository import Repository
+
+
+class FillTable:
+    """Starts fills and lets readers join them. ``link`` is the store's way to link a blob that is
+    on disk to one more repository."""
+
+    def __init__(self, clock: IReactorTime, link: Callable[[Repository, Digest], Deferred[None]]) -> None:
+        self._clock = clock
+        self._link = link
+        self._fills: dict[Digest, Fill] = {}
+        self._ending: set[Fill] = set()
+        self._stopped = False
+
+    def __len__(self) -> int:
+        return len(self._fills)
+
+    def __repr__(self) -> str:
+        return f"<FillTable {list(self._fills.values())}>"
+
+    def running(self, digest: Digest) -> Fill | None:
+        """The fill of ``digest`` that can be joined, if there is one."""
+        fill = self._fills.get(digest)
+        return fill if fill is not None and fill.joinable else None
+
+    def open(self, digest: Digest, *sources: Source) -> Deferred[IBlob]:
+        """Join the fill of ``digest``, or start it; fires when size and first bytes allow.
+
+        ``sources`` are all of the repository that asks, the one to try first in front. Fails with
+        what concerns that repository. Cancelling concerns only this waiter.
+        """
+        if self._stopped:
+            raise TransferStopped("the daemon is stopping")
+        fill = self.running(digest)
+        if fill is not None:
+            return fill.join(*sources)
+        if digest in self._fills:
+            self._ending.add(self._fills[digest])
+        fill = self._fills[digest] = Fill(digest, self._clock, self._link, self._remove)
+        waiter = fill.join(*sources)
+        fill.start()
+        return waiter
+
+    def stop(self) -> Deferred[None]:
+        """End all fills; fires when each has let go of its spool and its connection."""
+        self._stopped = True
+        stopping = [fill.stop() for fill in (*self._fills.values(), *self._ending)]
+        return gatherResults(stopping).addCallback(lambda _: None)
+
+    def _remove(self, fill: Fill) -> None:
+        self._ending.discard(fill)
+        if self._fills.get(fill.digest) is fill:
+            del self._fills[fill.digest]

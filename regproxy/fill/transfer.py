@@ -1,0 +1,65 @@
+"""Moves bytes from a body to a spool, in batches, at the pace of the disk.
+
+Back-pressure: one append is outstanding at a time; what arrives meanwhile stays in the body,
+which stops its socket when it holds enough. So memory is bounded whatever the blob's size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from regproxy.fill.plan import BATCH_BYTES, LINGER_S
+from regproxy.interfaces import IBody, ISpool
+
+
+async def pump(body: IBody, spool: ISpool, clock: IReactorTime, landed: Callable[[int], None]) -> None:
+    """Copy ``body`` to its end, telling ``landed`` the new front after each batch.
+
+    Raises what the body or the spool raises. The caller closes both.
+    """
+    while batch := await next_batch(body, clock):
+        landed(await spool.append(batch))
+
+
+async def next_batch(body: IBody, clock: IReactorTime) -> list[bytes]:
+    """The next BATCH_BYTES, or what came within LINGER_S of their first byte; [] at the end."""
+    chunks: list[bytes] = []
+    held = 0
+    deadline = 0.0
+    while held < BATCH_BYTES:
+        chunk = body.read(BATCH_BYTES - held)
+        if chunk == b"":
+            break
+        if chunk is not None:
+            if not chunks:
+                deadline = clock.seconds() + LINGER_S
+            chunks.append(chunk)
+            held += len(chunk)
+        elif not chunks:
+            await body.ready()
+        elif not await _ready_before(body, clock, deadline):
+            break
+    return chunks
+
+
+async def _ready_before(body: IBody, clock: IReactorTime, deadline: float) -> bool:
+    """Whether the body has something new before ``deadline``."""
+    waiting: Deferred[None] = body.ready()
+    if waiting.called:
+        await waiting
+        return True
+    timer = clock.callLater(max(0.0, deadline - clock.seconds()), waiting.cancel)
+    try:
+        await waiting
+    except CancelledError:
+        if timer.active():
+            timer.cancel()
+            raise
+        return False
+    finally:
+        if timer.active():
+            timer.cancel()
+    return True

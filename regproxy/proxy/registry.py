@@ -1,0 +1,48 @@
+"""The proxy registry: the local store and the remotes, introduced to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from regproxy.fill.table import FillTable
+from regproxy.interfaces import ILocalStore, IRemoteRegistry, Kind
+from regproxy.oci.digest import Digest
+from regproxy.oci.repository import Repository
+from regproxy.proxy.blobs import ProxyBlobStore
+from regproxy.proxy.manifests import ProxyManifestStore
+from regproxy.proxy.permission import Permission
+from regproxy.proxy.tag_lists import TagLists
+from regproxy.proxy.tags import ProxyTagService
+from regproxy.settings import TagRule
+
+
+class ProxyRegistry:
+    """Everything that is served to clients: ``blobs``, ``manifests``, ``tags``; and the ``fills``.
+
+    ``remotes`` and ``rules`` are keyed by upstream name; ``wall`` gives seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        store: ILocalStore,
+        remotes: Mapping[str, IRemoteRegistry],
+        rules: Mapping[str, Sequence[TagRule]],
+        clock: IReactorTime,
+        wall: Callable[[], float],
+    ) -> None:
+        def link(repository: Repository, digest: Digest) -> Deferred[None]:
+            return store.grant(repository, digest, Kind.BLOB, "", "head")
+
+        self.fills = FillTable(clock, link)
+        permission = Permission(store, remotes)
+        self.blobs = ProxyBlobStore(store, remotes, self.fills, permission)
+        self.manifests = ProxyManifestStore(store, remotes, permission)
+        lists = TagLists(store, remotes, rules, wall)
+        self.tags = ProxyTagService(store, remotes, self.manifests, lists, rules, clock, wall)
+
+    def stop(self) -> Deferred[None]:
+        """End all transfers; fires when files and connections are let go."""
+        return self.fills.stop()
