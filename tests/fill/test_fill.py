@@ -1,0 +1,529 @@
+"""One transfer, many readers: who gets which bytes, and who is told what."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from twisted.internet.defer import CancelledError
+
+from regproxy.errors import (
+    ContentMismatch,
+    Denied,
+    NotFound,
+    StorageFailed,
+    Throttled,
+    TransferStopped,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from regproxy.fill.plan import HOLD_BACK_BYTES
+from regproxy.interfaces import How
+from regproxy.oci.digest import Digest
+from regproxy.testing.bodies import Feed
+from tests.proxy.world import KIB, Seen, World, content_of, drain
+
+CONTENT = os.urandom(300 * KIB)
+SMALL = b"a small blob"
+
+
+def begun(world: World, content: bytes = CONTENT, size: int | None = -1):
+    """A fill whose headers are in hand and whose bytes have not come."""
+    repository = world.repository()
+    digest, feed = world.feed(content, repository, size=size)
+    return repository, digest, feed, world.open(repository, digest)
+
+
+class TestOneTransfer:
+    def test_everyone_who_asks_at_once_shares_one_get(self):
+        world = World()
+        repository, digest = world.repository(), None
+        gate = world.remote.script.hold("blobs.open")
+        digest, feed = world.feed(CONTENT, repository)
+        asking = [world.open(repository, digest) for _ in range(50)]
+        assert all(seen.waiting for seen in asking)
+        gate.open()
+        blobs = [seen.result for seen in asking]
+        assert [blob.how for blob in blobs] == [How.MISS] + [How.JOINED] * 49
+        bodies = [blob.body() for blob in blobs]
+        feed.give(CONTENT)
+        feed.end()
+        assert all(drain(body) == CONTENT for body in bodies)
+        assert world.asked("blobs.open") == 1
+        assert world.asked("blobs.stat") == 0
+        for body in bodies:
+            body.close()
+
+    def test_a_late_reader_begins_at_the_beginning(self):
+        world = World()
+        repository, digest, feed, first = begun(world)
+        early = first.result.body()
+        feed.give(CONTENT[: 200 * KIB])
+        world.tick()
+        assert drain(early) == CONTENT[: 200 * KIB]
+        late = world.open(repository, digest).result.body()
+        assert drain(late) == CONTENT[: 200 * KIB]
+        feed.give(CONTENT[200 * KIB :])
+        feed.end()
+        assert drain(early) + b"" == CONTENT[200 * KIB :]
+        assert drain(late) == CONTENT[200 * KIB :]
+        assert world.asked("blobs.open") == 1
+        early.close()
+        late.close()
+
+    def test_after_the_end_the_disk_answers(self):
+        world = World()
+        repository, digest, feed, first = begun(world)
+        feed.give(CONTENT)
+        feed.end()
+        assert content_of(first.result) == CONTENT
+        assert len(world.proxy.fills) == 0
+        again = world.open(repository, digest).result
+        assert again.how is How.HIT
+        assert content_of(again) == CONTENT
+        assert world.asked("blobs.open") == 1
+
+    def test_a_reader_that_leaves_stops_nothing(self):
+        world = World()
+        repository, digest, feed, first = begun(world)
+        body = first.result.body()
+        feed.give(CONTENT[:KIB])
+        body.close()
+        feed.give(CONTENT[KIB:])
+        feed.end()
+        assert content_of(world.open(repository, digest).result) == CONTENT
+        assert world.asked("blobs.open") == 1
+
+    def test_a_waiter_that_cancels_leaves_alone(self):
+        world = World()
+        gate = world.remote.script.hold("blobs.open")
+        repository = world.repository()
+        digest, feed = world.feed(SMALL, repository)
+        first, second = world.open(repository, digest), world.open(repository, digest)
+        first.deferred.cancel()
+        assert first.failed_with(CancelledError)
+        gate.open()
+        feed.give(SMALL)
+        feed.end()
+        assert content_of(second.result) == SMALL
+
+    def test_the_fill_goes_on_when_all_who_waited_have_left(self):
+        world = World()
+        gate = world.remote.script.hold("blobs.open")
+        repository = world.repository()
+        digest, feed = world.feed(SMALL, repository)
+        only = world.open(repository, digest)
+        only.deferred.cancel()
+        assert only.failed_with(CancelledError)
+        gate.open()
+        feed.give(SMALL)
+        feed.end()
+        assert world.store.contents[digest] == SMALL
+
+    def test_an_empty_blob(self):
+        world = World()
+        _repository, digest, feed, first = begun(world, b"")
+        feed.end()
+        assert content_of(first.result) == b""
+        assert world.store.contents[digest] == b""
+
+    def test_a_blob_whose_length_nobody_tells(self):
+        world = World()
+        repository, digest, feed, first = begun(world, size=None)
+        blob = first.result
+        assert blob.size is None
+        body = blob.body()
+        feed.give(CONTENT)
+        world.tick()
+        assert drain(body) == CONTENT[: len(CONTENT) - HOLD_BACK_BYTES]
+        assert body.read(1) is None
+        feed.end()
+        assert drain(body) == CONTENT[-HOLD_BACK_BYTES:]
+        assert body.read(1) == b""
+        body.close()
+        assert world.open(repository, digest).result.size == len(CONTENT)
+
+
+class TestHoldBack:
+    def test_the_last_bytes_of_a_whole_answer_wait_for_the_hash(self):
+        world = World()
+        _, _, feed, first = begun(world)
+        body = first.result.body()
+        feed.give(CONTENT[:-1])
+        world.tick()
+        assert drain(body) == CONTENT[:-HOLD_BACK_BYTES]
+        waiting = Seen(body.ready())
+        assert waiting.waiting
+        feed.give(CONTENT[-1:])
+        assert waiting.result is None
+        assert drain(body) == CONTENT[-HOLD_BACK_BYTES:]
+        body.close()
+
+    def test_a_range_of_everything_is_held_back_too(self):
+        world = World()
+        _, _, feed, first = begun(world)
+        body = first.result.body(0, len(CONTENT))
+        feed.give(CONTENT[:-1])
+        world.tick()
+        assert drain(body) == CONTENT[:-HOLD_BACK_BYTES]
+        feed.give(CONTENT[-1:])
+        assert drain(body) == CONTENT[-HOLD_BACK_BYTES:]
+        body.close()
+
+    def test_a_partial_range_comes_as_it_lands_and_ends_at_its_stop(self):
+        world = World()
+        _, _, feed, first = begun(world)
+        body = first.result.body(100 * KIB, 101 * KIB)
+        feed.give(CONTENT[: 100 * KIB + 10])
+        world.tick()
+        assert drain(body) == CONTENT[100 * KIB : 100 * KIB + 10]
+        feed.give(CONTENT[100 * KIB + 10 : 150 * KIB])
+        world.tick()
+        assert drain(body) == CONTENT[100 * KIB + 10 : 101 * KIB]
+        assert body.read(1) == b""
+        body.close()
+        feed.give(CONTENT[150 * KIB :])
+        feed.end()
+
+    def test_wrong_bytes_never_make_a_complete_answer(self):
+        world = World()
+        repository = world.repository()
+        digest, feed = world.feed(CONTENT, repository)
+        body = world.open(repository, digest).result.body()
+        feed.give(CONTENT[:-1] + b"!")
+        feed.end()
+        world.tick()
+        with pytest.raises(ContentMismatch):
+            drain(body)
+        body.close()
+        assert digest not in world.store.contents
+        assert world.store.link(repository, digest) is None
+        assert world.store.spools[-1].state == "rejected"
+
+    def test_a_partial_reader_is_cut_when_the_bytes_turn_out_wrong(self):
+        world = World()
+        repository = world.repository()
+        digest, feed = world.feed(CONTENT, repository)
+        body = world.open(repository, digest).result.body(0, 200 * KIB)
+        feed.give(CONTENT[: 100 * KIB])
+        world.tick()
+        assert len(drain(body)) == 100 * KIB
+        waiting = Seen(body.ready())
+        feed.give(bytes(200 * KIB))
+        feed.end()
+        assert waiting.result is None
+        with pytest.raises(ContentMismatch):
+            drain(body)
+        body.close()
+
+    def test_another_length_than_announced_is_a_mismatch(self):
+        world = World()
+        repository = world.repository()
+        digest = Digest.of(CONTENT[:-1])
+        feed = world.remote.feed(repository, digest, Feed(len(CONTENT)))
+        body = world.open(repository, digest).result.body()
+        feed.give(CONTENT[:-1])
+        feed.end()
+        world.tick()
+        with pytest.raises(ContentMismatch):
+            drain(body)
+        body.close()
+        assert digest not in world.store.contents
+
+
+class TestAnswersBelongToTheirRepository:
+    @pytest.mark.parametrize(
+        "error",
+        [
+            NotFound("registry.test", "404"),
+            Denied("registry.test", "403"),
+            Throttled("registry.test", "429", 9),
+        ],
+    )
+    def test_one_repositorys_answer_is_not_told_to_another(self, error):
+        world = World()
+        bad, good = world.repository("bad/app"), world.repository("good/app")
+        digest, feed = world.feed(SMALL, bad, good)
+        gate = world.remote.script.hold("blobs.open", repository=bad)
+        world.remote.script.fail("blobs.open", error, repository=bad)
+        first, second = world.open(bad, digest), world.open(good, digest)
+        assert world.asked("blobs.stat") == 1, "the other repository's right is asked for"
+        gate.open()
+        assert first.failed_with(type(error))
+        feed.give(SMALL)
+        feed.end()
+        assert content_of(second.result) == SMALL
+        assert world.store.link(good, digest) is not None
+        assert world.store.link(bad, digest) is None
+
+    def test_without_a_proof_a_running_fill_cannot_be_joined(self):
+        world = World()
+        owner, thief = world.repository("owner/app"), world.repository("thief/app")
+        digest, feed = world.feed(CONTENT, owner)
+        first = world.open(owner, digest)
+        assert world.open(thief, digest).failed_with(NotFound)
+        feed.give(CONTENT)
+        feed.end()
+        assert content_of(first.result) == CONTENT
+        assert world.store.link(thief, digest) is None
+        assert world.open(thief, digest).failed_with(NotFound)
+
+    def test_whoever_joins_with_a_proof_is_linked_at_the_commit(self):
+        world = World("other.test")
+        here, there = world.repository(), world.repository("team/app", "other.test")
+        digest, feed = world.feed(CONTENT, here, there)
+        first, second = world.open(here, digest), world.open(there, digest)
+        feed.give(CONTENT)
+        feed.end()
+        assert content_of(first.result) == content_of(second.result) == CONTENT
+        assert world.store.link(here, digest) is not None
+        assert world.store.link(there, digest) is not None
+        assert (world.asked("blobs.open"), world.asked("blobs.open", "other.test")) == (1, 0)
+
+    def test_whoever_joins_while_the_commit_runs_is_linked_after_it(self):
+        world = World()
+        here, there = world.repository("a/app"), world.repository("b/app")
+        digest, feed = world.feed(CONTENT, here, there)
+        gate = world.store.script.hold("spool.commit")
+        first = world.open(here, digest)
+        feed.give(CONTENT)
+        feed.end()
+        second = world.open(there, digest)
+        gate.open()
+        assert content_of(first.result) == content_of(second.result) == CONTENT
+        assert world.store.link(there, digest) is not None
+
+    def test_a_proven_joiner_goes_on_when_the_first_source_is_in_trouble(self):
+        world = World("other.test")
+        here, there = world.repository(), world.repository("x", "other.test")
+        digest, feed = world.feed(SMALL, here, there)
+        gate = world.remote.script.hold("blobs.open")
+        world.remote.script.fail("blobs.open", UpstreamUnreachable("registry.test", "reset"))
+        first, second = world.open(here, digest), world.open(there, digest)
+        gate.open()
+        assert first.failed_with(UpstreamUnreachable)
+        feed.give(SMALL)
+        feed.end()
+        assert content_of(second.result) == SMALL
+
+    def test_when_every_source_has_failed_each_repository_hears_of_its_own(self):
+        world = World("other.test")
+        here, there = world.repository(), world.repository("x", "other.test")
+        digest, _ = world.feed(SMALL, here, there)
+        gate = world.remote.script.hold("blobs.open")
+        world.remote.script.fail("blobs.open", NotFound("registry.test", "404"))
+        world.remotes["other.test"].script.fail("blobs.open", UpstreamTimeout("other.test", "slow"))
+        first, second = world.open(here, digest), world.open(there, digest)
+        gate.open()
+        assert first.failed_with(NotFound)
+        assert second.failed_with(UpstreamTimeout)
+        assert len(world.proxy.fills) == 0
+
+    def test_wrong_bytes_are_tried_once_more_from_another_source(self):
+        world = World("other.test")
+        here, there = world.repository(), world.repository("x", "other.test")
+        digest = Digest.of(CONTENT)
+        bad = world.remote.feed(here, digest, Feed(len(CONTENT)))
+        good = world.remotes["other.test"].feed(there, digest, Feed(len(CONTENT)))
+        early = world.open(here, digest).result.body()
+        quiet = world.open(there, digest).result.body()
+        bad.give(bytes(len(CONTENT) - 1))
+        world.tick()
+        assert drain(early)
+        bad.give(b"!")
+        with pytest.raises(ContentMismatch):
+            early.read(1)
+        assert quiet.read(1) is None, "who has given out nothing follows the next source"
+        good.give(CONTENT)
+        good.end()
+        assert drain(quiet) == CONTENT
+        assert world.store.contents[digest] == CONTENT
+        assert world.store.link(here, digest) is not None or world.store.link(there, digest) is not None
+        early.close()
+        quiet.close()
+
+    def test_wrong_bytes_twice_end_the_fill(self):
+        world = World("other.test", "third.test")
+        repositories = [world.repository("x", name) for name in world.remotes]
+        digest = Digest.of(CONTENT)
+        feeds = [world.remotes[r.upstream].feed(r, digest, Feed(len(CONTENT))) for r in repositories]
+        bodies = [world.open(r, digest).result.body() for r in repositories]
+        for feed in feeds:
+            feed.give(bytes(len(CONTENT)))
+            feed.end()
+        for body in bodies:
+            with pytest.raises(ContentMismatch):
+                drain(body)
+            body.close()
+        assert world.asked("blobs.open", "third.test") == 0
+        assert digest not in world.store.contents
+
+
+class TestFailures:
+    def test_a_broken_transfer_is_told_to_all_readers_at_once(self):
+        world = World()
+        repository, digest, feed, first = begun(world)
+        bodies = [first.result.body(), *(world.open(repository, digest).result.body() for _ in range(4))]
+        feed.give(CONTENT[: 100 * KIB])
+        world.tick()
+        for body in bodies:
+            drain(body)
+        waiting = [Seen(body.ready()) for body in bodies]
+        feed.fail(UpstreamUnreachable("registry.test", "reset"))
+        assert [seen.result for seen in waiting] == [None] * 5
+        for body in bodies:
+            with pytest.raises(UpstreamUnreachable):
+                body.read(1)
+            body.close()
+        assert world.store.spools[-1].state == "discarded"
+        assert len(world.proxy.fills) == 0
+
+    def test_after_a_failure_the_next_request_begins_anew(self):
+        world = World()
+        repository, digest, feed, first = begun(world)
+        first.result.close()
+        feed.fail(UpstreamUnreachable("registry.test", "reset"))
+        world.remote.feed(repository, digest, Feed.whole(CONTENT))
+        assert content_of(world.open(repository, digest).result) == CONTENT
+
+    def test_a_request_while_a_failed_fill_still_lets_go_begins_anew(self):
+        world = World()
+        repository, digest, feed, first = begun(world)
+        first.result.close()
+        gate = world.store.script.hold("spool.discard", times=1)
+        feed.fail(UpstreamUnreachable("registry.test", "reset"))
+        world.remote.feed(repository, digest, Feed.whole(SMALL + CONTENT))
+        world.remote.feed(repository, digest, Feed.whole(CONTENT))
+        assert content_of(world.open(repository, digest).result) == CONTENT
+        gate.open()
+        assert len(world.proxy.fills) == 0
+
+    def test_a_disk_that_breaks_in_the_middle_fails_the_readers(self):
+        world = World()
+        _, _, feed, first = begun(world)
+        body = first.result.body()
+        world.store.script.fail("spool.append", StorageFailed("the disk is broken"))
+        feed.give(CONTENT)
+        world.tick()
+        with pytest.raises(StorageFailed):
+            drain(body)
+        body.close()
+        assert feed.open_count == 0
+
+    def test_a_commit_that_fails_costs_the_copy_not_the_readers(self):
+        world = World()
+        repository, digest, feed, first = begun(world)
+        world.store.script.fail("spool.commit", StorageFailed("the disk is full"))
+        feed.give(CONTENT)
+        feed.end()
+        assert content_of(first.result) == CONTENT
+        assert digest not in world.store.contents
+        world.store.script.heal()
+        world.remote.feed(repository, digest, Feed.whole(CONTENT))
+        assert content_of(world.open(repository, digest).result) == CONTENT
+        assert digest in world.store.contents
+
+    def test_stopping_lets_go_of_everything(self):
+        world = World()
+        repository, digest, feed, first = begun(world)
+        body = first.result.body()
+        feed.give(CONTENT[:KIB])
+        world.tick()
+        drain(body)
+        waiting = Seen(body.ready())
+        assert Seen(world.proxy.stop()).result is None
+        assert waiting.result is None
+        with pytest.raises(TransferStopped):
+            body.read(1)
+        body.close()
+        assert feed.open_count == 0
+        assert world.store.spools[-1].state == "discarded"
+        assert world.open(repository, digest).failed_with(TransferStopped)
+
+    def test_stopping_before_the_headers_tells_those_who_wait(self):
+        world = World()
+        world.remote.script.hold("blobs.open")
+        repository = world.repository()
+        digest, _ = world.feed(SMALL, repository)
+        waiting = world.open(repository, digest)
+        assert Seen(world.proxy.stop()).result is None
+        assert waiting.failed_with(TransferStopped)
+
+    def test_closing_a_body_ends_its_pending_wait(self):
+        world = World()
+        _, _, feed, first = begun(world)
+        body = first.result.body()
+        waiting = Seen(body.ready())
+        body.close()
+        body.close()
+        assert waiting.failed_with(TransferStopped)
+        with pytest.raises(TransferStopped):
+            body.read(1)
+        feed.give(CONTENT)
+        feed.end()
+
+    def test_a_cancelled_wait_harms_nothing(self):
+        world = World()
+        _, _, feed, first = begun(world)
+        body = first.result.body()
+        waiting = Seen(body.ready())
+        waiting.deferred.cancel()
+        assert waiting.failed_with(CancelledError)
+        feed.give(CONTENT)
+        feed.end()
+        assert drain(body) == CONTENT
+        body.close()
+
+    def test_no_file_stays_open(self):
+        world = World()
+        repository, digest, feed, first = begun(world)
+        first.result.close()
+        unread = world.open(repository, digest).result
+        unread.close()
+        body = world.open(repository, digest).result.body()
+        feed.give(CONTENT)
+        feed.end()
+        body.close()
+        assert all(file.closed for file in world.store.spools[-1].files)
+        assert feed.open_count == 0
+
+
+class TestPace:
+    def test_bytes_wait_for_the_disk_and_only_for_it(self):
+        world = World()
+        _, _, feed, first = begun(world, os.urandom(8 * 1024 * KIB))
+        body = first.result.body()
+        gate = world.store.script.hold("spool.append")
+        feed.give(b"x" * (4 * 1024 * KIB))
+        assert world.store.script.count("spool.append") == 1, "one batch at a time"
+        assert body.read(1) is None
+        gate.open()
+        body.close()
+        feed.fail(UpstreamUnreachable("registry.test", "the test ends it"))
+
+    def test_a_small_piece_lingers_for_more_and_then_goes(self):
+        world = World()
+        _, _, feed, first = begun(world)
+        body = first.result.body(0, 10)
+        feed.give(CONTENT[:5])
+        assert body.read(10) is None
+        world.clock.advance(0.009)
+        assert body.read(10) is None
+        world.clock.advance(0.002)
+        assert body.read(10) == CONTENT[:5]
+        body.close()
+        feed.give(CONTENT[5:])
+        feed.end()
+
+    def test_a_file_that_left_the_memory_is_brought_back(self):
+        world = World()
+        world.store.cold = True
+        _, _, feed, first = begun(world, SMALL)
+        body = first.result.body()
+        feed.give(SMALL)
+        feed.end()
+        assert body.read(100) is None
+        assert Seen(body.ready()).result is None
+        assert body.read(100) == SMALL
+        assert body.read(100) == b""
+        body.close()

@@ -1,0 +1,105 @@
+"""The proxy between a store in memory and upstreams in memory, with a clock of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from regproxy.interfaces import IBlob, IBody
+from regproxy.oci.digest import Digest
+from regproxy.oci.repository import Repository
+from regproxy.oci.tag import Tag
+from regproxy.proxy.registry import ProxyRegistry
+from regproxy.settings import TagRule
+from regproxy.testing.bodies import Feed
+from regproxy.testing.remotes import MemoryRemote
+from regproxy.testing.stores import MemoryStore
+
+NAME = "registry.test"
+TAG = Tag("latest")
+KIB = 1024
+RULE = TagRule("*", fresh_s=60, revalidate_wait_s=2, stale_if_error_s=3600)
+
+
+class Seen:
+    """What a Deferred has come to so far."""
+
+    def __init__(self, deferred: Deferred[Any]) -> None:
+        self.deferred = deferred
+        self._outcome: list[Any] = []
+        deferred.addBoth(self._outcome.append)
+
+    @property
+    def waiting(self) -> bool:
+        return not self._outcome
+
+    @property
+    def result(self) -> Any:
+        assert self._outcome, "it has not fired"
+        outcome = self._outcome[0]
+        if hasattr(outcome, "raiseException"):
+            outcome.raiseException()
+        return outcome
+
+    def failed_with(self, *types: type[BaseException]) -> bool:
+        assert self._outcome, "it has not fired"
+        outcome = self._outcome[0]
+        return hasattr(outcome, "check") and outcome.check(*types) is not None
+
+
+class World:
+    """One upstream unless more are named, one rule, content by hand."""
+
+    def __init__(self, *names: str) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_000_000)
+        self.store = MemoryStore(self.clock)
+        self.remotes = {name: MemoryRemote(name) for name in (NAME, *names)}
+        self.remote = self.remotes[NAME]
+        rules = dict.fromkeys(self.remotes, (RULE,))
+        self.proxy = ProxyRegistry(self.store, self.remotes, rules, self.clock, self.clock.seconds)
+
+    def repository(self, path: str = "team/app", upstream: str = NAME) -> Repository:
+        return Repository.parse(upstream, path)
+
+    def feed(self, content: bytes, *repositories: Repository, size: int | None = -1) -> tuple[Digest, Feed]:
+        """A blob that comes by hand, from each of these repositories."""
+        digest = Digest.of(content)
+        feed = Feed(len(content) if size == -1 else size)
+        for repository in repositories:
+            self.remotes[repository.upstream].feed(repository, digest, feed)
+        return digest, feed
+
+    def open(self, repository: Repository, digest: Digest) -> Seen:
+        return Seen(self.proxy.blobs.open(repository, digest))
+
+    def asked(self, operation: str, name: str = NAME) -> int:
+        return self.remotes[name].script.count(operation)
+
+    def upstream_calls(self) -> int:
+        return sum(len(remote.script.calls) for remote in self.remotes.values())
+
+    def tick(self) -> None:
+        """Let a batch go that lingers for more bytes."""
+        self.clock.advance(0.02)
+
+
+def drain(body: IBody) -> bytes:
+    """All bytes that are at hand now."""
+    got = []
+    while True:
+        chunk = body.read(16 * KIB)
+        if not chunk:
+            return b"".join(got)
+        got.append(chunk)
+
+
+def content_of(blob: IBlob) -> bytes:
+    """The whole of a blob that is all there."""
+    body = blob.body()
+    data = drain(body)
+    assert body.read(1) == b"", "the body has not ended"
+    body.close()
+    return data
