@@ -1,0 +1,174 @@
+"""The disk as a source of blobs and manifests: the link first, then the bytes it is about."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from regproxy.errors import ContentMissing, ContentUntrusted, StorageFailed
+from regproxy.interfaces import IBlob, IBlobSource, IManifestSource, Kind, Link
+from regproxy.oci.digest import Digest
+from regproxy.oci.manifest import MAX_MANIFEST_BYTES, Descriptor, Manifest
+from regproxy.oci.repository import Repository
+from regproxy.storage.bodies import FileBlob
+from regproxy.storage.files import Files, StoredFile, read_whole
+from regproxy.storage.layout import Layout
+from regproxy.storage.ledger import Ledger
+from regproxy.storage.links import UNVERIFIED_MTIME_NS
+from regproxy.storage.records import open_regular
+from regproxy.storage.revocations import Revocations
+from regproxy.storage.thread import DiskThread
+
+_log = Logger()
+
+
+@attrs.frozen(slots=True)
+class Shelf:
+    """What both sources read."""
+
+    layout: Layout
+    ledger: Ledger
+    files: Files
+    revocations: Revocations
+    writer: DiskThread
+
+    def permitted(self, repository: Repository, digest: Digest, kinds: tuple[Kind, ...]) -> tuple[Kind, Link]:
+        """The first link that is younger than the last revocation; ContentMissing."""
+        revoked_s = self.revocations.revoked_s(repository)
+        for kind in kinds:
+            link = self.ledger.read(repository, digest, kind)
+            if link is not None and link.since_s > revoked_s:
+                return kind, link
+        raise ContentMissing(f"{repository} holds no {digest} here")
+
+    def open(self, digest: Digest, link: Link) -> StoredFile:
+        """The blob's file, of the size that the link says; ContentMissing."""
+        file = self.files.open(self.layout.blob(digest))
+        if file is None:
+            raise ContentMissing(f"{digest} is not on disk")
+        if file.stat().st_size != link.size_bytes:
+            file.close()
+            raise ContentMissing(f"{digest} on disk is not of the size that its link says")
+        return file
+
+
+def trusted(link: Link, found: os.stat_result) -> bool:
+    """Whether the file is as it was when its bytes were verified."""
+    return link.mtime_ns != UNVERIFIED_MTIME_NS and link.mtime_ns == found.st_mtime_ns
+
+
+@implementer(IBlobSource)
+class DiskBlobs:
+    """Blobs on disk. A manifest is one too, by its link as a manifest (R21)."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+
+    def stat(self, repository: Repository, digest: Digest) -> Deferred[int]:
+        """The blob's size; ContentMissing when link or file is not there (P3)."""
+        return maybeDeferred(self._stat, repository, digest)
+
+    def _stat(self, repository: Repository, digest: Digest) -> int:
+        _, link = self._shelf.permitted(repository, digest, (Kind.BLOB, Kind.MANIFEST))
+        self._shelf.open(digest, link).close()
+        return link.size_bytes
+
+    def open(self, repository: Repository, digest: Digest) -> Deferred[IBlob]:
+        """The blob; ContentMissing, or ContentUntrusted when the file was touched (P31)."""
+        return maybeDeferred(self._open, repository, digest)
+
+    def _open(self, repository: Repository, digest: Digest) -> IBlob:
+        kind, link = self._shelf.permitted(repository, digest, (Kind.BLOB, Kind.MANIFEST))
+        file = self._shelf.open(digest, link)
+        if not trusted(link, file.stat()):
+            file.close()
+            self._tell_ledger(repository, kind, digest)
+            raise ContentUntrusted(f"{digest} on disk was touched since it was verified")
+        return FileBlob(file, link.size_bytes)
+
+    def _tell_ledger(self, repository: Repository, kind: Kind, digest: Digest) -> None:
+        """What adopts the file must know this link, also before the survey has come to it."""
+        look = self._shelf.writer.run(self._shelf.ledger.look, [(repository, kind, digest)])
+        look.addErrback(_note_refusal)
+
+
+@implementer(IManifestSource)
+class DiskManifests:
+    """Manifests on disk, read whole: at once when they are in memory, else in the reader thread.
+
+    ``recheck`` has the writer thread hash a file again, to trust it anew or to set it aside.
+    """
+
+    def __init__(self, shelf: Shelf, recheck: Callable[[Digest], Deferred[None]]) -> None:
+        self._shelf = shelf
+        self._recheck = recheck
+
+    def stat(self, repository: Repository, digest: Digest) -> Deferred[Descriptor]:
+        """Size and type, as the link says; ContentMissing when link or file is not there."""
+        return maybeDeferred(self._stat, repository, digest)
+
+    def _stat(self, repository: Repository, digest: Digest) -> Descriptor:
+        _, link = self._shelf.permitted(repository, digest, (Kind.MANIFEST,))
+        self._shelf.open(digest, link).close()
+        return Descriptor(digest, link.size_bytes, link.media_type)
+
+    def get(self, repository: Repository, digest: Digest) -> Deferred[Manifest]:
+        """The manifest. A touched file is hashed again: trusted anew, or ContentMissing and set aside."""
+        return Deferred.fromCoroutine(self._get(repository, digest))
+
+    async def _get(self, repository: Repository, digest: Digest) -> Manifest:
+        _, link = self._shelf.permitted(repository, digest, (Kind.MANIFEST,))
+        content = self._at_hand(digest, link)
+        if content is None:
+            content = await self._from_disk(digest, link)
+        return Manifest(content, link.media_type, digest)
+
+    def _at_hand(self, digest: Digest, link: Link) -> bytes | None:
+        file = self._shelf.open(digest, link)
+        try:
+            content = file.read_at(0, link.size_bytes) if trusted(link, file.stat()) else None
+        finally:
+            file.close()
+        return content if content is not None and len(content) == link.size_bytes else None
+
+    async def _from_disk(self, digest: Digest, link: Link) -> bytes:
+        path = self._shelf.layout.blob(digest)
+        try:
+            content, touched = await self._shelf.files.reader.run(_read_manifest, path, digest, link)
+        except ContentUntrusted as error:
+            await self._recheck(digest)
+            raise ContentMissing(str(error)) from None
+        if touched:
+            self._recheck(digest).addErrback(_note_refusal)
+        return content
+
+
+def _read_manifest(path: Path, digest: Digest, link: Link) -> tuple[bytes, bool]:
+    """The bytes, and whether the file was touched; ContentUntrusted when they are wrong. Blocks."""
+    opened = open_regular(path)
+    if opened is None:
+        raise ContentMissing(f"{digest} is not on disk")
+    descriptor, found = opened
+    try:
+        if found.st_size != link.size_bytes or found.st_size > MAX_MANIFEST_BYTES:
+            raise ContentMissing(f"{digest} on disk is not of the size that its link says")
+        content = read_whole(descriptor, found.st_size)
+    finally:
+        os.close(descriptor)
+    touched = not trusted(link, found)
+    if touched and not digest.matches(content):
+        raise ContentUntrusted(f"{digest} on disk was damaged; it was set aside")
+    return content, touched
+
+
+def _note_refusal(failure: Failure) -> None:
+    """The bytes are right and were served; only their trust could not be written down."""
+    failure.trap(StorageFailed)
+    _log.debug("a manifest's trust could not be restored: {reason}", reason=failure.getErrorMessage())

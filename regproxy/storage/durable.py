@@ -1,0 +1,170 @@
+"""Everything that changes the disk, in steps that a power cut cannot tear.
+
+Laws: a name appears only by rename, after its bytes were fsynced; the folder is fsynced after it.
+No other module of this room creates, writes, renames or removes. All of it is called in the disk
+thread (or before the daemon serves) and raises OSError.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from pathlib import Path
+
+FOLDER_MODE = 0o750
+FILE_MODE = 0o640
+BLOB_MODE = 0o440
+
+PROCESS = secrets.token_hex(8)
+"""In the name of each temporary file of this process: what has another one is left from a kill."""
+
+_NOT_SUPPORTED = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
+_TRIES = 3
+
+
+def make_folders(path: Path) -> None:
+    """Make ``path`` and what is missing above it, each name durable."""
+    missing = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for folder in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder, FOLDER_MODE)
+        sync_folder(folder.parent)
+
+
+def create(path: Path, mode: int = FILE_MODE) -> int:
+    """A descriptor of a new file, its folder made again if somebody removed it."""
+    for _ in range(_TRIES):
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+        except FileNotFoundError:
+            make_folders(path.parent)
+    raise FileNotFoundError(errno.ENOENT, "its folder is removed as often as it is made")
+
+
+def write_all(descriptor: int, content: bytes, offset: int) -> None:
+    """Write the whole of ``content`` at ``offset``, however short the single writes are."""
+    left = memoryview(content)
+    while left:
+        written = os.pwrite(descriptor, left, offset)
+        left, offset = left[written:], offset + written
+
+
+def write_atomic(path: Path, content: bytes, mode: int = FILE_MODE, mtime_ns: int | None = None) -> None:
+    """Put ``content`` under ``path``, durably: the old content or the new, never a part."""
+    temporary = path.parent / f".{PROCESS}-{secrets.token_hex(8)}.tmp"
+    descriptor = create(temporary, mode)
+    try:
+        try:
+            write_all(descriptor, content, 0)
+            set_mtime(descriptor, mtime_ns)
+            sync_file(descriptor)
+        finally:
+            os.close(descriptor)
+        rename(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def rename(source: Path, target: Path) -> None:
+    """Give a file its name, durably."""
+    move(source, target)
+    sync_folder(target.parent)
+
+
+def move(source: Path, target: Path) -> None:
+    """Give a file its name, durable after sync_folder(); a folder that somebody removed is made again."""
+    for _ in range(_TRIES):
+        try:
+            os.rename(source, target)
+            return
+        except FileNotFoundError:
+            if not source.exists():
+                raise
+            make_folders(target.parent)
+    raise FileNotFoundError(errno.ENOENT, "its folder is removed as often as it is made")
+
+
+def remove(path: Path) -> bool:
+    """Unlink a file, durably; False when there was none."""
+    try:
+        os.unlink(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    sync_folder(path.parent)
+    return True
+
+
+def move_aside(path: Path, target: Path) -> None:
+    """Rename ``path``, whatever it is, to ``target``, or to a name beside it where that is taken."""
+    make_folders(target.parent)
+    mode = os.lstat(path).st_mode
+    if not stat.S_ISREG(mode) or target.is_dir():
+        target = target.with_name(f"{target.name}-{secrets.token_hex(4)}")
+    os.rename(path, target)
+    sync_folder(target.parent)
+    sync_folder(path.parent)
+
+
+def allocate(descriptor: int, size_bytes: int) -> None:
+    """Reserve ``size_bytes`` of disk; where the file system cannot, check the room and set the size."""
+    before = os.fstat(descriptor).st_size
+    if size_bytes <= before:
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, size_bytes)
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED:
+            os.ftruncate(descriptor, before)
+            raise
+        room = os.fstatvfs(descriptor)
+        if room.f_bavail * room.f_frsize < size_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
+        os.ftruncate(descriptor, size_bytes)
+
+
+def truncate(descriptor: int, size_bytes: int) -> None:
+    """Cut the file to ``size_bytes``."""
+    os.ftruncate(descriptor, size_bytes)
+
+
+def set_mtime(descriptor: int, mtime_ns: int | None) -> None:
+    """Set the modification time by which a file is trusted: the one its links know, if any does.
+
+    Zero is no such time, since links to unverified bytes say it.
+    """
+    if mtime_ns:
+        os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+    elif os.fstat(descriptor).st_mtime_ns == 0:
+        os.utime(descriptor)
+
+
+def set_mode(descriptor: int, mode: int) -> None:
+    """Set the permission bits."""
+    os.fchmod(descriptor, mode)
+
+
+def sync_file(descriptor: int) -> None:
+    """fsync: bytes and times."""
+    os.fsync(descriptor)
+
+
+def sync_data(descriptor: int) -> None:
+    """fdatasync: bytes only, so that the last fsync has little left to do."""
+    os.fdatasync(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """fsync of a folder: the names in it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,238 @@
+"""Spools: a blob on its way onto the disk, or back into trust.
+
+Laws: one file descriptor each, used by jobs in the writer thread, duplicated for readers, and
+closed in the reactor's thread after the last job. ``front`` moves only after bytes are written and
+hashed. Nothing gets its name under ``blobs/`` before its hash is right and its bytes are fsynced;
+links come after the name, and the map that would repeat them goes last (invariants 1 and 7).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import attrs
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from regproxy.errors import StorageFailed, TransferStopped
+from regproxy.interfaces import IFile, ISpool
+from regproxy.oci.digest import Digest
+from regproxy.oci.repository import Repository
+from regproxy.singleflight import Waiters
+from regproxy.storage import durable
+from regproxy.storage.commits import make_way, write_links
+from regproxy.storage.files import Files
+from regproxy.storage.layout import Layout
+from regproxy.storage.ledger import Ledger
+from regproxy.storage.maps import Commitment, SpoolMap, encode_map
+from regproxy.storage.revocations import Revocations
+from regproxy.storage.thread import DiskThread, shield
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SYNC_EVERY_BYTES = 32 * 1024 * 1024
+
+
+@attrs.frozen(slots=True)
+class Workshop:
+    """What a spool works with."""
+
+    layout: Layout
+    ledger: Ledger
+    files: Files
+    writer: DiskThread
+    revocations: Revocations
+
+
+class SpoolBase:
+    """What new and adopted spools share: the hash, the descriptor's life, the calls into the thread."""
+
+    def __init__(self, shop: Workshop, digest: Digest, descriptor: int) -> None:
+        self.digest: Digest = digest
+        self.front: int = 0
+        self._shop = shop
+        self.descriptor = descriptor
+        self._hash: _Hash = digest.hasher()
+        self._open = True
+        self._leaving = False
+        self._left: Waiters[None] = Waiters()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.digest} front={self.front} open={self._open}>"
+
+    def matches(self) -> bool:
+        """Whether the bytes up to the front are what the digest names."""
+        return self._hash.hexdigest() == self.digest.hex
+
+    def file(self) -> IFile:
+        """A descriptor of its own; TransferStopped once the spool is closed."""
+        if not self._open:
+            raise TransferStopped("the spool is closed")
+        return self._shop.files.duplicate(self.descriptor)
+
+    def commit(self, repositories: Iterable[Repository]) -> Deferred[None]:
+        """Make it the blob, with links for ``repositories``. After a failure it may be tried again."""
+        confirmed = tuple(dict.fromkeys(repositories))
+        since_s = self._shop.revocations.stamp(confirmed)
+        return shield(self._later(self._commit, confirmed, since_s).addCallback(self._close))
+
+    def _commit(self, repositories: tuple[Repository, ...], since_s: float) -> None:
+        raise NotImplementedError
+
+    def _check_hash(self) -> None:
+        if not self.matches():
+            raise StorageFailed("the bytes are not what their digest names; nothing was kept")
+
+    def _later(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        """``job`` in the writer thread, unless the spool is closed or about to be."""
+        if self._leaving or not self._open:
+            return fail(TransferStopped("the spool is closed"))
+        return self._shop.writer.run(job, *args, **kwargs)
+
+    def _leave(self, job: Callable[[], None]) -> Deferred[None]:
+        """Run the last job, then close; whoever asks again waits for the same end."""
+        if not self._open:
+            return succeed(None)
+        waiter = self._left.add()
+        if not self._leaving:
+            self._leaving = True
+            self._shop.writer.run(job).addCallbacks(self._gone, self._failed_to_go)
+        return waiter
+
+    def _gone(self, _: None) -> None:
+        self._close(None)
+        self._left.fire(None)
+
+    def _failed_to_go(self, failure: Failure) -> None:
+        self._close(None)
+        self._left.fail(failure.value or StorageFailed("the spool could not be removed"))
+
+    def _close(self, _: None) -> None:
+        if self._open:
+            self._open = False
+            os.close(self.descriptor)
+
+
+@implementer(ISpool)
+class Spool(SpoolBase):
+    """A new blob: ``fills/<name>.spool`` and its map."""
+
+    def __init__(self, shop: Workshop, digest: Digest, name: str, descriptor: int) -> None:
+        super().__init__(shop, digest, descriptor)
+        self._name = name
+        self._map = SpoolMap(digest)
+        self._unsynced = 0
+        self._sealed = False
+        self._named = False
+        self._unsound = False
+
+    @classmethod
+    def create(cls, shop: Workshop, digest: Digest, name: str) -> Spool:
+        """Map first, then the file. In the writer thread. OSError."""
+        durable.write_atomic(shop.layout.map(name), encode_map(SpoolMap(digest)))
+        try:
+            return cls(shop, digest, name, durable.create(shop.layout.spool(name)))
+        except OSError:
+            durable.remove(shop.layout.map(name))
+            raise
+
+    def expect(self, size_bytes: int) -> Deferred[None]:
+        """Allocate the whole file; StorageFailed when the disk has no room."""
+        return self._later(self._expect, size_bytes)
+
+    def _expect(self, size_bytes: int) -> None:
+        self._check_unsealed()
+        durable.allocate(self.descriptor, size_bytes)
+        self._write_map(attrs.evolve(self._map, size_bytes=size_bytes))
+
+    def append(self, chunks: list[bytes]) -> Deferred[int]:
+        """Write and hash ``chunks`` after the front; a failed append leaves the front where it was."""
+        return self._later(self._append, chunks)
+
+    def _append(self, chunks: list[bytes]) -> int:
+        self._check_unsealed()
+        content = b"".join(chunks)
+        durable.write_all(self.descriptor, content, self.front)
+        self._unsynced += len(content)
+        if self._unsynced >= SYNC_EVERY_BYTES:
+            self._sync(durable.sync_data)
+            self._unsynced = 0
+        self._hash.update(content)
+        self.front += len(content)
+        return self.front
+
+    def _check_unsealed(self) -> None:
+        """A call that came after commit() must not change what has its name now."""
+        if self._sealed:
+            raise TransferStopped("the spool is being committed")
+
+    def _sync(self, sync: Callable[[int], None]) -> None:
+        """The system reports lost pages once, and the next sync succeeds: never trust the file again."""
+        try:
+            sync(self.descriptor)
+        except OSError:
+            self._unsound = True
+            raise
+
+    def add_source(self, repository: Repository) -> Deferred[None]:
+        """Note in the map that ``repository`` waits for this blob, and that its upstream has it."""
+        return self._later(self._add_source, repository)
+
+    def _add_source(self, repository: Repository) -> None:
+        self._check_unsealed()
+        if repository not in self._map.sources:
+            self._write_map(attrs.evolve(self._map, sources=(*self._map.sources, repository)))
+
+    def _commit(self, repositories: tuple[Repository, ...], since_s: float) -> None:
+        self._check_hash()
+        if self._unsound:
+            raise StorageFailed("the disk has lost some of the bytes; nothing was kept")
+        layout = self._shop.layout
+        if not self._named:
+            self._seal(repositories, since_s)
+            make_way(layout, self.digest)
+            durable.move(layout.spool(self._name), layout.blob(self.digest))
+            self._named = True
+        durable.sync_folder(layout.blob(self.digest).parent)
+        durable.sync_folder(layout.fills)
+        done = self._map.commitment
+        if done is not None:
+            everyone = tuple(dict.fromkeys((*done.repositories, *repositories)))
+            write_links(self._shop.ledger, self.digest, attrs.evolve(done, repositories=everyone))
+        durable.remove(layout.map(self._name))
+
+    def _seal(self, repositories: tuple[Repository, ...], since_s: float) -> None:
+        """Bytes, times and the intention on disk: from the rename on, a kill only delays the links."""
+        self._sealed = True
+        descriptor, known = self.descriptor, self._shop.ledger.mtime_ns(self.digest)
+        durable.truncate(descriptor, self.front)
+        durable.set_mode(descriptor, durable.BLOB_MODE)
+        durable.set_mtime(descriptor, known)
+        self._sync(durable.sync_file)
+        mtime_ns = os.fstat(descriptor).st_mtime_ns
+        done = Commitment(self.front, mtime_ns, since_s, repositories)
+        self._write_map(attrs.evolve(self._map, size_bytes=self.front, commitment=done))
+
+    def discard(self) -> Deferred[None]:
+        """Remove it; nothing after commit. One that got its name already keeps it, and its map."""
+        return self._leave(self._discard)
+
+    def reject(self) -> Deferred[None]:
+        """Its bytes are wrong: as discard."""
+        return self._leave(self._discard)
+
+    def _discard(self) -> None:
+        if not self._named:
+            durable.remove(self._shop.layout.spool(self._name))
+            durable.remove(self._shop.layout.map(self._name))
+
+    def _write_map(self, changed: SpoolMap) -> None:
+        durable.write_atomic(self._shop.layout.map(self._name), encode_map(changed))
+        self._map = changed

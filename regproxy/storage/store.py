@@ -1,0 +1,270 @@
+"""The disk store: one folder, one process, one writer thread."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
+from zope.interface import implementer
+
+from regproxy.errors import InvalidTag, StorageFailed
+from regproxy.interfaces import (
+    IBlob,
+    IBlobSource,
+    ILocalStore,
+    IManifestSource,
+    ISpool,
+    Kind,
+    Link,
+    TagRecord,
+)
+from regproxy.oci.digest import Digest
+from regproxy.oci.manifest import Manifest
+from regproxy.oci.repository import Repository
+from regproxy.oci.tag import Tag
+from regproxy.storage import durable, revocations
+from regproxy.storage.adopted import AdoptedSpool
+from regproxy.storage.bodies import FileBlob
+from regproxy.storage.commits import recover
+from regproxy.storage.content import DiskBlobs, DiskManifests, Shelf
+from regproxy.storage.files import Files
+from regproxy.storage.keeping import Keeper
+from regproxy.storage.layout import Layout
+from regproxy.storage.ledger import Ledger
+from regproxy.storage.lock import FolderLock
+from regproxy.storage.records import read_record
+from regproxy.storage.revocations import Revocations
+from regproxy.storage.spool import Spool, Workshop
+from regproxy.storage.survey import Survey, Surveyor
+from regproxy.storage.tags import MAX_TAG_BYTES, decode_tag
+from regproxy.storage.thread import DiskThread, shield, storage_failed
+from regproxy.storage.version import check_version, write_version
+
+
+@implementer(ILocalStore)
+class DiskStore:
+    """Content, links and tags below ``root``. Made by :func:`open_store`, which locks the folder."""
+
+    def __init__(
+        self,
+        root: Path,
+        reactor: IReactorFromThreads,
+        writer: DiskThread,
+        reader: DiskThread,
+        wall: Callable[[], float],
+        lock: FolderLock | None = None,
+    ) -> None:
+        self._layout = Layout(root)
+        self._lock = lock
+        self._writer = writer
+        self._reader = reader
+        self._own = DiskThread(reactor, "regproxy-survey")
+        self._files = Files(reader)
+        self._ledger = Ledger(self._layout)
+        self._revocations = Revocations(self._layout, wall, lambda: self._ledger.newest_s)
+        self._keeper = Keeper(self._layout, self._ledger)
+        self._surveyor = Surveyor(self._layout, self._ledger, self._own, writer)
+        shelf = Shelf(self._layout, self._ledger, self._files, self._revocations, writer)
+        self._shop = Workshop(self._layout, self._ledger, self._files, writer, self._revocations)
+        self.blobs: IBlobSource = DiskBlobs(shelf)
+        self.manifests: IManifestSource = DiskManifests(shelf, self._recheck)
+
+    def __repr__(self) -> str:
+        return f"<DiskStore {self._layout.root} {self._ledger!r} writer={self._writer!r}>"
+
+    # what is there
+
+    def link(self, repository: Repository, digest: Digest) -> tuple[Kind, Link] | None:
+        """The link record, as a blob or else as a manifest, revoked or not."""
+        for kind in Kind:
+            link = self._ledger.read(repository, digest, kind)
+            if link is not None:
+                return kind, link
+        return None
+
+    def holds(self, digest: Digest) -> int | None:
+        """The size of the file under ``digest``."""
+        try:
+            found = os.lstat(self._layout.blob(digest))
+        except OSError:
+            return None
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+    def tag(self, repository: Repository, tag: Tag) -> TagRecord | None:
+        """What is known of a tag."""
+        return decode_tag(read_record(self._layout.tags(repository) / tag.name, MAX_TAG_BYTES))
+
+    def tags(self, repository: Repository) -> Deferred[tuple[str, ...]]:
+        """The names of all tags on disk, sorted."""
+        return self._reader.run(_tag_names, self._layout.tags(repository))
+
+    def revoked_s(self, repository: Repository) -> float:
+        """When the repository or its upstream was last revoked; 0.0 for never."""
+        return self._revocations.revoked_s(repository)
+
+    def survey(self) -> Deferred[Survey]:
+        """Go through the folder behind everything else; TransferStopped when the store closes."""
+        return self._surveyor.run(self._keeper.finish_survey)
+
+    # content
+
+    def spool(self, digest: Digest) -> Deferred[ISpool]:
+        """A new, empty spool; StorageFailed. Cancelled, it is removed again."""
+        name = f"{digest.algorithm}-{digest.hex[:32]}-{secrets.token_hex(8)}"
+        made: Deferred[ISpool] = self._writer.run(self._make_spool, digest, name)
+        return shield(made, lambda spool: spool.discard())
+
+    def _make_spool(self, digest: Digest, name: str) -> ISpool:
+        return Spool.create(self._shop, digest, name)
+
+    def adopt(self, digest: Digest) -> Deferred[tuple[ISpool, IBlob]]:
+        """An untrusted file: its bytes, and the spool that hashes them; ContentMissing."""
+        made = self._writer.run(AdoptedSpool.create, self._shop, digest)
+        return shield(made.addCallback(self._with_bytes), _let_go)
+
+    def _with_bytes(self, spool: AdoptedSpool) -> tuple[ISpool, IBlob]:
+        try:
+            file = self._files.duplicate(spool.descriptor)
+        except BaseException:
+            spool.discard()
+            raise
+        return spool, FileBlob(file, spool.size_bytes)
+
+    def put(self, repository: Repository, manifest: Manifest) -> Deferred[None]:
+        """Write a manifest and its link; InvalidManifest when its digest is not of its bytes."""
+        since_s = self._revocations.stamp([repository])
+        return self._writer.run(self._keeper.put, repository, manifest, since_s)
+
+    def grant(
+        self, repository: Repository, digest: Digest, kind: Kind, media_type: str, source: str
+    ) -> Deferred[None]:
+        """Write or renew a link to what is on disk; ContentMissing.
+
+        Where nothing vouches for the bytes yet, opening them says ContentUntrusted.
+        """
+        since_s = self._revocations.stamp([repository])
+        return self._writer.run(self._keeper.grant, repository, digest, kind, media_type, source, since_s)
+
+    def unlink(self, repository: Repository, digest: Digest, kind: Kind) -> Deferred[bool]:
+        """Remove a link; with the last one the blob goes too, but not before a survey has finished.
+
+        Whether the blob went.
+        """
+        return self._writer.run(self._keeper.unlink, repository, digest, kind)
+
+    def _recheck(self, digest: Digest) -> Deferred[None]:
+        return self._writer.run(self._keeper.recheck, digest)
+
+    # tags
+
+    def set_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> Deferred[None]:
+        """Write the record, its history carried on from the one before."""
+        return self._writer.run(self._keeper.set_tag, repository, tag, record)
+
+    def drop_tag(self, repository: Repository, tag: Tag) -> Deferred[None]:
+        """Forget the tag; idempotent."""
+        return self._writer.run(self._keeper.drop_tag, repository, tag)
+
+    # permission
+
+    def revoke(self, repository: Repository) -> Deferred[None]:
+        """From now on every link of the repository needs a new proof; on disk when it fires."""
+        return self._revoke(self._layout.revoked(repository))
+
+    def revoke_upstream(self, upstream: str) -> Deferred[None]:
+        """The same for all repositories of an upstream."""
+        return self._revoke(self._layout.upstream_revoked(upstream))
+
+    def _revoke(self, record: Path) -> Deferred[None]:
+        return self._writer.run(self._revocations.write, record, self._revocations.announce(record))
+
+    def credential_changed(self, upstream: str, fingerprint: bytes) -> Deferred[bool]:
+        """Whether an upstream is used with another credential than before: it is revoked then.
+
+        ``fingerprint`` is made of name and password, empty for anonymous. The revocation counts
+        even when the Deferred fails with StorageFailed since the disk takes no record.
+        """
+        return shield(Deferred.fromCoroutine(self._compare(upstream, fingerprint)))
+
+    async def _compare(self, upstream: str, fingerprint: bytes) -> bool:
+        record = self._layout.credential(upstream)
+        same = await self._reader.run(revocations.same_credential, record, fingerprint)
+        if same:
+            return False
+        changed = same is False or await self._reader.run(
+            revocations.holds_content, self._layout.upstream(upstream)
+        )
+        if changed:
+            await self.revoke_upstream(upstream)
+        await self._writer.run(revocations.write_credential, record, fingerprint)
+        return changed
+
+    # the end
+
+    def recover(self) -> int:
+        """Finish commits that a kill interrupted, remove other spools. Before serving. OSError."""
+        return recover(self._layout, self._ledger)
+
+    def close(self) -> Deferred[None]:
+        """Finish what is queued, end the threads, release the folder; idempotent."""
+        return shield(Deferred.fromCoroutine(self._close()))
+
+    async def _close(self) -> None:
+        self._surveyor.stop()
+        for thread in (self._own, self._writer, self._reader):
+            await thread.stop()
+        if self._lock is not None:
+            self._lock.release()
+
+
+def open_store(root: Path, reactor: IReactorFromThreads, wall: Callable[[], float]) -> DiskStore:
+    """Make, check, lock and clean the folder, and give the store over it. Blocks for a moment.
+
+    A disk that takes no writes is opened too. StorageForeign, StorageLocked, StorageFailed.
+    """
+    layout = Layout(root)
+    try:
+        durable.make_folders(root)
+        check_version(layout)
+        lock = FolderLock.take(layout.lock)
+    except OSError as error:
+        raise storage_failed(error) from None
+    writer, reader = DiskThread(reactor, "regproxy-writer"), DiskThread(reactor, "regproxy-reader")
+    store = DiskStore(root, reactor, writer, reader, wall, lock)
+    try:
+        if check_version(layout) or write_version(layout):
+            store.recover()
+    except OSError as error:
+        lock.release()
+        raise storage_failed(error) from None
+    except StorageFailed:
+        lock.release()
+        raise
+    return store
+
+
+def _tag_names(folder: Path) -> tuple[str, ...]:
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return ()
+    return tuple(sorted(name for name in names if _is_tag(name)))
+
+
+def _is_tag(name: str) -> bool:
+    try:
+        Tag.parse(name)
+    except InvalidTag:
+        return False
+    return True
+
+
+def _let_go(adopted: tuple[ISpool, IBlob]) -> None:
+    spool, blob = adopted
+    blob.close()
+    spool.discard()

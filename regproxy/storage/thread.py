@@ -1,0 +1,131 @@
+"""A thread of the disk's own: one queue, one job at a time, results in the reactor.
+
+Not the reactor's pool: its threads also resolve names, and a slow disk must not stop that.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
+from typing import ParamSpec, TypeVar
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.python.failure import Failure
+
+from regproxy.errors import StorageFailed
+from regproxy.singleflight import Waiters
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the disk is read-only",
+    errno.EIO: "the disk fails to read or write",
+    errno.EACCES: "the daemon's user may not do this to the storage folder",
+    errno.EPERM: "the daemon's user may not do this to the storage folder",
+    errno.EMFILE: "too many open files; raise LimitNOFILE",
+    errno.ENFILE: "too many open files on this machine",
+    errno.EFBIG: "larger than the file system takes",
+}
+
+
+def storage_failed(error: OSError) -> StorageFailed:
+    """The system's error as one of ours, for a person; without paths."""
+    name = errno.errorcode.get(error.errno or 0, type(error).__name__)
+    reason = _REASONS.get(error.errno or 0) or error.strerror or "the disk refused"
+    return StorageFailed(f"{reason} ({name})")
+
+
+class DiskThread:
+    """Runs jobs one after the other in a thread of its own, which begins with the first one."""
+
+    def __init__(self, reactor: IReactorFromThreads, name: str) -> None:
+        self._reactor = reactor
+        self._name = name
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread: Thread | None = None
+        self._stopping = False
+        self._ended: Waiters[None] = Waiters()
+
+    def __repr__(self) -> str:
+        state = "stopping" if self._stopping else "running" if self._thread else "idle"
+        return f"<DiskThread {self._name} {state} queued={self._jobs.qsize()}>"
+
+    def run(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        """Run ``job`` in the thread, after what is queued; OSError becomes StorageFailed.
+
+        Cancelling the Deferred gives up the answer only: the job runs to its end.
+        """
+        if self._stopping:
+            return fail(StorageFailed("the store is closed"))
+        waiter: Deferred[T] = Deferred()
+        if self._thread is None:
+            self._thread = Thread(target=self._loop, name=self._name, daemon=True)
+            self._thread.start()
+        self._jobs.put(partial(self._work, waiter, partial(job, *args, **kwargs)))
+        return waiter
+
+    def stop(self) -> Deferred[None]:
+        """End the thread after what is queued; idempotent. Later jobs fail with StorageFailed."""
+        if self._thread is None:
+            self._stopping = True
+            return succeed(None)
+        waiter = self._ended.add()
+        if not self._stopping:
+            self._stopping = True
+            self._jobs.put(None)
+        return waiter
+
+    def _loop(self) -> None:
+        while (work := self._jobs.get()) is not None:
+            work()
+            del work
+        self._reactor.callFromThread(self._end)
+
+    def _end(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        self._ended.fire(None)
+
+    def _work(self, waiter: Deferred[T], job: Callable[[], T]) -> None:
+        outcome: T | Failure
+        try:
+            outcome = job()
+        except OSError as error:
+            outcome = Failure(storage_failed(error))
+        except BaseException:  # noqa: BLE001  it belongs to whoever waits, not to the thread
+            outcome = Failure()
+        self._reactor.callFromThread(_hand_over, waiter, outcome)
+
+
+def _hand_over(waiter: Deferred[T], outcome: T | Failure) -> None:
+    if not waiter.called:  # it may have been cancelled
+        waiter.callback(outcome)
+
+
+def shield(inner: Deferred[T], drop: Callable[[T], object] | None = None) -> Deferred[T]:
+    """``inner``'s result for a caller whose cancelling must not reach it.
+
+    A result that comes after the caller has left goes to ``drop``.
+    """
+    outer: Deferred[T] = Deferred()
+
+    def landed(result: T) -> None:
+        if not outer.called:
+            outer.callback(result)
+        elif drop is not None:
+            drop(result)
+
+    def failed(failure: Failure) -> None:
+        if not outer.called:
+            outer.errback(failure)
+
+    inner.addCallbacks(landed, failed)
+    return outer

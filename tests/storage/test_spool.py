@@ -1,0 +1,384 @@
+"""Spools: growing, followed, committed, let go of, in every order."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from twisted.internet.defer import CancelledError, gatherResults
+
+from regproxy.errors import ContentMissing, StorageFailed, TransferStopped
+from regproxy.interfaces import Kind
+from regproxy.oci.digest import Digest
+from regproxy.storage import durable, spool
+from regproxy.storage.store import DiskStore
+from tests.storage.conftest import CONTENT, DIGEST, NGINX, OTHER, REDIS, Folder, fill, reading
+from tests.storage.mortal import MortalOs
+from tests.storage.test_store import LATEST, MANIFEST
+
+LARGE = 10**16
+
+
+async def test_a_reader_follows_and_outlives_the_commit(store: DiskStore) -> None:
+    """Its descriptor is its own."""
+    made = await store.spool(DIGEST)
+    file = made.file()
+    assert await made.append([CONTENT[:10], CONTENT[10:20]]) == 20
+    assert (file.read_at(0, 100), made.front, made.matches()) == (CONTENT[:20], 20, False)
+    assert await made.append([CONTENT[20:]]) == len(CONTENT)
+    assert made.matches()
+    await made.commit([NGINX])
+    assert file.read_at(len(CONTENT) - 5, 100) == CONTENT[-5:]
+    file.close()
+    with pytest.raises(TransferStopped):
+        made.file()
+
+
+async def test_a_reader_outlives_discard(folder: Folder, store: DiskStore) -> None:
+    """Nothing is left on disk but what it has open; discarding again, or rejecting, does nothing."""
+    made = await store.spool(DIGEST)
+    await made.append([CONTENT])
+    file = made.file()
+    first, second = made.discard(), made.reject()
+    await first
+    await second
+    await made.discard()
+    assert folder.files("fills") == []
+    assert file.read_at(0, 10) == CONTENT[:10]
+    file.close()
+    for call in (lambda: made.append([b"x"]), lambda: made.commit([]), lambda: made.expect(1)):
+        with pytest.raises(TransferStopped):
+            await call()
+    assert "open=False" in repr(made)
+
+
+async def test_discard_after_commit_does_nothing(store: DiskStore) -> None:
+    """Also when it is asked for before the commit has ended."""
+    made = await store.spool(DIGEST)
+    await made.append([CONTENT])
+    committed, discarded = made.commit([NGINX]), made.discard()
+    await committed
+    await discarded
+    await made.discard()
+    assert await reading(store)(NGINX, DIGEST) == CONTENT
+
+
+async def test_wrong_bytes_are_never_committed(folder: Folder, store: DiskStore) -> None:
+    """Whatever the caller thinks (invariant 1)."""
+    made = await store.spool(DIGEST)
+    await made.append([CONTENT[:-1]])
+    with pytest.raises(StorageFailed):
+        await made.commit([NGINX])
+    await made.append([CONTENT[-1:]])
+    await made.commit([NGINX])
+    assert await reading(store)(NGINX, DIGEST) == CONTENT
+    wrong = await store.spool(DIGEST)
+    await wrong.append([b"x" * len(CONTENT)])
+    await wrong.reject()
+    assert folder.files("fills") == []
+
+
+async def test_calls_that_come_after_commit_do_not_change_the_blob(folder: Folder, store: DiskStore) -> None:
+    """Nothing under blobs/ ever changes (invariant 1)."""
+    made = await store.spool(DIGEST)
+    await made.append([CONTENT])
+    committed, late = made.commit([NGINX]), [made.append([b"x"]), made.expect(LARGE), made.add_source(OTHER)]
+    await committed
+    for call in late:
+        with pytest.raises(TransferStopped):
+            await call
+    assert folder.files("fills") == []
+    assert await reading(store)(NGINX, DIGEST) == CONTENT
+
+
+async def test_a_blob_of_no_bytes(store: DiskStore) -> None:
+    """It has a digest too."""
+    assert await fill(store, b"") == Digest.of(b"")
+    assert await reading(store)(NGINX, Digest.of(b"")) == b""
+
+
+async def test_sha512(store: DiskStore) -> None:
+    """Under its own name."""
+    digest = Digest.of(CONTENT, "sha512")
+    made = await store.spool(digest)
+    await made.append([CONTENT])
+    await made.commit([NGINX])
+    assert await reading(store)(NGINX, digest) == CONTENT
+
+
+async def test_cancelled_calls_run_to_their_end(folder: Folder, store: DiskStore) -> None:
+    """The bytes are there, the descriptor is closed, the blob is whole."""
+    before = set(os.listdir("/proc/self/fd"))
+    made = await store.spool(DIGEST)
+    calls = [made.expect(len(CONTENT)), made.append([CONTENT]), made.add_source(OTHER), made.commit([NGINX])]
+    for call in calls:
+        call.cancel()
+        with pytest.raises(CancelledError):
+            await call
+    await made.discard()
+    await store.drop_tag(NGINX, LATEST)
+    assert await reading(store)(NGINX, DIGEST) == CONTENT
+    assert folder.files("fills") == []
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+async def test_cancelled_openings_leave_nothing_open(folder: Folder, store: DiskStore) -> None:
+    """Neither a spool, nor an adopted file, nor a blob."""
+    await fill(store)
+    before = set(os.listdir("/proc/self/fd"))
+    for opening in (store.spool(DIGEST), store.adopt(DIGEST)):
+        opening.cancel()
+        with pytest.raises(CancelledError):
+            await opening
+    (await store.blobs.open(NGINX, DIGEST)).close()
+    for _ in range(2):
+        await store.drop_tag(NGINX, LATEST)
+    assert set(os.listdir("/proc/self/fd")) == before
+    assert folder.files("fills") == []
+
+
+async def test_expect_allocates_and_commit_cuts(folder: Folder, store: DiskStore) -> None:
+    """An upstream that announced too much leaves no zeros."""
+    made = await store.spool(DIGEST)
+    await made.expect(len(CONTENT) * 2)
+    (path,) = (folder.root / "fills").glob("*.spool")
+    assert path.stat().st_size == len(CONTENT) * 2
+    assert path.stat().st_blocks * 512 >= len(CONTENT) * 2
+    await made.append([CONTENT])
+    await made.commit([NGINX])
+    assert await reading(store)(NGINX, DIGEST) == CONTENT
+
+
+@pytest.mark.parametrize("number", [None, errno.EOPNOTSUPP])
+async def test_expect_of_more_than_there_is(
+    store: DiskStore, monkeypatch: pytest.MonkeyPatch, number: int | None
+) -> None:
+    """StorageFailed before the first byte, with or without fallocate; the spool goes on as it was."""
+    made = await store.spool(DIGEST)
+    await made.append([CONTENT])
+    file = made.file()
+    if number is not None:
+        monkeypatch.setattr(durable, "os", MortalOs(1, OSError(number, "no"), final=False))
+    with pytest.raises(StorageFailed):
+        await made.expect(LARGE)
+    assert file.read_at(0, 10) == CONTENT[:10]
+    file.close()
+    await made.commit([NGINX])
+    assert await reading(store)(NGINX, DIGEST) == CONTENT
+
+
+async def test_expect_where_the_file_system_cannot_allocate(
+    folder: Folder, store: DiskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The size is set, after a look at the room."""
+    made = await store.spool(DIGEST)
+    monkeypatch.setattr(durable, "os", MortalOs(1, OSError(errno.EOPNOTSUPP, "no"), final=False))
+    await made.expect(1000)
+    (path,) = (folder.root / "fills").glob("*.spool")
+    assert path.stat().st_size == 1000
+    await made.discard()
+
+
+async def test_a_failed_append_can_be_repeated(store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The front stays, what is below it is readable, half a write is no write."""
+    made = await store.spool(DIGEST)
+    await made.append([CONTENT[:100]])
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "os", MortalOs(1, OSError(errno.ENOSPC, "full"), late=True))
+        with pytest.raises(StorageFailed, match="full"):
+            await made.append([CONTENT[100:]])
+    assert made.front == 100
+    file = made.file()
+    assert file.read_at(0, 100) == CONTENT[:100]
+    file.close()
+    await made.append([CONTENT[100:]])
+    await made.commit([NGINX])
+    assert await reading(store)(NGINX, DIGEST) == CONTENT
+
+
+async def test_short_writes_are_continued(store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However little the system takes at a time."""
+
+    class Short:
+        def __getattr__(self, name: str) -> object:
+            return getattr(os, name)
+
+        def pwrite(self, descriptor: int, content: memoryview, offset: int) -> int:
+            return os.pwrite(descriptor, content[:7], offset)
+
+    monkeypatch.setattr(durable, "os", Short())
+    await fill(store, CONTENT[:1000])
+    assert await reading(store)(NGINX, Digest.of(CONTENT[:1000])) == CONTENT[:1000]
+
+
+async def test_bytes_go_to_the_disk_on_the_way(store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the last fsync has little to do."""
+    monkeypatch.setattr(spool, "SYNC_EVERY_BYTES", 1000)
+    made = await store.spool(DIGEST)
+    seen = MortalOs(10**6, OSError())
+    monkeypatch.setattr(durable, "os", seen)
+    for start in range(0, 5000, 500):
+        await made.append([CONTENT[start : start + 500]])
+    assert [name for name, _ in seen.steps].count("fdatasync") == 5
+    await made.discard()
+
+
+async def test_bytes_that_the_disk_lost_on_the_way_are_never_committed(
+    store: DiskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system tells once; a second sync that succeeds means nothing (invariant 7)."""
+    monkeypatch.setattr(spool, "SYNC_EVERY_BYTES", 1000)
+    made = await store.spool(DIGEST)
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "sync_data", refuse)
+        with pytest.raises(StorageFailed, match="EIO"):
+            await made.append([CONTENT])
+    assert made.front == 0
+    await made.append([CONTENT])
+    with pytest.raises(StorageFailed, match="lost"):
+        await made.commit([NGINX])
+    await made.discard()
+
+
+async def test_bytes_that_the_disk_lost_at_the_end_are_never_committed(
+    store: DiskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is trying again of use."""
+    made = await store.spool(DIGEST)
+    await made.append([CONTENT])
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "sync_file", refuse)
+        with pytest.raises(StorageFailed, match="EIO"):
+            await made.commit([NGINX])
+    with pytest.raises(StorageFailed, match="lost"):
+        await made.commit([NGINX])
+    await made.discard()
+    assert store.holds(DIGEST) is None
+
+
+def refuse(descriptor: int) -> None:
+    raise OSError(errno.EIO, "lost")
+
+
+async def test_two_spools_of_one_digest(folder: Folder, store: DiskStore) -> None:
+    """Bytes once on disk, both links good."""
+    spools = [await store.spool(DIGEST) for _ in range(2)]
+    await gatherResults([made.append([CONTENT]) for made in spools])
+    await gatherResults([made.commit([one]) for made, one in zip(spools, (NGINX, OTHER), strict=True)])
+    assert len(folder.files("blobs")) == 1
+    for repository in (NGINX, OTHER):
+        assert await reading(store)(repository, DIGEST) == CONTENT
+
+
+async def test_the_map_names_sources_once(folder: Folder, store: DiskStore) -> None:
+    """They are noted durably, before the end."""
+    made = await store.spool(DIGEST)
+    for repository in (NGINX, OTHER, NGINX):
+        await made.add_source(repository)
+    (path,) = (folder.root / "fills").glob("*.map")
+    assert path.read_text().count("library/nginx") == 1
+    assert str(DIGEST) in path.read_text()
+    await made.discard()
+
+
+async def test_commit_without_repositories_leaves_a_trusted_blob(store: DiskStore) -> None:
+    """A link that is granted later vouches for it at once: this process has verified it."""
+    made = await store.spool(DIGEST)
+    await made.append([CONTENT])
+    await made.commit([])
+    with pytest.raises(ContentMissing):
+        await store.blobs.open(NGINX, DIGEST)
+    await store.grant(NGINX, DIGEST, Kind.BLOB, "a/b", "head")
+    assert await reading(store)(NGINX, DIGEST) == CONTENT
+
+
+async def test_folders_that_somebody_removed_are_made_again(folder: Folder, store: DiskStore) -> None:
+    """As the vacuum does with empty ones."""
+    made = await store.spool(DIGEST)
+    await made.append([CONTENT])
+    await store.drop_tag(NGINX, LATEST)
+    await made.commit([NGINX])
+    for path in sorted(folder.root.rglob("*"), reverse=True):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+    await fill(store, b"other", REDIS)
+    assert await reading(store)(REDIS, Digest.of(b"other")) == b"other"
+
+
+async def test_an_adopted_file_that_changes_is_not_trusted(folder: Folder, store: DiskStore) -> None:
+    """Touched, grown or replaced while it was hashed."""
+    await fill(store)
+
+    def grow(path: Path) -> None:
+        with path.open("ab") as file:
+            file.write(b"x")
+
+    def replace(path: Path) -> None:
+        path.rename(path.with_name("old"))
+        path.write_bytes(b"y" * len(CONTENT))
+        old = path.with_name("old").stat()
+        os.utime(path, ns=(old.st_mtime_ns, old.st_mtime_ns))
+
+    for change in (lambda path: os.utime(path, ns=(9, 9)), grow, replace):
+        adopted, blob = await store.adopt(DIGEST)
+        content = blob.body().read(1 << 20)
+        await adopted.append([content])
+        change(folder.blob(DIGEST))
+        with pytest.raises(StorageFailed):
+            await adopted.commit([NGINX])
+        await adopted.discard()
+        folder.blob(DIGEST).unlink()
+        await fill(store)
+
+
+async def test_rejecting_does_not_move_a_file_that_took_its_place(folder: Folder, store: DiskStore) -> None:
+    """A fill has put the right bytes there meanwhile."""
+    await fill(store)
+    adopted, blob = await store.adopt(DIGEST)
+    blob.close()
+    await fill(store)
+    await adopted.reject()
+    assert await reading(store)(NGINX, DIGEST) == CONTENT
+    assert folder.files("quarantine") == []
+
+
+async def test_an_adopted_spool_of_another_size(store: DiskStore) -> None:
+    """What was announced is not what lies there."""
+    await fill(store)
+    adopted, blob = await store.adopt(DIGEST)
+    blob.close()
+    await adopted.expect(len(CONTENT))
+    await adopted.add_source(OTHER)
+    with pytest.raises(StorageFailed):
+        await adopted.expect(1)
+    await adopted.discard()
+
+
+async def test_an_adopted_manifest_keeps_its_kind(folder: Folder) -> None:
+    """A repository that holds it as a manifest gets no second link (R21)."""
+    await folder.open().put(NGINX, MANIFEST)
+    store = await folder.reopen()
+    os.utime(folder.blob(MANIFEST.digest), ns=(5, 5))
+    adopted, blob = await store.adopt(MANIFEST.digest)
+    await adopted.append([blob.body().read(1 << 20)])
+    await adopted.commit([NGINX])
+    assert store.link(NGINX, MANIFEST.digest)[0] is Kind.MANIFEST
+    assert await reading(store)(NGINX, MANIFEST.digest) == MANIFEST.content
+
+
+async def test_closing_the_store_with_a_commit_under_way(folder: Folder) -> None:
+    """What was asked for is done."""
+    store = folder.open()
+    made = await store.spool(DIGEST)
+    gate = threading.Event()
+    store._writer.run(gate.wait, 10)
+    made.append([CONTENT])
+    committed, closed = made.commit([NGINX]), store.close()
+    gate.set()
+    await committed
+    await closed
+    store = await folder.reopen()
+    assert await reading(store)(NGINX, DIGEST) == CONTENT
