@@ -25,9 +25,10 @@ class Origin:
             parsed = DecodedURL.from_text(url)
         except (URLParseError, ValueError):
             raise InvalidTarget("not a URL") from None
-        if parsed.scheme not in DEFAULT_PORTS or not parsed.host or parsed.user or parsed.userinfo:
+        scheme = parsed.scheme.lower()
+        if scheme not in DEFAULT_PORTS or not parsed.host or any(parsed.userinfo):
             raise InvalidTarget("not an absolute http or https URL without user and password")
-        return cls(parsed.scheme, parsed.host.lower(), parsed.port or DEFAULT_PORTS[parsed.scheme])
+        return cls(scheme, parsed.host.lower(), parsed.port or DEFAULT_PORTS[scheme])
 
     @property
     def secure(self) -> bool:

@@ -1,0 +1,1 @@
+"""One remote registry, read side: its client, its tokens, its answers; knows no disk."""

@@ -1,0 +1,209 @@
+"""What treq sits on: identity on the wire, connections that can be aborted, a pool that is ours.
+
+Laws: an encoded answer is never decoded here, and never by treq either. An abort reaches only the
+connection that still carries the answer it was asked for. Once closed, no connection is left.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Hashable
+from typing import Any, cast
+from weakref import WeakKeyDictionary
+
+from twisted.internet import tcp
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.python.failure import Failure
+from twisted.web.client import (
+    HTTPConnectionPool,
+    RequestTransmissionFailed,
+    ResponseNeverReceived,
+)
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IBodyProducer, IResponse
+from zope.interface import implementer
+
+BUFFER_BYTES = 256 * 1024
+"""What one ``recv`` of a body connection takes: twice as fast as the default 64 KiB."""
+
+MAX_HEAD_BYTES = 1024 * 1024
+"""Status line and headers of one answer, and the piece of body that comes in the same read."""
+
+CODED = b"X-Coded"
+"""Where :class:`IdentityAgent` puts a Content-Encoding, out of sight of treq's decoder."""
+
+_METADATA = frozenset({"100.100.100.200", "fd00:ec2::254"})
+
+
+class DeadConnection(Exception):
+    """A connection from the pool was closed by its peer before it answered: try a fresh one."""
+
+
+class ForbiddenAddress(Exception):
+    """A host outside the settings resolves to an address that no upstream may send us to."""
+
+
+@implementer(IAgent)
+class IdentityAgent:
+    """Asks for ``identity`` exactly once and hides Content-Encoding from treq's decoder (R89)."""
+
+    def __init__(self, inner: IAgent) -> None:
+        self._inner = inner
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> Deferred[IResponse]:
+        """As IAgent says, with the headers set right."""
+        sent = headers.copy() if headers is not None else Headers()
+        sent.setRawHeaders(b"Accept-Encoding", [b"identity"])
+        return self._inner.request(method, uri, sent, bodyProducer).addCallback(_hide_coding)
+
+
+def _hide_coding(response: IResponse) -> IResponse:
+    coded = response.headers.getRawHeaders(b"Content-Encoding")
+    if coded is not None:
+        response.headers.removeHeader(b"Content-Encoding")
+        response.headers.setRawHeaders(CODED, coded)
+    return response
+
+
+class Pool(HTTPConnectionPool):
+    """Connections that are kept for a minute, can be aborted, and tell whether they were reused."""
+
+    retryAutomatically = False
+    cachedConnectionTimeout = 60
+    maxPersistentPerHost = 16
+
+    def __init__(
+        self,
+        reactor: Any,
+        buffer_bytes: int | None = None,
+        judge: Callable[[Hashable, str], None] = lambda key, address: None,
+    ) -> None:
+        """``judge`` raises :exc:`ForbiddenAddress` for a (scheme, host, port) at that address."""
+        super().__init__(reactor)  # type: ignore[no-untyped-call]
+        self._buffer_bytes = buffer_bytes
+        self._judge = judge
+        self._users: WeakKeyDictionary[Any, _Use] = WeakKeyDictionary()
+
+    def getConnection(self, key: Hashable, endpoint: IStreamClientEndpoint) -> Deferred[Any]:
+        """A connection for one request, checked and tagged."""
+        return super().getConnection(key, endpoint).addCallback(self._tag, key)
+
+    def _tag(self, protocol: Any, key: Hashable) -> _Tagged:
+        reused = protocol in self._users
+        try:
+            self._judge(key, getattr(protocol.transport.getPeer(), "host", ""))
+        except ForbiddenAddress:
+            protocol.transport.abortConnection()
+            raise
+        if self._buffer_bytes is not None and isinstance(protocol.transport, tcp.Connection):
+            protocol.transport.bufferSize = self._buffer_bytes
+        if not reused:
+            self._bound_headers(protocol)
+        use = self._users[protocol] = _Use()
+        return _Tagged(protocol, use, reused, self._abort)
+
+    def _bound_headers(self, protocol: Any) -> None:
+        """Twisted takes any number of headers; more than MAX_HEAD_BYTES end the connection."""
+        users, receive = self._users, protocol.dataReceived
+
+        def counted(data: bytes) -> None:
+            use = users.get(protocol)
+            if use is None or use.may_receive(len(data)):
+                receive(data)
+            else:
+                protocol.transport.abortConnection()
+
+        protocol.dataReceived = counted
+
+    def _abort(self, protocol: Any, use: _Use) -> None:
+        """Close the connection if it still is ``use``'s.
+
+        A body that ends in this same turn does not bring it back to the pool.
+        """
+        if self._users.get(protocol) is not use:
+            return
+        del self._users[protocol]
+        if use.request is not None:
+            use.request.persistent = False
+        if protocol.state != "CONNECTION_LOST":  # a lost TLS transport raises when it is aborted
+            protocol.transport.abortConnection()
+
+    def abort_all(self) -> None:
+        """Close every connection, idle or busy, at once."""
+        for protocol, use in list(self._users.items()):
+            self._abort(protocol, use)
+        self.closeCachedConnections()
+
+
+class _Use:
+    """The request that a connection carries now; it does not keep the connection alive."""
+
+    def __init__(self) -> None:
+        self.request: Any = None
+        self.answered = False
+        self._received = 0
+
+    def may_receive(self, length: int) -> bool:
+        """Whether so many bytes more, before the end of the headers, are still reasonable."""
+        if not self.answered:
+            self._received += length
+        return self._received <= MAX_HEAD_BYTES
+
+
+class _Tagged:
+    """One request on one connection; its response gets ``abort``."""
+
+    def __init__(self, protocol: Any, use: _Use, reused: bool, abort: Callable[[Any, _Use], None]) -> None:
+        self._protocol = protocol
+        self._use = use
+        self._reused = reused
+        self._abort = abort
+
+    def request(self, request: Any) -> Deferred[IResponse]:
+        """As HTTP11ClientProtocol does; a reused connection that died fails with DeadConnection."""
+        self._use.request = request
+        answer = cast("Deferred[IResponse]", self._protocol.request(request))
+        return answer.addCallbacks(self._mark, self._explain)
+
+    def _mark(self, response: Any) -> IResponse:
+        self._use.answered = True
+        response.abort = lambda: self._abort(self._protocol, self._use)
+        return cast(IResponse, response)
+
+    def _explain(self, failure: Failure) -> Failure:
+        dead = failure.check(ResponseNeverReceived, RequestTransmissionFailed)
+        if self._reused and dead and not was_cancelled(failure.value):
+            return Failure(DeadConnection())
+        return failure
+
+
+def was_cancelled(error: BaseException | None) -> bool:
+    """Whether a request failed because its Deferred was cancelled, which Twisted wraps."""
+    if isinstance(error, CancelledError | ConnectingCancelledError):
+        return True
+    return any(was_cancelled(reason.value) for reason in getattr(error, "reasons", ()))
+
+
+def forbidden_address(address: str, home_is_loopback: bool) -> bool:
+    """Whether a redirect or a realm may not lead to ``address`` (R80).
+
+    Link-local, metadata services and "this host" never; loopback only for an upstream that is
+    there itself. Private networks are allowed: registries inside a company live there.
+    """
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    parsed = mapped if mapped is not None else parsed
+    if parsed.is_loopback:
+        return not home_is_loopback
+    return parsed.is_link_local or parsed.is_unspecified or parsed.is_multicast or str(parsed) in _METADATA

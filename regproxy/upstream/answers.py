@@ -1,0 +1,74 @@
+"""What an upstream's status and headers mean: go on, or which error (R60). Pure."""
+
+from __future__ import annotations
+
+import re
+from datetime import timezone
+from email.utils import parsedate_to_datetime
+
+from regproxy.errors import Denied, NotFound, Throttled, UpstreamError, UpstreamFailed
+from regproxy.oci import media_type as types
+
+MAX_RETRY_AFTER_S = 3600
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+GONE = frozenset({404, 410})
+DENIED = frozenset({401, 403})
+HEAD_UNSUPPORTED = frozenset({405, 501})
+"""The only answers that make a HEAD of a manifest a GET (R51)."""
+HEAD_REFUSED = frozenset({401, 403, 404, 405, 501})
+"""The answers to a HEAD of a blob that a GET, closed after its headers, may contradict (R36)."""
+
+_DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
+
+
+def judge(
+    upstream: str,
+    host: str,
+    what: str,
+    status: int,
+    retry_after: str | None = None,
+    wall_s: float = 0.0,
+) -> UpstreamError | None:
+    """The error for ``status``, None for exactly 200. ``what`` was asked of ``host``."""
+    if status == 200:
+        return None
+    if status in GONE:
+        return NotFound(upstream, f"{host} has no {what} ({status})")
+    if status in DENIED:
+        return Denied(upstream, f"{host} gives no access to {what} ({status})")
+    if status == 429:
+        wait = retry_after_s(retry_after, wall_s)
+        return Throttled(upstream, f"{host} allows no more requests for now (429)", wait)
+    if status >= 500:
+        return UpstreamFailed(upstream, f"{host} failed with {status} when asked for {what}")
+    return UpstreamFailed(upstream, f"{host} answered {status}, which means nothing for {what}")
+
+
+def judge_form(
+    upstream: str, host: str, what: str, content_type: str | None, coding: str | None
+) -> UpstreamError | None:
+    """The error for a 200 that is a web page or encoded; None when it may be what was asked for."""
+    if coding is not None and coding.lower() != "identity":
+        return UpstreamFailed(upstream, f"{host} sent {what} encoded, though asked for it as it is (R89)")
+    if types.essence(content_type or "") in ("text/html", "application/xhtml+xml"):
+        return UpstreamFailed(upstream, f"{host} sent a web page instead of {what}")
+    return None
+
+
+def retry_after_s(header: str | None, wall_s: float) -> int | None:
+    """Retry-After in seconds from ``wall_s`` (epoch): a number or an HTTP date, at most an hour (R91)."""
+    text = (header or "").strip()[:64]
+    if _DIGITS.fullmatch(text):
+        return min(int(text), MAX_RETRY_AFTER_S)
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    when = (date if date.tzinfo else date.replace(tzinfo=timezone.utc)).timestamp()
+    return max(0, min(round(when - wall_s), MAX_RETRY_AFTER_S))
+
+
+def content_length(header: str | None) -> int | None:
+    """A Content-Length as a number; None when it is absent or is none."""
+    text = (header or "").strip()
+    return int(text) if _DIGITS.fullmatch(text) else None

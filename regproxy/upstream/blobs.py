@@ -1,0 +1,71 @@
+"""Blobs of one upstream: one GET to open (P15), one HEAD, or a GET closed after its headers, for a size."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from regproxy.errors import UpstreamFailed
+from regproxy.interfaces import IBlob, IBlobSource
+from regproxy.oci.digest import Digest
+from regproxy.oci.repository import Repository
+from regproxy.upstream.answers import HEAD_REFUSED, content_length
+from regproxy.upstream.calls import Calls
+from regproxy.upstream.limits import Limits
+from regproxy.upstream.questions import Questions
+from regproxy.upstream.running import Running
+from regproxy.upstream.streams import RemoteBlob
+
+
+@implementer(IBlobSource)
+class RemoteBlobs:
+    """IBlobSource over one upstream; nothing is verified here, the reader hashes."""
+
+    def __init__(
+        self,
+        name: str,
+        questions: Questions,
+        calls: Calls,
+        running: Running,
+        clock: IReactorTime,
+        limits: Limits,
+    ) -> None:
+        self._name = name
+        self._questions = questions
+        self._calls = calls
+        self._running = running
+        self._clock = clock
+        self._limits = limits
+
+    def stat(self, repository: Repository, digest: Digest) -> Deferred[int]:
+        """The size: by HEAD, else by a GET that is closed after its headers (R36)."""
+        return self._running.call(self._stat(repository, digest), f"blob {digest}", self._limits.first_byte_s)
+
+    def open(self, repository: Repository, digest: Digest) -> Deferred[IBlob]:
+        """One GET; the blob's connection waits, paused, for body()."""
+        return self._running.call(self._open(repository, digest), f"blob {digest}", self._limits.first_byte_s)
+
+    async def _open(self, repository: Repository, digest: Digest) -> IBlob:
+        answer = await self._calls.ask_ok(self._questions.blob("GET", repository, digest))
+        return RemoteBlob(answer, self._clock, self._limits.idle_s, self._running.register)
+
+    async def _stat(self, repository: Repository, digest: Digest) -> int:
+        question = self._questions.blob("HEAD", repository, digest)
+        answer = await self._calls.ask(question)
+        if answer.status not in HEAD_REFUSED:
+            self._calls.insist(answer, question)
+            size = content_length(answer.header("Content-Length"))
+            answer.discard()
+            if size is not None:
+                return size
+        else:
+            answer.discard()
+        return await self._size_by_get(repository, digest)
+
+    async def _size_by_get(self, repository: Repository, digest: Digest) -> int:
+        answer = await self._calls.ask_ok(self._questions.blob("GET", repository, digest))
+        answer.abort()
+        if answer.length is None:
+            raise UpstreamFailed(self._name, f"it does not tell the size of blob {digest}")
+        return answer.length

@@ -1,0 +1,127 @@
+"""One question to an upstream: authorise, ask, follow; the last answer comes back unjudged.
+
+Law: an Authorization header is made by the door of the very origin it is sent to (R85).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+
+import attrs
+from twisted.web.http_headers import Headers
+
+from regproxy.errors import UpstreamError, UpstreamFailed, UpstreamRefused
+from regproxy.headers.challenges import parse_challenges
+from regproxy.headers.origins import Origin
+from regproxy.upstream.answers import DENIED, REDIRECTS, judge, judge_form
+from regproxy.upstream.authorization import Door, Pass
+from regproxy.upstream.client import Answer, Client
+from regproxy.upstream.redirects import Refuse, decide_redirect
+
+MAX_FOREIGN_DOORS = 64
+
+
+@attrs.frozen(slots=True)
+class Question:
+    """What is asked: ``what`` names it in messages, ``kind`` in figures, ``scope`` in tokens."""
+
+    method: str
+    url: str = attrs.field(repr=False)
+    what: str
+    kind: str
+    scope: str
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+
+    def as_method(self, method: str) -> Question:
+        """The same question by another method."""
+        return attrs.evolve(self, method=method)
+
+
+class Doors:
+    """A door an origin: the upstream's own with credentials, a bounded number of others without."""
+
+    def __init__(self, own: Mapping[Origin, Door], stranger: Callable[[Origin], Door]) -> None:
+        self._own = own
+        self._stranger = stranger
+        self._others: OrderedDict[Origin, Door] = OrderedDict()
+
+    def of(self, origin: Origin) -> Door:
+        """The door to knock at."""
+        if origin in self._own:
+            return self._own[origin]
+        door = self._others.pop(origin, None) or self._stranger(origin)
+        self._others[origin] = door
+        if len(self._others) > MAX_FOREIGN_DOORS:
+            self._others.popitem(last=False)
+        return door
+
+
+class Calls:
+    """Asks questions over one client: bodies and small answers have a client each."""
+
+    def __init__(self, name: str, client: Client, doors: Doors, wall: Callable[[], float]) -> None:
+        self._name = name
+        self._client = client
+        self._doors = doors
+        self._wall = wall
+
+    async def ask(self, question: Question) -> Answer:
+        """The answer after authorisation and redirects, of any other status."""
+        visited: tuple[str, ...] = (question.url,)
+        while True:
+            answer = await self._ask_here(question, visited[-1])
+            if answer.status not in REDIRECTS:
+                return answer
+            answer.discard()
+            step = decide_redirect(answer.header("Location"), visited)
+            if isinstance(step, Refuse):
+                raise UpstreamFailed(self._name, f"asked for {question.what}, {step.reason}")
+            visited = (*visited, step.url)
+
+    async def ask_ok(self, question: Question) -> Answer:
+        """The answer when it is a 200 that may be what was asked for; its error otherwise."""
+        answer = await self.ask(question)
+        self.insist(answer, question)
+        return answer
+
+    def insist(self, answer: Answer, question: Question) -> None:
+        """Raise the error of any answer but a plain 200, whose body is left for the caller."""
+        error = self.error(answer, question)
+        if error is not None:
+            answer.discard()
+            raise error
+
+    def error(self, answer: Answer, question: Question) -> UpstreamError | None:
+        """What is wrong with an answer, None for a plain 200."""
+        host = str(answer.origin).partition("://")[2]
+        retry_after = answer.header("Retry-After")
+        found = judge(self._name, host, question.what, answer.status, retry_after, self._wall())
+        form = answer.header("Content-Type"), answer.coding
+        return found or judge_form(self._name, host, question.what, *form)
+
+    async def _ask_here(self, question: Question, url: str) -> Answer:
+        """Ask one URL; on a challenge authorise and ask once more (R75)."""
+        door = self._doors.of(Origin.of(url))
+        used = await door.first(question.scope)
+        answer = await self._send(question, url, used)
+        if answer.status not in DENIED:
+            return answer
+        challenges = parse_challenges(answer.headers("WWW-Authenticate"))
+        answer.discard()
+        better = await door.answer(challenges, question.scope, used)
+        if better is None:
+            return self._refused(answer, used)
+        return self._refused(await self._send(question, url, better), better)
+
+    def _refused(self, answer: Answer, used: Pass | None) -> Answer:
+        if answer.status == 401 and used is not None and used.basic:
+            answer.discard()
+            raise UpstreamRefused(self._name, "it refuses our user name and password (401)")
+        return answer
+
+    async def _send(self, question: Question, url: str, used: Pass | None) -> Answer:
+        headers = Headers({name: [value] for name, value in question.headers.items()})
+        if used is not None:
+            headers.setRawHeaders("Authorization", [used.header])
+        return await self._client.exchange(question.method, url, headers, question.kind)

@@ -1,0 +1,58 @@
+"""The URLs of the registry API, made from checked parts only, with the headers each wants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from regproxy.oci.digest import Digest
+from regproxy.oci.media_type import ACCEPT
+from regproxy.oci.repository import Repository
+from regproxy.oci.tag import Reference, Tag
+from regproxy.upstream.calls import Question
+
+
+class Questions:
+    """What can be asked of one endpoint (a base URL without path)."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._base = endpoint.rstrip("/") + "/v2/"
+
+    def base(self) -> Question:
+        """GET /v2/."""
+        return Question("GET", self._base, "its API", "base", "")
+
+    def blob(self, method: str, repository: Repository, digest: Digest) -> Question:
+        """A blob; no Accept, since its bytes have one form."""
+        url = f"{self._base}{repository.path}/blobs/{digest}"
+        what = f"blob {digest} of {repository.path}"
+        return Question(method, url, what, "blob", pull_scope(repository))
+
+    def manifest(
+        self,
+        method: str,
+        repository: Repository,
+        reference: Reference,
+        headers: Mapping[str, str] | None = None,
+    ) -> Question:
+        """A manifest, with the complete Accept set (R15)."""
+        mark = ":" if isinstance(reference, Tag) else "@"
+        return Question(
+            method,
+            f"{self._base}{repository.path}/manifests/{reference}",
+            f"manifest {repository.path}{mark}{reference}",
+            "manifest",
+            pull_scope(repository),
+            {"Accept": ACCEPT, **(headers or {})},
+        )
+
+    def tags(self, repository: Repository, url: str | None = None) -> Question:
+        """A page of the tags; ``url`` is that of a later one."""
+        first = f"{self._base}{repository.path}/tags/list"
+        what = f"list of tags of {repository.path}"
+        accept = {"Accept": "application/json"}
+        return Question("GET", url or first, what, "tags", pull_scope(repository), accept)
+
+
+def pull_scope(repository: Repository) -> str:
+    """The scope that reading a repository takes (R76)."""
+    return f"repository:{repository.path}:pull"

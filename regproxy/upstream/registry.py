@@ -1,0 +1,167 @@
+"""One upstream registry, put together: agents, tokens, doors, and what is asked through them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, succeed
+from twisted.web.client import Agent
+from twisted.web.iweb import IAgent
+from zope.interface import implementer
+
+from regproxy.errors import UpstreamRefused
+from regproxy.headers.origins import Origin
+from regproxy.interfaces import IRemoteRegistry
+from regproxy.settings import UpstreamSettings
+from regproxy.upstream.agents import BUFFER_BYTES, ForbiddenAddress, Pool, forbidden_address
+from regproxy.upstream.answers import DENIED
+from regproxy.upstream.authorization import Door
+from regproxy.upstream.blobs import RemoteBlobs
+from regproxy.upstream.calls import Calls, Doors
+from regproxy.upstream.client import Client, Observe, unobserved
+from regproxy.upstream.credentials import CredentialSource
+from regproxy.upstream.limits import LIMITS, Limits
+from regproxy.upstream.manifests import ManifestReader, RemoteManifests
+from regproxy.upstream.pages import TagPages
+from regproxy.upstream.questions import Questions
+from regproxy.upstream.running import Running
+from regproxy.upstream.tags import RemoteTags
+from regproxy.upstream.tls import tls_policy
+from regproxy.upstream.token_requests import Token, TokenNeed
+from regproxy.upstream.tokens import RealmRules, TokenCache, TokenFetcher
+
+
+@implementer(IRemoteRegistry)
+class RemoteRegistry:
+    """One upstream, read side. The first endpoint is asked; the others wait for failover."""
+
+    def __init__(
+        self,
+        settings: UpstreamSettings,
+        reactor: Any,
+        wall: Callable[[], float] = time.time,
+        realm: Origin | None = None,
+        limits: Limits = LIMITS,
+        observe: Observe = unobserved,
+        agent: IAgent | None = None,
+    ) -> None:
+        """``realm`` is the built-in token server of a well-known registry; ``wall`` gives epoch seconds.
+
+        ``agent`` replaces our own connections, for tests.
+        """
+        self.name = settings.name
+        self._limits = limits
+        self._running = Running(settings.name, reactor)
+        self._credentials = CredentialSource(settings.name, settings.credentials)
+        self._links = _Links(settings, reactor, realm, limits, agent)
+        small = Client(settings.name, self._links.small, reactor, observe)
+        bulk = Client(settings.name, self._links.bulk, reactor, observe)
+        doors = _Hall(settings, small, wall, realm, self._running, limits, self._credentials).doors()
+        self._calls = Calls(settings.name, small, doors, wall)
+        bodies = Calls(settings.name, bulk, doors, wall)
+        self._questions = Questions(settings.endpoints[0])
+        reader = ManifestReader(settings.name, self._questions, self._calls)
+        pages = TagPages(settings.name, self._questions, self._calls)
+        self.blobs = RemoteBlobs(settings.name, self._questions, bodies, self._running, reactor, limits)
+        self.manifests = RemoteManifests(settings.name, reader, self._running, limits)
+        self.tags = RemoteTags(settings.name, reader, pages, self._running, limits)
+
+    def __repr__(self) -> str:
+        return f"<RemoteRegistry {self.name}, {len(self._running)} under way>"
+
+    def check_credentials(self) -> Deferred[None]:
+        """Try the credentials at /v2/; nothing is asked without any. UpstreamRefused, or trouble."""
+        if not self._credentials:
+            return succeed(None)
+        return self._running.call(self._check(), "its API", self._limits.first_byte_s)
+
+    async def _check(self) -> None:
+        answer = await self._calls.ask(self._questions.base())
+        answer.discard()
+        if answer.status in DENIED:
+            raise UpstreamRefused(self.name, f"it refuses our credentials ({answer.status})")
+        if answer.status == 429 or answer.status >= 500:
+            self._calls.insist(answer, self._questions.base())
+
+    def close(self) -> Deferred[None]:
+        """Cancel what is under way and close every connection."""
+        self._running.close()
+        self._links.close()
+        return succeed(None)
+
+
+class _Links:
+    """The two pools of connections, and the address check that both make."""
+
+    def __init__(
+        self,
+        settings: UpstreamSettings,
+        reactor: Any,
+        realm: Origin | None,
+        limits: Limits,
+        agent: IAgent | None,
+    ) -> None:
+        named = [Origin.of(endpoint) for endpoint in settings.endpoints]
+        self._home = {_key(origin) for origin in named}
+        self._trusted = self._home | {_key(origin) for origin in _trusted(settings, realm)}
+        self._home_is_loopback = False
+        self._pools = Pool(reactor, None, self._judge), Pool(reactor, BUFFER_BYTES, self._judge)
+        policy = tls_policy(settings.ca)
+        agents = [Agent(reactor, policy, connectTimeout=limits.connect_s, pool=pool) for pool in self._pools]
+        self.small: IAgent = agent or agents[0]
+        self.bulk: IAgent = agent or agents[1]
+
+    def _judge(self, key: Hashable, address: str) -> None:
+        if key in self._home:
+            self._home_is_loopback = forbidden_address(address, False) and not forbidden_address(
+                address, True
+            )
+        elif key not in self._trusted and forbidden_address(address, self._home_is_loopback):
+            raise ForbiddenAddress
+
+    def close(self) -> None:
+        for pool in self._pools:
+            pool.abort_all()
+
+
+@attrs.frozen(slots=True)
+class _Hall:
+    """Makes the doors: own origins get the credentials, all others none."""
+
+    settings: UpstreamSettings
+    client: Client
+    wall: Callable[[], float]
+    realm: Origin | None
+    running: Running
+    limits: Limits
+    credentials: CredentialSource
+
+    def doors(self) -> Doors:
+        own = {
+            origin: self._door(origin, self.credentials) for origin in map(Origin.of, self.settings.endpoints)
+        }
+        nobody = CredentialSource(self.settings.name, None)
+        return Doors(own, lambda origin: self._door(origin, nobody))
+
+    def _door(self, origin: Origin, credentials: CredentialSource) -> Door:
+        trusted = _trusted(self.settings, self.realm) if credentials else ()
+        rules = RealmRules(origin, trusted, self.settings.insecure)
+        fetcher = TokenFetcher(self.settings.name, self.client, rules, credentials, self.wall)
+
+        def fetch(need: TokenNeed) -> Deferred[Token]:
+            return self.running.call(fetcher.fetch(need), "a token", self.limits.first_byte_s, nested=True)
+
+        tokens = TokenCache(fetch, self.wall)
+        return Door(self.settings.name, origin, tokens, credentials, self.settings.insecure)
+
+
+def _trusted(settings: UpstreamSettings, realm: Origin | None) -> tuple[Origin, ...]:
+    return settings.token_realms if realm is None else (*settings.token_realms, realm)
+
+
+def _key(origin: Origin) -> tuple[bytes, bytes, int]:
+    """The key under which an Agent pools connections."""
+    return origin.scheme.encode(), origin.host.encode(), origin.port

@@ -1,0 +1,79 @@
+"""What is under way at one upstream, so that closing it ends everything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from regproxy.errors import TransferStopped, UpstreamTimeout, UpstreamTrouble
+from regproxy.upstream.deadlines import within
+
+T = TypeVar("T")
+
+_log = Logger()
+
+
+class Running:
+    """Calls with a deadline each, and open bodies; :meth:`close` ends them all.
+
+    Trouble is logged here, once for each call however many clients wait for it; answers are not.
+    """
+
+    def __init__(self, name: str, clock: IReactorTime) -> None:
+        self._name = name
+        self._clock = clock
+        self._calls: set[Deferred[Any]] = set()
+        self._stops: set[Callable[[], None]] = set()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._calls) + len(self._stops)
+
+    def call(
+        self, work: Coroutine[Deferred[Any], Any, T], what: str, seconds: float, *, nested: bool = False
+    ) -> Deferred[T]:
+        """Run ``work``: UpstreamTimeout after ``seconds``, TransferStopped when all is closed.
+
+        ``nested``: part of other calls, which log its trouble themselves.
+        """
+        if self._closed:
+            work.close()
+            return fail(TransferStopped("the daemon ends"))
+        running = within(self._clock, seconds, work, lambda: self._late(what, seconds))
+        self._calls.add(running)
+
+        def settle(result: T | Failure) -> T | Failure:
+            self._calls.discard(running)
+            if not isinstance(result, Failure):
+                return result
+            if self._closed and result.check(CancelledError):
+                return Failure(TransferStopped("the daemon ends"))
+            if result.check(UpstreamTrouble) and not nested:
+                _log.warn("{error} (asked for {what})", error=str(result.value), what=what)
+            return result
+
+        settled: Deferred[T] = running.addBoth(settle)
+        return settled
+
+    def _late(self, what: str, seconds: float) -> UpstreamTimeout:
+        return UpstreamTimeout(self._name, f"it took longer than {seconds:g} s to give {what}")
+
+    def register(self, stop: Callable[[], None]) -> Callable[[], None]:
+        """Note how to stop something; gives what takes the note back."""
+        self._stops.add(stop)
+        if self._closed:
+            stop()
+        return lambda: self._stops.discard(stop)
+
+    def close(self) -> None:
+        """End all of it, now and from now on."""
+        self._closed = True
+        for call in list(self._calls):
+            call.cancel()
+        for stop in list(self._stops):
+            stop()

@@ -1,0 +1,239 @@
+"""A blob as it comes from an upstream: back-pressure, an idle watchdog, an abort that aborts.
+
+Laws: at most HIGH_BYTES (and one read of the socket) are in memory. Whoever ends the stream early
+closes its connection. What was received is handed out before the error that ended it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import cast
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from twisted.web.http import PotentialDataLoss
+from zope.interface import implementer
+
+from regproxy.errors import (
+    RegproxyError,
+    TransferStopped,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from regproxy.interfaces import How, IBlob, IBody
+from regproxy.upstream.client import Answer
+
+HIGH_BYTES = 4 * 1024 * 1024
+LOW_BYTES = 1024 * 1024
+IDLE_S = 30.0
+
+
+class BodyStream(Protocol):
+    """The bytes of one answer, buffered between two marks; pull them with :meth:`take`."""
+
+    def __init__(
+        self, answer: Answer, clock: IReactorTime, idle_s: float, gone: Callable[[], None], skip: int = 0
+    ) -> None:
+        """``gone`` is called once, when the connection needs no more care; ``skip`` bytes are dropped."""
+        self._answer = answer
+        self._clock = clock
+        self._idle_s = idle_s
+        self._gone = gone
+        self._skip = skip
+        self._chunks: deque[bytes] = deque()
+        self._buffered = 0
+        self._paused = False
+        self._ended = False
+        self._error: RegproxyError | None = None
+        self._waiting: Deferred[None] | None = None
+        self._last_byte = clock.seconds()
+        self._watch: IDelayedCall | None = None
+        self._arm(idle_s)
+
+    def take(self, max_bytes: int) -> bytes | None:
+        """As IBody.read."""
+        if self._chunks:
+            return self._pop(max_bytes)
+        if self._error is not None:
+            raise self._error
+        return b"" if self._ended else None
+
+    def _pop(self, max_bytes: int) -> bytes:
+        chunk = self._chunks.popleft()
+        if len(chunk) > max_bytes:
+            self._chunks.appendleft(chunk[max_bytes:])
+            chunk = chunk[:max_bytes]
+        self._buffered -= len(chunk)
+        if self._paused and self._buffered < LOW_BYTES:
+            self._resume()
+        return chunk
+
+    def wait(self) -> Deferred[None]:
+        """As IBody.ready."""
+        if self._chunks or self._ended or self._error is not None:
+            return succeed(None)
+        self._waiting = Deferred(lambda _: None)
+        return self._waiting
+
+    def stop(self, error: RegproxyError) -> None:
+        """End it now, with ``error`` for whoever reads on; a connection in use is aborted."""
+        self._chunks.clear()
+        self._buffered = 0
+        if self._ended:
+            self._error = self._error or error
+            return
+        self._finish(error)
+        self._answer.abort()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Keep it; pause the connection when it is much."""
+        if self._ended:
+            return
+        self._last_byte = self._clock.seconds()
+        if self._skip:
+            dropped = min(self._skip, len(data))
+            self._skip -= dropped
+            data = data[dropped:]
+            if not data:
+                return
+        self._chunks.append(data)
+        self._buffered += len(data)
+        if self._buffered > HIGH_BYTES and not self._paused:
+            self._pause()
+        self._wake()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The end of the body, or of the connection. A body without length ends with it (R42)."""
+        if self._ended:
+            return
+        if reason.check(ResponseDone, PotentialDataLoss):
+            self._finish(None)
+            return
+        host = self._answer.origin.host
+        self._finish(UpstreamUnreachable(self._answer.upstream, f"{host} cut the connection inside a blob"))
+
+    def _finish(self, error: RegproxyError | None) -> None:
+        self._ended = True
+        self._error = error
+        self._disarm()
+        self._gone()
+        self._wake(error if isinstance(error, TransferStopped) else None)
+
+    def _wake(self, error: RegproxyError | None = None) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is None or waiting.called:
+            return
+        if error is None:
+            waiting.callback(None)
+        else:
+            waiting.errback(Failure(error))
+
+    def _pause(self) -> None:
+        self._paused = True
+        self._disarm()
+        cast(IPushProducer, self.transport).pauseProducing()
+
+    def _resume(self) -> None:
+        self._paused = False
+        if self._ended:
+            return
+        self._last_byte = self._clock.seconds()
+        self._arm(self._idle_s)
+        cast(IPushProducer, self.transport).resumeProducing()
+
+    def _arm(self, seconds: float) -> None:
+        self._watch = self._clock.callLater(seconds, self._look)
+
+    def _disarm(self) -> None:
+        if self._watch is not None and self._watch.active():
+            self._watch.cancel()
+        self._watch = None
+
+    def _look(self) -> None:
+        """The one delayed call: idle long enough, or look again when that would be."""
+        left = self._last_byte + self._idle_s - self._clock.seconds()
+        if left > 0:
+            self._arm(left)
+            return
+        host = self._answer.origin.host
+        reason = f"{host} sent nothing for {self._idle_s:g} s inside a blob"
+        self._finish(UpstreamTimeout(self._answer.upstream, reason))
+        self._answer.abort()
+
+
+@implementer(IBody)
+class RemoteBody:
+    """The next ``length`` bytes of a stream, None: all of it."""
+
+    def __init__(self, stream: BodyStream, length: int | None) -> None:
+        self._stream = stream
+        self._left = length
+
+    def read(self, max_bytes: int) -> bytes | None:
+        """Bytes of the span that are at hand."""
+        if self._left is None:
+            return self._stream.take(max_bytes)
+        if self._left == 0:
+            self._stream.stop(TransferStopped("the body was read up to where it was asked for"))
+            return b""
+        data = self._stream.take(min(max_bytes, self._left))
+        self._left -= len(data or b"")
+        return data
+
+    def ready(self) -> Deferred[None]:
+        """Fires when read() has something to say."""
+        return succeed(None) if self._left == 0 else self._stream.wait()
+
+    def close(self) -> None:
+        """Close the connection unless all of it was received."""
+        self._left = None
+        self._stream.stop(TransferStopped("the body was closed by its reader"))
+
+
+@implementer(IBlob)
+class RemoteBlob:
+    """A blob whose GET has been answered with 200; the connection is paused until body()."""
+
+    how = How.MISS
+
+    def __init__(
+        self,
+        answer: Answer,
+        clock: IReactorTime,
+        idle_s: float,
+        register: Callable[[Callable[[], None]], Callable[[], None]],
+    ) -> None:
+        """``register`` notes how to stop this blob, and returns how to take that note back."""
+        self.size = answer.length
+        self._answer = answer
+        self._clock = clock
+        self._idle_s = idle_s
+        self._stream: BodyStream | None = None
+        self._owned = False
+        self._forget = register(self._abandon)
+
+    def body(self, start: int = 0, stop: int | None = None) -> RemoteBody:
+        """Let the bytes flow."""
+        if self._owned:
+            raise RuntimeError("body() is called at most once, on an open blob")
+        self._owned = True
+        self._stream = BodyStream(self._answer, self._clock, self._idle_s, self._forget, skip=start)
+        self._answer.deliver(self._stream)
+        return RemoteBody(self._stream, None if stop is None else stop - start)
+
+    def close(self) -> None:
+        """Close the connection, unless a body owns it."""
+        if not self._owned:
+            self._owned = True
+            self._forget()
+            self._answer.abort()
+
+    def _abandon(self) -> None:
+        if self._stream is None:
+            self.close()
+        else:
+            self._stream.stop(TransferStopped("the daemon ends"))

@@ -1,0 +1,59 @@
+"""Sizes of blobs (R36): by HEAD, by a GET closed after its headers, never by one on 429 or 5xx."""
+
+from __future__ import annotations
+
+import pytest
+
+from regproxy.errors import Denied, NotFound, Throttled, UpstreamFailed
+from regproxy.upstream.registry import RemoteRegistry
+from tests.upstream.conftest import REPOSITORY
+from tests.upstream.servers import Asked, Server
+from tests.upstream.test_registry import BLOB, BLOB_DIGEST, BLOB_PATH
+from tests.upstream.test_streams import Flood
+
+
+async def test_by_head(server: Server, registry: RemoteRegistry) -> None:
+    server.on(BLOB_PATH, lambda asked: asked.reply(200, BLOB))
+    assert await registry.blobs.stat(REPOSITORY, BLOB_DIGEST) == len(BLOB)
+    assert server.log() == [f"HEAD {BLOB_PATH}"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 501])
+async def test_by_get_where_head_is_refused(server: Server, registry: RemoteRegistry, status: int) -> None:
+    """The GET is closed after its headers (P15)."""
+    server.on(BLOB_PATH, lambda asked: asked.reply(status) if asked.method == "HEAD" else Flood(asked))
+    assert await registry.blobs.stat(REPOSITORY, BLOB_DIGEST) == 1 << 40
+    assert server.log() == [f"HEAD {BLOB_PATH}", f"GET {BLOB_PATH}"]
+    for connection in list(server.connections):
+        await connection.lost
+
+
+@pytest.mark.parametrize(("status", "error"), [(404, NotFound), (403, Denied)])
+async def test_the_get_decides(
+    server: Server, registry: RemoteRegistry, status: int, error: type[Exception]
+) -> None:
+    server.on(BLOB_PATH, lambda asked: asked.reply(status))
+    with pytest.raises(error):
+        await registry.blobs.stat(REPOSITORY, BLOB_DIGEST)
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(429, Throttled), (500, UpstreamFailed), (503, UpstreamFailed)]
+)
+async def test_no_get_on_trouble(
+    server: Server, registry: RemoteRegistry, status: int, error: type[Exception]
+) -> None:
+    server.on(BLOB_PATH, lambda asked: asked.reply(status))
+    with pytest.raises(error):
+        await registry.blobs.stat(REPOSITORY, BLOB_DIGEST)
+    assert server.log() == [f"HEAD {BLOB_PATH}"]
+
+
+async def test_a_size_that_nobody_tells(server: Server, registry: RemoteRegistry) -> None:
+    def answer(asked: Asked) -> None:
+        asked.head(200, {"Transfer-Encoding": "chunked"})
+
+    server.on(BLOB_PATH, answer)
+    with pytest.raises(UpstreamFailed, match="size"):
+        await registry.blobs.stat(REPOSITORY, BLOB_DIGEST)
