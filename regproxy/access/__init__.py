@@ -1,0 +1,1 @@
+"""Who asks, and may they: pure decisions, taken once after routing."""

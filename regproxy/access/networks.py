@@ -1,0 +1,38 @@
+"""May this address ask at all? Pure; called in one place, after routing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from regproxy.errors import AccessDenied
+from regproxy.settings import Network
+
+
+def normalise(host: str) -> IPv4Address | IPv6Address | None:
+    """The address that ``host`` writes, None when it is none.
+
+    ``::ffff:a.b.c.d``, which is how a socket for both families shows an IPv4 peer, becomes
+    ``a.b.c.d``; the zone of a link-local address goes.
+    """
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def admit(host: str | None, networks: Iterable[Network]) -> None:
+    """Let the peer with the address ``host`` pass, or raise :exc:`AccessDenied`.
+
+    ``None`` is a peer on a unix socket: the socket's file mode decided already.
+    """
+    if host is None:
+        return
+    address = normalise(host)
+    if address is None or not any(address in network for network in networks):
+        raise AccessDenied(
+            "this mirror does not serve your address; its operator can add it to access.networks"
+        )

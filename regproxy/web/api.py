@@ -1,0 +1,254 @@
+"""The registry API towards clients: parse, one call, answer.
+
+``ApiResource`` routes and asks ``access`` once, for every shape of URL. Klein is then given the
+one word that the route stands for, so that no path of a client's ever meets its rules.
+Who leaves cancels the handler's Deferred, and with it what that handler alone waits for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Protocol
+
+import attrs
+from klein import Klein
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.iweb import IRequest
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+
+from regproxy.access.networks import admit
+from regproxy.errors import ContentMismatch, Unsupported
+from regproxy.headers.conditionals import none_match_hits
+from regproxy.headers.ranges import Span
+from regproxy.interfaces import How, IBlob, IBlobSource, IBody, IManifestSource, ITagService
+from regproxy.oci.manifest import Descriptor
+from regproxy.oci.tag import Tag
+from regproxy.settings import Network
+from regproxy.web.answers import Answer, Asked, Remarks, blob_answer, manifest_answer, plain_headers
+from regproxy.web.errors import Subject
+from regproxy.web.listing import tag_page
+from regproxy.web.request import RegistryRequest
+from regproxy.web.routing import (
+    BaseRoute,
+    BlobRoute,
+    CatalogRoute,
+    ManifestRoute,
+    Place,
+    ReferrersRoute,
+    Routes,
+    TagsRoute,
+)
+from regproxy.web.senders import next_bytes, send_body
+
+IDLE_S = 120.0
+"""A client that takes nothing of a body for that long is cut off."""
+
+
+class Registry(Protocol):
+    """What answers: an upstream, the disk, or the proxy over both (structural, since ``proxy``
+    knows nothing of ``web``)."""
+
+    @property
+    def blobs(self) -> IBlobSource:
+        """Blobs by digest."""
+
+    @property
+    def manifests(self) -> IManifestSource:
+        """Manifests by digest."""
+
+    @property
+    def tags(self) -> ITagService:
+        """What tags mean, and which there are."""
+
+
+Handler = Callable[["RegistryApi", RegistryRequest, Any], Coroutine[Deferred[Any], Any, None]]
+
+_SUBJECTS: dict[type, Subject] = {ManifestRoute: Subject.MANIFEST, BlobRoute: Subject.BLOB}
+_WORDS: dict[type, bytes] = {
+    BaseRoute: b"base",
+    CatalogRoute: b"catalog",
+    ManifestRoute: b"manifest",
+    BlobRoute: b"blob",
+    TagsRoute: b"tags",
+    ReferrersRoute: b"referrers",
+}
+
+
+class ApiResource(Resource):
+    """The root of the tree: judges a request's path and its sender, then hands it to Klein."""
+
+    isLeaf = True
+
+    def __init__(self, api: RegistryApi, routes: Routes, networks: Iterable[Network]) -> None:
+        Resource.__init__(self)
+        self._klein = api.app.resource()
+        self._routes = routes
+        self._networks = tuple(networks)
+
+    def render(self, request: IRequest) -> int:
+        """Route, admit, serve. Raises what :meth:`Routes.find` and :func:`admit` raise."""
+        assert isinstance(request, RegistryRequest)
+        route = self._routes.find(request.path, request.query, request.host_name)
+        place: Place | None = getattr(route, "place", None)
+        if place is not None:
+            request.upstream, request.namespace = place.repository.upstream, place.namespace
+        request.route = route
+        request.subject = _SUBJECTS.get(type(route), Subject.NAME)
+        admit(request.peer, self._networks)
+        request.postpath = [_WORDS[type(route)]]
+        self._klein.render(request)
+        return int(NOT_DONE_YET)
+
+
+class RegistryApi:
+    """The routes, over one :class:`Registry`. ``clock`` times the progress of clients."""
+
+    app = Klein()
+
+    def __init__(self, registry: Registry, clock: IReactorTime, idle_s: float = IDLE_S) -> None:
+        self._registry = registry
+        self._clock = clock
+        self._idle_s = idle_s
+
+    def _run(self, handler: Handler, request: IRequest) -> Deferred[None]:
+        assert isinstance(request, RegistryRequest)
+        running = Deferred.fromCoroutine(handler(self, request, request.route))
+        return running.addErrback(request.failed)
+
+    @app.route("/base")
+    def base(self, request: IRequest) -> Deferred[None]:
+        """``/v2/``, answered here (R1)."""
+        return self._run(RegistryApi._base, request)
+
+    @app.route("/catalog")
+    def catalog(self, request: IRequest) -> Deferred[None]:
+        """``/v2/_catalog``."""
+        return self._run(RegistryApi._catalog, request)
+
+    @app.route("/referrers")
+    def referrers(self, request: IRequest) -> Deferred[None]:
+        """``/v2/<name>/referrers/<digest>``."""
+        return self._run(RegistryApi._referrers, request)
+
+    @app.route("/manifest")
+    def manifest(self, request: IRequest) -> Deferred[None]:
+        """``/v2/<name>/manifests/<reference>``."""
+        return self._run(RegistryApi._manifest, request)
+
+    @app.route("/blob")
+    def blob(self, request: IRequest) -> Deferred[None]:
+        """``/v2/<name>/blobs/<digest>``."""
+        return self._run(RegistryApi._blob, request)
+
+    @app.route("/tags")
+    def tags(self, request: IRequest) -> Deferred[None]:
+        """``/v2/<name>/tags/list``."""
+        return self._run(RegistryApi._tags, request)
+
+    async def _base(self, request: RegistryRequest, route: BaseRoute) -> None:
+        request.reply(_json_answer(b"{}"), b"{}")
+
+    async def _catalog(self, request: RegistryRequest, route: CatalogRoute) -> None:
+        raise Unsupported("the catalog is off in this mirror")
+
+    async def _referrers(self, request: RegistryRequest, route: ReferrersRoute) -> None:
+        raise Unsupported("this mirror does not serve referrers; look for the tag sha256-<hex> instead")
+
+    async def _manifest(self, request: RegistryRequest, route: ManifestRoute) -> None:
+        found = await self._find_manifest(route, descriptor_only=request.is_head)
+        request.how, request.digest = found.how, found.descriptor.digest
+        remarks = _remarks(route.place, found.warning, found.age_s)
+        by_tag = isinstance(route.reference, Tag)
+        answer = manifest_answer(found.descriptor, _asked(request), remarks, by_tag=by_tag)
+        request.reply(answer, found.content)
+
+    async def _find_manifest(self, route: ManifestRoute, *, descriptor_only: bool) -> _Found:
+        repository, reference = route.place.repository, route.reference
+        if isinstance(reference, Tag):
+            tags = self._registry.tags
+            ask = tags.stat if descriptor_only else tags.get
+            answer = await ask(repository, reference)
+            content = answer.manifest.content if answer.manifest is not None else b""
+            return _Found(answer.descriptor, content, answer.how, answer.warning, answer.age_s)
+        if descriptor_only:
+            return _Found(await self._registry.manifests.stat(repository, reference))
+        manifest = await self._registry.manifests.get(repository, reference)
+        return _Found(manifest.descriptor, manifest.content)
+
+    async def _blob(self, request: RegistryRequest, route: BlobRoute) -> None:
+        request.digest = route.digest
+        asked = _asked(request)
+        blobs, repository = self._registry.blobs, route.place.repository
+        if asked.head or none_match_hits(asked.none_match, route.digest):
+            size = await blobs.stat(repository, route.digest)
+            request.reply(blob_answer(route.digest, size, asked, _remarks(route.place)))
+            return
+        blob = await blobs.open(repository, route.digest)
+        request.how = blob.how
+        answer = blob_answer(route.digest, blob.size, asked, _remarks(route.place))
+        await self._send_blob(request, blob, answer, repository.upstream)
+
+    async def _send_blob(self, request: RegistryRequest, blob: IBlob, answer: Answer, upstream: str) -> None:
+        if answer.status not in (200, 206):
+            blob.close()
+            request.reply(answer)
+            return
+        span = answer.span
+        body = blob.body() if span is None or answer.whole else blob.body(span.start, span.stop)
+        try:
+            first = await self._first_bytes(body, span, upstream)
+        except BaseException:
+            body.close()
+            raise
+        request.send_head(answer)
+        length = None if span is None else span.length
+        await send_body(request, body, first, length, self._clock, self._idle_s, upstream)
+        if not request.is_gone():
+            request.finish()
+
+    async def _first_bytes(self, body: IBody, span: Span | None, upstream: str) -> bytes:
+        """What is in hand before the status line leaves (R37)."""
+        first = await next_bytes(body)
+        if not first and span is not None and span.length:
+            raise ContentMismatch(upstream, "the body ended before its first byte")
+        return first
+
+    async def _tags(self, request: RegistryRequest, route: TagsRoute) -> None:
+        found = await self._registry.tags.list(route.place.repository)
+        request.how = found.how
+        page = tag_page(route, found.tags)
+        headers = plain_headers(_remarks(route.place, found.warning))
+        if page.link is not None:
+            headers.append(("Link", page.link))
+        request.reply(_json_answer(page.content, headers), page.content)
+
+
+@attrs.frozen(slots=True)
+class _Found:
+    """A manifest, or what is known of it."""
+
+    descriptor: Descriptor
+    content: bytes = attrs.field(default=b"", repr=False)
+    how: How | None = None
+    warning: str | None = None
+    age_s: float = 0.0
+
+
+def _asked(request: RegistryRequest) -> Asked:
+    return Asked(
+        none_match=request.header("If-None-Match"),
+        range=request.header("Range"),
+        if_range=request.header("If-Range"),
+        head=request.is_head,
+    )
+
+
+def _remarks(place: Place, warning: str | None = None, age_s: float = 0.0) -> Remarks:
+    return Remarks(place.private, place.namespace, warning, age_s)
+
+
+def _json_answer(content: bytes, headers: Iterable[tuple[str, str]] = ()) -> Answer:
+    length = ("Content-Length", str(len(content)))
+    return Answer(200, (*headers, ("Content-Type", "application/json"), length), whole=True)

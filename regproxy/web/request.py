@@ -1,0 +1,241 @@
+"""One request of a client: HTTP's own rules first, then the resource; errors become answers here.
+
+No page of a library's own ever leaves (invariant 11): whatever goes wrong is an OCI error
+document, or, once the status line is gone, an aborted connection (R37).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import struct
+import termios
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import ISystemHandle
+from twisted.logger import Logger
+from twisted.protocols.policies import ProtocolWrapper
+from twisted.python.failure import Failure
+from twisted.web import http, server
+
+from regproxy.access.networks import normalise
+from regproxy.errors import RegproxyError, WriteRefused
+from regproxy.interfaces import How
+from regproxy.oci.digest import Digest
+from regproxy.web.access_log import AccessRecord, quote_path
+from regproxy.web.answers import Answer
+from regproxy.web.errors import UNEXPECTED, Problem, Subject, problem_for
+from regproxy.web.routing import BaseRoute, Route
+from regproxy.web.targets import check_host, split_target
+
+READS = (b"GET", b"HEAD")
+_ON_EVERY_ANSWER = (b"Server", b"Date", b"Docker-Distribution-Api-Version", b"Connection")
+READ_ONLY = "this mirror is read-only: push to the registry itself"
+
+
+def peer_host(address: object) -> str | None:
+    """A peer's address as text, IPv4 always as IPv4; None on a unix socket, "" when unknown."""
+    if isinstance(address, UNIXAddress):
+        return None
+    host = str(getattr(address, "host", ""))
+    return str(normalise(host) or host)
+
+
+def unsent_bytes(transport: object) -> int:
+    """Bytes in a transport's socket that the other machine has not confirmed; 0 where unknown."""
+    while isinstance(transport, ProtocolWrapper):  # TLS, the PROXY protocol
+        transport = transport.transport
+    if not ISystemHandle.providedBy(transport):
+        return 0
+    handle: Any = transport.getHandle()
+    try:
+        answer = fcntl.ioctl(handle.fileno(), termios.TIOCOUTQ, struct.pack("i", 0))
+    except OSError:
+        return 0
+    return int(struct.unpack("i", answer)[0])
+
+
+class _Nowhere(io.BytesIO):
+    """A request body that is dropped as it comes."""
+
+    def write(self, data: object, /) -> int:
+        return 0
+
+
+class RegistryRequest(server.Request):
+    """One request. ``note_*`` attributes are for the access record."""
+
+    # the types that Twisted leaves out
+    channel: Any
+    site: Any
+    getClientAddress: Callable[[], object]
+    setHeader: Callable[[bytes, bytes], None]
+    write: Callable[[bytes], None]
+    finish: Callable[[], None]
+
+    log = Logger()
+    route: Route = BaseRoute()
+    subject = Subject.NAME
+    upstream: str | None = None
+    how: How | None = None
+    digest: Digest | None = None
+    namespace: str | None = None
+    host_name: str | None = None
+    query = b""
+    _began_s: float | None = None
+
+    @property
+    def is_head(self) -> bool:
+        """Whether headers alone are asked for."""
+        return bool(self.method == b"HEAD")
+
+    @property
+    def peer(self) -> str | None:
+        """The client's address; None on a unix socket."""
+        return peer_host(self.getClientAddress())
+
+    def header(self, name: str) -> str | None:
+        """A request header as text, several of one name joined (RFC 9110 5.3)."""
+        values = self.requestHeaders.getRawHeaders(name.encode("ascii"))
+        return None if values is None else b", ".join(values).decode("latin-1")
+
+    def gotLength(self, length: int | None) -> None:
+        """Keep nothing of a body, whatever its length: no read has a use for one."""
+        self.content = _Nowhere()
+
+    def process(self) -> None:
+        """Serve it: the rules of HTTP first, then the resource."""
+        self.begin()
+        maybeDeferred(self._serve).addErrback(self.failed)
+
+    def begin(self) -> None:
+        """Start the clock of the access record; the headers that every answer has (R2)."""
+        self.site = self.channel.site
+        self._began_s = self.site.reactor.seconds()
+        self.notifyFinish().addBoth(self._record)
+        self.setHeader(b"Server", b"regproxy")
+        self.setHeader(b"Date", http.datetimeToString())
+        self.setHeader(b"Docker-Distribution-Api-Version", b"registry/2.0")
+
+    def _serve(self) -> None:
+        if self.method not in READS:
+            raise WriteRefused(READ_ONLY)
+        target = split_target(self.uri)
+        hosts = list(self.requestHeaders.getRawHeaders(b"Host") or [])
+        self.host_name = check_host(hosts, required=self.clientproto == b"HTTP/1.1")
+        self.path, self.query = target.path, target.query
+        self.prepath, self.postpath = [], []
+        self.site.resource.render(self)
+
+    def getRequestHostname(self) -> bytes:
+        """What Klein binds its map of routes to; it has no hosts, so it sees none of the client's."""
+        return b"registry"
+
+    def render(self, resrc: object) -> None:
+        """Not used: resources here answer by themselves, later."""
+        raise NotImplementedError
+
+    def reply(self, answer: Answer, content: bytes = b"") -> None:
+        """Send a whole answer; ``content`` follows a 200, the answer's own anything else."""
+        self.send_head(answer)
+        self.write(content if answer.status == http.OK else answer.content)
+        self.finish()
+
+    def send_head(self, answer: Answer) -> None:
+        """Status and headers of ``answer``; they leave with the first byte that is written."""
+        self.setResponseCode(answer.status)
+        for name, value in answer.headers:
+            self.setHeader(name.encode("ascii"), value.encode("ascii", "replace"))
+
+    def refuse(self, problem: Problem) -> None:
+        """Send an error as OCI JSON (R60), without what was prepared for another answer."""
+        body = problem.body
+        for prepared in [name for name, _ in self.responseHeaders.getAllRawHeaders()]:
+            if prepared not in _ON_EVERY_ANSWER:
+                self.responseHeaders.removeHeader(prepared)
+        for name, value in problem.headers:
+            self.setHeader(name.encode("ascii"), value.encode("ascii"))
+        self.setHeader(b"Content-Type", b"application/json")
+        self.setHeader(b"Content-Length", b"%d" % len(body))
+        self.setResponseCode(problem.status)
+        self.write(body)
+        self.finish()
+
+    def failed(self, failure: Failure) -> Deferred[None]:
+        """The end of a request that failed: an error answer, or an aborted connection (R37).
+
+        Fires when there is nothing more to do for it.
+        """
+        if self.is_gone() or failure.check(CancelledError):
+            if not failure.check(CancelledError, RegproxyError):
+                self.log.failure("a request failed after its client had left", failure)
+            return succeed(None)
+        if isinstance(failure.value, RegproxyError):
+            self._fail(failure.value)
+        else:
+            self.processingFailed(failure)
+        return self.over()
+
+    def _fail(self, error: RegproxyError) -> None:
+        if self.startedWriting:
+            self.log.warn(
+                "{method} {path}: connection aborted after {sent} bytes: {cause}",
+                method=self.method.decode("ascii"),
+                path=quote_path(self.path),
+                sent=self.sentLength,
+                cause=error.message,
+            )
+            self.abort()
+        else:
+            self.refuse(problem_for(error, self.subject))
+
+    def processingFailed(self, reason: Failure) -> Failure:
+        """A fault of ours: logged whole, told to the client as a bare 500."""
+        self.log.failure("a request could not be served", reason)
+        if self.is_gone():
+            return reason
+        if self.startedWriting:
+            self.abort()
+        else:
+            self.refuse(UNEXPECTED)
+        return reason
+
+    def abort(self) -> None:
+        """Cut the connection: the client must not take what it got for the whole (R37)."""
+        self.channel.transport.abortConnection()
+
+    def is_gone(self) -> bool:
+        """Whether the connection is lost, or the answer finished."""
+        return getattr(self, "channel", None) is None
+
+    def over(self) -> Deferred[None]:
+        """Fires when the answer is finished or the connection lost, whichever it is."""
+        if self.is_gone():
+            return succeed(None)
+        done: Deferred[None] = Deferred()
+        self.notifyFinish().addBoth(lambda _: None if done.called else done.callback(None))
+        return done
+
+    def unsent(self) -> int:
+        """Bytes that the client's machine has not confirmed yet; 0 where unknown."""
+        return 0 if self.is_gone() else unsent_bytes(self.channel.transport)
+
+    def _record(self, result: object) -> None:
+        elapsed_s = self.site.reactor.seconds() - (self._began_s or 0.0)
+        self.site.record(
+            AccessRecord(
+                client=self.peer or "unix",
+                method=self.method.decode("ascii"),
+                path=quote_path(self.path, self.namespace),
+                status=self.code if self.startedWriting else 499,
+                sent_bytes=self.sentLength,
+                ms=elapsed_s * 1000,
+                how=self.how.value if self.how is not None else None,
+                upstream=self.upstream,
+                digest=str(self.digest) if self.digest is not None else None,
+                complete=not isinstance(result, Failure),
+            )
+        )

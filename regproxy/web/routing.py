@@ -1,0 +1,205 @@
+"""From a request target to what it names: one pure function for every URL shape.
+
+Served here: ``?ns=`` (shape A), a prefix after ``/v2/`` (B), the default upstream (E). A prefix
+before ``/v2/`` (C) and the Host (D) are two more ways to choose the upstream and go into
+:meth:`Routes.find` and :meth:`Routes._choose`; nothing else depends on the shape.
+
+``ns`` and prefixes are looked up in the settings, never dialled: a closed world (R97).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
+
+import attrs
+
+from regproxy.errors import (
+    InvalidName,
+    InvalidPage,
+    InvalidTarget,
+    UnknownRoute,
+    UnknownUpstream,
+    WriteRefused,
+)
+from regproxy.oci.digest import Digest
+from regproxy.oci.repository import Repository
+from regproxy.oci.tag import Reference, parse_reference
+from regproxy.settings import UpstreamSettings
+from regproxy.web.targets import parse_query, split_path
+
+MAX_PAGE = 10_000
+"""The largest page of a listing; a larger ``n`` is clamped, never refused (R94)."""
+
+_QUERY = frozenset({"ns", "n", "last"})
+_NUMBER = re.compile(r"[0-9]+", re.ASCII)
+
+
+@attrs.frozen(slots=True)
+class Place:
+    """Which repository is meant, and how the client said so.
+
+    ``name`` is the name as the client wrote it, ``namespace`` its ``ns`` where it chose the
+    upstream; ``private``: the content is not for everybody (caches of others are told so).
+    """
+
+    repository: Repository
+    name: str
+    namespace: str | None = None
+    private: bool = False
+
+
+@attrs.frozen(slots=True)
+class BaseRoute:
+    """``/v2/``: are you a registry? (R1)"""
+
+
+@attrs.frozen(slots=True)
+class CatalogRoute:
+    """``/v2/_catalog`` (R95)."""
+
+
+@attrs.frozen(slots=True)
+class ManifestRoute:
+    """``/v2/<name>/manifests/<reference>``."""
+
+    place: Place
+    reference: Reference
+
+
+@attrs.frozen(slots=True)
+class BlobRoute:
+    """``/v2/<name>/blobs/<digest>``."""
+
+    place: Place
+    digest: Digest
+
+
+@attrs.frozen(slots=True)
+class TagsRoute:
+    """``/v2/<name>/tags/list``: at most ``n`` tags after ``last``; ``n`` None: not asked for."""
+
+    place: Place
+    n: int | None = None
+    last: str | None = None
+
+
+@attrs.frozen(slots=True)
+class ReferrersRoute:
+    """``/v2/<name>/referrers/<digest>`` (R96)."""
+
+    place: Place
+    digest: Digest
+
+
+Route: TypeAlias = BaseRoute | CatalogRoute | ManifestRoute | BlobRoute | TagsRoute | ReferrersRoute
+
+
+class Routes:
+    """The map of one set of upstreams; built once, never changed."""
+
+    def __init__(self, upstreams: Iterable[UpstreamSettings]) -> None:
+        self._upstreams = tuple(upstreams)
+        self._by_name: dict[str, UpstreamSettings] = {}
+        for upstream in self._upstreams:
+            for name in (upstream.name, *upstream.aliases):
+                self._by_name.setdefault(name.lower(), upstream)
+        for upstream in self._upstreams:
+            for name in _with_default_ports(upstream):
+                self._by_name.setdefault(name, upstream)
+        self._default = next((each for each in self._upstreams if each.default), None)
+
+    def find(self, path: bytes, query: bytes, host: str | None = None) -> Route:
+        """What a raw path and query name; ``host`` is the request's Host, for the shape to come.
+
+        Raises :exc:`InvalidRequest` and its kin (400), :exc:`UnknownRoute` and
+        :exc:`UnknownUpstream` (404), :exc:`WriteRefused` for a route that only writes (405).
+        """
+        parts = split_path(path)
+        if parts[0] != "v2":
+            raise UnknownRoute("this is a registry mirror: its paths begin with /v2/")
+        asked = parse_query(query, _QUERY)
+        rest = parts[1:]
+        if rest in ([], [""]):
+            return BaseRoute()
+        if rest == ["_catalog"]:
+            return CatalogRoute()
+        if _is_upload(rest):
+            raise WriteRefused("this mirror is read-only: push to the registry itself")
+        if rest[-1] == "":
+            raise InvalidTarget("the path ends with '/'")
+        return self._content(rest, asked)
+
+    def _content(self, rest: list[str], asked: dict[str, str]) -> Route:
+        if len(rest) < 3:
+            raise UnknownRoute("no such path in the registry API")
+        name, word, last = rest[:-2], rest[-2], rest[-1]
+        if word == "manifests":
+            return ManifestRoute(self._place(name, asked), parse_reference(last))
+        if word == "blobs":
+            return BlobRoute(self._place(name, asked), Digest.parse(last))
+        if word == "tags" and last == "list":
+            return TagsRoute(self._place(name, asked), _page_size(asked.get("n")), asked.get("last"))
+        if word == "referrers":
+            return ReferrersRoute(self._place(name, asked), Digest.parse(last))
+        raise UnknownRoute("no such path in the registry API")
+
+    def _place(self, name: list[str], asked: dict[str, str]) -> Place:
+        namespace = asked.get("ns")
+        upstream, path = self._choose(name, namespace)
+        if upstream.library and len(path) == 1:
+            path = ["library", *path]
+        repository = Repository.parse(upstream.name, "/".join(path))
+        private = upstream.credentials is not None and not upstream.public
+        return Place(repository, "/".join(name), namespace, private)
+
+    def _choose(self, name: list[str], namespace: str | None) -> tuple[UpstreamSettings, list[str]]:
+        """The upstream, and the name without the component that chose it."""
+        named = self._lookup(namespace) if namespace is not None else None
+        prefixed = self._by_name.get(name[0].lower())
+        if prefixed is None or not prefixed.prefix:
+            return named or self._fallback(), name
+        if named is not None and named is not prefixed:
+            raise InvalidTarget("ns and the first component of the name mean different upstreams")
+        if len(name) == 1:
+            raise InvalidName("the name of an upstream must be followed by a repository name")
+        return prefixed, name[1:]
+
+    def _lookup(self, namespace: str) -> UpstreamSettings:
+        upstream = self._by_name.get(namespace.lower()) if namespace.isascii() else None
+        if upstream is None:
+            raise UnknownUpstream("ns names a registry that is not among this mirror's upstreams")
+        return upstream
+
+    def _fallback(self) -> UpstreamSettings:
+        if self._default is None:
+            raise UnknownUpstream(
+                "this mirror has no default upstream: put its name before the repository, or ?ns= behind"
+            )
+        return self._default
+
+
+def _with_default_ports(upstream: UpstreamSettings) -> Iterator[str]:
+    """The other spellings of an upstream's names: with the default port, or without (R97)."""
+    ports = {":80" if endpoint.startswith("http:") else ":443" for endpoint in upstream.endpoints}
+    for name in (upstream.name, *upstream.aliases):
+        for port in ports:
+            if name.endswith(port):
+                yield name.lower().removesuffix(port)
+            elif ":" not in name:
+                yield name.lower() + port
+
+
+def _is_upload(rest: list[str]) -> bool:
+    """``<name>/blobs/uploads/[<id>]``: there is nothing to read (R98)."""
+    return len(rest) >= 4 and rest[-3:-1] == ["blobs", "uploads"]
+
+
+def _page_size(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if _NUMBER.fullmatch(text) is None:
+        raise InvalidPage("n is not a number of tags")
+    digits = text.lstrip("0") or "0"
+    return MAX_PAGE if len(digits) > 5 else min(int(digits), MAX_PAGE)

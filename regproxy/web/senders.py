@@ -1,0 +1,166 @@
+"""Sends a body to a client, at the client's pace, exactly.
+
+Laws: the sender owns the body and closes it, however it ends. It reads only when the client's
+side takes more, and gives the reactor back after 1 MiB. It raises what ends it early; whoever
+called it aborts the connection then, since the status line is gone (R37). A client that leaves
+cancels the sender's Deferred or stops its producer: the body is closed, nothing else happens.
+A transport that takes files whole (sendfile) can stand behind :func:`send_body` later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from zope.interface import implementer
+
+from regproxy.errors import ContentMismatch, TransferStopped
+from regproxy.interfaces import IBody
+
+SLICE_BYTES = 256 * 1024
+TURN_BYTES = 1024 * 1024
+"""What one wake-up may send before the reactor is given back."""
+
+
+class Outlet(Protocol):
+    """The part of a request that a sender uses."""
+
+    def write(self, data: bytes) -> object:
+        """Queue ``data``."""
+
+    def registerProducer(self, producer: object, streaming: bool) -> object:
+        """Tell ``producer`` when to pause."""
+
+    def unregisterProducer(self) -> object:
+        """Forget the producer."""
+
+    def is_gone(self) -> bool:
+        """Whether the connection is lost."""
+
+    def unsent(self) -> int:
+        """Bytes that the client's side has not taken from this machine yet, as far as known."""
+
+
+@implementer(IPushProducer)
+class Pace:
+    """The client's pace: a gate that is shut while its side takes nothing.
+
+    Shut for ``idle_s`` seconds without one byte taken: :exc:`TransferStopped`.
+    """
+
+    def __init__(
+        self, clock: IReactorTime, idle_s: float, unsent: Callable[[], int], left: Callable[[], None]
+    ) -> None:
+        self._clock = clock
+        self._idle_s = idle_s
+        self._unsent = unsent
+        self._left = left
+        self._seen = 0
+        self._paused = False
+        self._waiting: Deferred[None] | None = None
+        self._timer: IDelayedCall | None = None
+        self._budget = TURN_BYTES
+        self.stopped = False
+
+    def pauseProducing(self) -> None:
+        """The transport's buffer is full."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """The transport's buffer is empty again."""
+        self._paused = False
+        self._open()
+
+    def stopProducing(self) -> None:
+        """The connection is lost."""
+        self.stopped = True
+        self._left()
+        self._open()
+
+    async def turn(self, sent_bytes: int) -> None:
+        """After ``sent_bytes`` more were written: wait until the next ones may be."""
+        self._budget -= sent_bytes
+        while self._paused and not self.stopped:
+            await self._wait(self._idle_s, self._look)
+        if self._budget <= 0 and not self.stopped:
+            await self._wait(0, self._open)
+
+    def close(self) -> None:
+        """Forget the timer."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+
+    def _wait(self, delay_s: float, then: Callable[[], None]) -> Deferred[None]:
+        self._seen = self._unsent()
+        self._budget = TURN_BYTES
+        self._waiting = Deferred()
+        self._timer = self._clock.callLater(delay_s, then)
+        return self._waiting
+
+    def _open(self) -> None:
+        self.close()
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and not waiting.called:
+            waiting.callback(None)
+
+    def _look(self) -> None:
+        seen, self._seen = self._seen, self._unsent()
+        if self._seen != seen:
+            self._timer = self._clock.callLater(self._idle_s, self._look)
+            return
+        self.close()
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and not waiting.called:
+            waiting.errback(TransferStopped(f"the client took nothing for {self._idle_s:g} seconds"))
+
+
+async def next_bytes(body: IBody, max_bytes: int = SLICE_BYTES) -> bytes:
+    """The next bytes of ``body``, waiting for them; ``b""`` at its end; raises what ended it."""
+    while (chunk := body.read(max_bytes)) is None:
+        await body.ready()
+    return chunk
+
+
+async def send_body(
+    outlet: Outlet,
+    body: IBody,
+    first: bytes,
+    length: int | None,
+    clock: IReactorTime,
+    idle_s: float,
+    upstream: str,
+) -> None:
+    """Send ``first``, which was read from ``body`` already, and the rest; close ``body``.
+
+    ``length`` is what the headers promised, None where they did not. Raises :exc:`ContentMismatch`
+    when the body has another one, :exc:`TransferStopped` when the client takes nothing for
+    ``idle_s`` seconds, and what the body raises.
+    """
+    pace = Pace(clock, idle_s, outlet.unsent, body.close)
+    outlet.registerProducer(pace, True)
+    try:
+        await _copy(outlet, body, first, length, pace, upstream)
+    finally:
+        pace.close()
+        if not outlet.is_gone():
+            outlet.unregisterProducer()
+        body.close()
+
+
+async def _copy(
+    outlet: Outlet, body: IBody, first: bytes, length: int | None, pace: Pace, upstream: str
+) -> None:
+    sent, chunk = 0, first
+    while chunk and not pace.stopped:
+        sent += len(chunk)
+        if length is not None and sent > length:
+            raise ContentMismatch(upstream, "the body is longer than was promised to the client")
+        outlet.write(chunk)
+        await pace.turn(len(chunk))
+        if not pace.stopped:
+            chunk = await next_bytes(body)
+    if length is not None and sent != length and not pace.stopped:
+        raise ContentMismatch(upstream, "the body ended before the length promised to the client")

@@ -1,0 +1,44 @@
+"""The listener's factory: strict HTTP/1.1, every answer our own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.web import http, server
+from twisted.web.resource import IResource
+
+from regproxy.web.access_log import Recorder, write_nothing
+from regproxy.web.channel import RegistryChannel
+from regproxy.web.request import RegistryRequest
+
+
+class RegistrySite(server.Site):
+    """The factory for client connections; ``resource`` answers every request that is HTTP.
+
+    ``record`` gets one :class:`AccessRecord` a request. ``header_s``: a request's header must be
+    whole in that time; ``idle_s``: a kept connection without request is closed after it.
+    HTTP/2 is not spoken (bodies are sent with HTTP/1.1 framing).
+    """
+
+    protocol: Any = RegistryChannel
+
+    def __init__(
+        self,
+        resource: IResource,
+        reactor: IReactorTime,
+        record: Recorder = write_nothing,
+        header_s: float = 30.0,
+        idle_s: float = 120.0,
+    ) -> None:
+        server.Site.__init__(self, resource, RegistryRequest, timeout=idle_s, reactor=reactor)
+        self.record = record
+        self.header_s = header_s
+        self.idle_s = idle_s
+
+    def log(self, request: http.Request) -> None:
+        """Twisted's own access line; ours is the record."""
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """HTTP/1.1 only."""
+        return [b"http/1.1"]

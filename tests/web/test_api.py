@@ -1,0 +1,565 @@
+"""The API towards clients, over real sockets."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.ssl import KeyPair
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
+
+from regproxy import errors
+from regproxy.oci.digest import Digest
+from regproxy.oci.repository import Repository
+from regproxy.web.request import unsent_bytes
+from tests.conftest import LoggedFailures
+from tests.web.doubles import (
+    BLOB,
+    BLOB_DIGEST,
+    CONTENT,
+    MANIFEST,
+    REPOSITORY,
+    Front,
+    RawClient,
+    ScriptedBlob,
+    ScriptedBody,
+    blob_of,
+    failing,
+    filled,
+    parse,
+    parse_head,
+)
+
+TYPE = "application/vnd.oci.image.manifest.v1+json"
+MISSING = Digest.of(b"missing")
+
+
+def turn() -> Deferred[None]:
+    """One turn of the reactor."""
+    done: Deferred[None] = Deferred()
+    reactor.callLater(0, done.callback, None)
+    return done
+
+
+class Counter:
+    """Counts what a client receives, keeping only the head."""
+
+    def __init__(self, client: RawClient) -> None:
+        self.count = 0
+        self.done: Deferred[None] = Deferred()
+        self.wanted = -1
+        self.head = b""
+        client.dataReceived = self.take  # type: ignore[method-assign]
+
+    def take(self, data: bytes) -> None:
+        if b"\r\n\r\n" not in self.head:
+            self.head += data
+            data = self.head.partition(b"\r\n\r\n")[2]
+        self.count += len(data)
+        if self.count == self.wanted:
+            self.done.callback(None)
+
+    def reached(self, count: int) -> Deferred[None]:
+        self.wanted = count
+        return self.done
+
+
+@pytest.mark.parametrize("target", ["/v2/", "/v2", "/v2/?ns=docker.io", "http://mirror/v2/"])
+async def test_base_is_answered_here(target: str) -> None:
+    """R1, R3: /v2 and /v2/ give 200 {} and ask nobody."""
+    async with Front() as front:
+        reply = await front.ask("GET", target)
+        assert (reply.status, reply.body) == (200, b"{}")
+        assert reply.headers["content-type"] == "application/json"
+        assert reply.headers["docker-distribution-api-version"] == "registry/2.0"
+        assert front.registry.calls == []
+
+
+async def test_pull() -> None:
+    """A whole pull from memory: tag, digest, blob."""
+    async with Front(filled()) as front:
+        tag = await front.ask("GET", "/v2/nginx/manifests/latest")
+        assert (tag.status, tag.body) == (200, CONTENT)
+        assert tag.headers["content-type"] == TYPE
+        assert tag.headers["docker-content-digest"] == str(MANIFEST.digest)
+        assert tag.headers["etag"] == f'"{MANIFEST.digest}"'
+        by_digest = await front.ask("GET", f"/v2/library/nginx/manifests/{MANIFEST.digest}?ns=docker.io")
+        assert (by_digest.status, by_digest.body) == (200, CONTENT)
+        assert by_digest.headers["oci-namespace"] == "docker.io"
+        blob = await front.ask("GET", f"/v2/docker.io/nginx/blobs/{BLOB_DIGEST}")
+        assert (blob.status, blob.body) == (200, BLOB)
+        assert blob.headers["content-type"] == "application/octet-stream"
+        assert blob.headers["accept-ranges"] == "bytes"
+        assert "max-age=31536000" in blob.headers["cache-control"]
+        assert front.registry.calls == ["tags.get", "manifests.get", "blobs.open"]
+
+
+TARGETS = [
+    "/v2/",
+    "/v2/nginx/manifests/latest",
+    "/v2/nginx/manifests/latest?ns=docker.io",
+    "/v2/nginx/manifests/missing",
+    f"/v2/nginx/manifests/{MANIFEST.digest}",
+    f"/v2/nginx/blobs/{BLOB_DIGEST}",
+    f"/v2/nginx/blobs/{Digest.of(b'')}",
+    f"/v2/nginx/blobs/{MISSING}",
+    "/v2/nginx/tags/list",
+    "/v2/nginx/tags/list?n=2",
+    "/v2/nginx/tags/list?n=x",
+    "/v2/other/tags/list",
+    f"/v2/nginx/referrers/{BLOB_DIGEST}",
+    "/v2/_catalog",
+    "/v2/nginx/manifests/latest?ns=evil",
+    "/nowhere",
+    "//",
+]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("lines", [(), ("If-None-Match: *",)])
+async def test_head_is_get_without_the_body(target: str, lines: tuple[str, ...]) -> None:
+    """R11, R60: the same status and headers on everything."""
+    async with Front(filled(warning="stale", age_s=5)) as front:
+        got = await front.ask("GET", target, *lines)
+        head = await front.ask("HEAD", target, *lines)
+        assert (head.status, head.stable) == (got.status, got.stable)
+        assert head.body == b""
+        if got.status != 304:
+            assert int(got.headers["content-length"]) == len(got.body)
+        if got.status >= 400:
+            assert got.error["code"]
+        assert got.headers["docker-distribution-api-version"] == "registry/2.0"
+        assert "transfer-encoding" not in got.headers
+        assert "content-encoding" not in got.headers
+        assert "vary" not in got.headers
+
+
+async def test_head_asks_for_the_descriptor_only() -> None:
+    """R11, R36."""
+    async with Front(filled()) as front:
+        await front.ask("HEAD", "/v2/nginx/manifests/latest")
+        await front.ask("HEAD", f"/v2/nginx/manifests/{MANIFEST.digest}")
+        await front.ask("HEAD", f"/v2/nginx/blobs/{BLOB_DIGEST}")
+        assert front.registry.calls == ["tags.stat", "manifests.stat", "blobs.stat"]
+
+
+async def test_stale_tags_say_so() -> None:
+    """R52."""
+    async with Front(filled(warning="stale: upstream unreachable", age_s=61.5)) as front:
+        reply = await front.ask("GET", "/v2/nginx/manifests/latest")
+        assert reply.headers["warning"] == '299 - "stale: upstream unreachable"'
+        assert reply.headers["age"] == "61"
+        fresh = await front.ask("GET", f"/v2/nginx/manifests/{MANIFEST.digest}")
+        assert "warning" not in fresh.headers
+
+
+@pytest.mark.parametrize("match", [f'"{BLOB_DIGEST}"', f'W/"{BLOB_DIGEST}"', str(BLOB_DIGEST), "*"])
+async def test_blob_not_modified(match: str) -> None:
+    """R12, R33: 304, and no body is opened for it."""
+    async with Front(filled()) as front:
+        reply = await front.ask("GET", f"/v2/nginx/blobs/{BLOB_DIGEST}", f"If-None-Match: {match}")
+        assert (reply.status, reply.headers["etag"]) == (304, f'"{BLOB_DIGEST}"')
+        assert reply.headers["docker-content-digest"] == str(BLOB_DIGEST)
+        assert front.registry.calls == ["blobs.stat"]
+
+
+async def test_tag_not_modified() -> None:
+    """R12: after the tag was asked for."""
+    async with Front(filled()) as front:
+        reply = await front.ask("GET", "/v2/nginx/manifests/latest", f'If-None-Match: "{MANIFEST.digest}"')
+        assert reply.status == 304
+        assert front.registry.calls == ["tags.get"]
+
+
+@pytest.mark.parametrize(
+    ("header", "status", "part"),
+    [
+        ("bytes=0-0", 206, BLOB[:1]),
+        ("bytes=100-", 206, BLOB[100:]),
+        ("bytes=-10", 206, BLOB[-10:]),
+        ("bytes=10-999999999", 206, BLOB[10:]),
+        ("bytes=0-", 206, BLOB),
+        ("bytes=5-1", 200, BLOB),
+        ("bytes=0-1,5-6", 200, BLOB),
+        ("lines=0-1", 200, BLOB),
+        ("nonsense", 200, BLOB),
+    ],
+)
+async def test_ranges(header: str, status: int, part: bytes) -> None:
+    """R32."""
+    async with Front(filled()) as front:
+        reply = await front.ask("GET", f"/v2/nginx/blobs/{BLOB_DIGEST}", f"Range: {header}")
+        assert (reply.status, reply.body) == (status, part)
+        assert reply.headers["docker-content-digest"] == str(BLOB_DIGEST)
+        assert ("content-range" in reply.headers) == (status == 206)
+
+
+async def test_unsatisfiable_range() -> None:
+    """R32, 2M 8: JSON of its own length; the blob is let go."""
+    registry = filled()
+    blob = blob_of(BLOB)
+    registry.blob_map[REPOSITORY, BLOB_DIGEST] = blob
+    async with Front(registry) as front:
+        reply = await front.ask("GET", f"/v2/nginx/blobs/{BLOB_DIGEST}", f"Range: bytes={len(BLOB)}-")
+        assert reply.status == 416
+        assert reply.error["message"]
+        assert reply.headers["content-range"] == f"bytes */{len(BLOB)}"
+        assert blob.closed == 1
+
+
+async def test_two_ranges_in_two_headers_are_ignored() -> None:
+    async with Front(filled()) as front:
+        reply = await front.ask(
+            "GET", f"/v2/nginx/blobs/{BLOB_DIGEST}", "Range: bytes=0-0", "Range: bytes=1-1"
+        )
+        assert reply.status == 200
+
+
+async def test_tags() -> None:
+    """R94."""
+    async with Front(filled()) as front:
+        every = await front.ask("GET", "/v2/docker.io/nginx/tags/list")
+        assert json.loads(every.body) == {"name": "docker.io/nginx", "tags": ["1.0", "1.1", "2.0", "latest"]}
+        page = await front.ask("GET", "/v2/nginx/tags/list?n=2&last=1.0&ns=docker.io")
+        assert json.loads(page.body) == {"name": "nginx", "tags": ["1.1", "2.0"]}
+        assert page.headers["link"] == '</v2/nginx/tags/list?last=2.0&n=2&ns=docker.io>; rel="next"'
+        assert page.headers["oci-namespace"] == "docker.io"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (errors.NotFound("docker.io", "404"), 404, "BLOB_UNKNOWN"),
+        (errors.Denied("docker.io", "403"), 403, "DENIED"),
+        (errors.Throttled("docker.io", "429", 9), 429, "TOOMANYREQUESTS"),
+        (errors.UpstreamTimeout("docker.io", "12 s"), 504, "UNAVAILABLE"),
+        (errors.StorageFailed("full"), 503, "UNAVAILABLE"),
+    ],
+)
+async def test_errors_become_answers(error: errors.RegproxyError, status: int, code: str) -> None:
+    """R60; the connection goes on."""
+    async with Front(failing(error)) as front:
+        client = await front.connect()
+        target = f"/v2/nginx/blobs/{BLOB_DIGEST}"
+        client.transport.write(f"GET {target} HTTP/1.1\r\nHost: m\r\n\r\n".encode() * 2)
+        data = await client.until(lambda got: got.count(b"errors") == 2)
+        for _ in range(2):
+            reply, data = parse(data)
+            assert (reply.status, reply.error["code"]) == (status, code)
+        assert data == b""
+
+
+async def test_a_fault_is_a_bare_500(logged_failures: LoggedFailures) -> None:
+    registry = filled()
+    registry.error = ZeroDivisionError("secret internals")
+    async with Front(registry) as front:
+        reply = await front.ask("GET", "/v2/nginx/manifests/latest")
+        assert (reply.status, reply.error["code"]) == (500, "UNKNOWN")
+        assert b"secret" not in reply.body
+    assert len(logged_failures.flush(ZeroDivisionError)) == 1
+
+
+async def test_who_is_not_admitted_asks_nothing() -> None:
+    """access decides once, for every shape."""
+    async with Front(filled(), networks=()) as front:
+        for target in TARGETS[:2]:
+            reply = await front.ask("GET", target)
+            assert (reply.status, reply.error["code"]) == (403, "DENIED")
+        assert front.registry.calls == []
+
+
+async def test_private_content_is_marked() -> None:
+    registry = filled()
+    registry.blob_map[Repository("corp.example:5000", "a"), BLOB_DIGEST] = BLOB
+    async with Front(registry) as front:
+        reply = await front.ask("GET", f"/v2/a/blobs/{BLOB_DIGEST}?ns=corp.example:5000")
+        assert reply.headers["cache-control"].startswith("private")
+
+
+class Scripted:
+    """One blob whose body the test feeds by hand, on a front with one client."""
+
+    def __init__(self, size: int | None, *items: bytes | Exception) -> None:
+        self.body = ScriptedBody(*items)
+        self.registry = filled()
+        self.registry.blob_map[REPOSITORY, BLOB_DIGEST] = ScriptedBlob(size, lambda start, stop: self.body)
+
+    @property
+    def request(self) -> bytes:
+        return f"GET /v2/nginx/blobs/{BLOB_DIGEST} HTTP/1.1\r\nHost: m\r\n\r\n".encode()
+
+
+async def test_an_error_before_the_first_byte_is_an_answer() -> None:
+    """R37: nothing is sent before a byte is in hand."""
+    scripted = Scripted(100)
+    async with Front(scripted.registry) as front:
+        client = await front.connect()
+        client.transport.write(scripted.request)
+        while not front.registry.calls:
+            await turn()
+        assert client.data == b""
+        scripted.body.feed(errors.ContentMismatch("docker.io", "wrong bytes"))
+        data = await client.until(lambda got: got.endswith(b"}]}"))
+        reply, _ = parse(data)
+        assert (reply.status, reply.error["code"]) == (502, "DIGEST_INVALID")
+        assert reply.error["detail"]["upstream"] == "docker.io"
+        assert "etag" not in reply.headers
+        assert "cache-control" not in reply.headers
+        assert scripted.body.closed == 1
+
+
+async def test_a_body_without_a_first_byte_is_an_answer() -> None:
+    scripted = Scripted(100, b"")
+    async with Front(scripted.registry) as front:
+        assert (await front.ask("GET", f"/v2/nginx/blobs/{BLOB_DIGEST}")).status == 502
+        assert scripted.body.closed == 1
+
+
+@pytest.mark.parametrize("size", [100, None])
+@pytest.mark.parametrize(
+    "end", [errors.UpstreamFailed("docker.io", "it broke"), errors.ContentMismatch("docker.io", "x")]
+)
+async def test_an_error_after_the_first_byte_aborts(size: int | None, end: Exception) -> None:
+    """R37: no clean end, no terminating chunk; one log line; one record that says it was cut."""
+    scripted = Scripted(size, b"first")
+    async with Front(scripted.registry) as front:
+        client = await front.connect()
+        client.transport.write(scripted.request)
+        await client.until(lambda got: b"first" in got)
+        with capturedLogs() as events:
+            scripted.body.feed(end)
+            data = await client.ended()
+        assert not data.endswith(b"0\r\n\r\n")
+        assert parse_head(data)[0] == 200
+        assert scripted.body.closed == 1
+        told = [formatEvent(event) for event in events if event["log_namespace"].startswith("regproxy")]
+        assert len(told) == 1
+        assert "after 5 bytes" in told[0]
+        assert str(end) in told[0]
+    (record,) = front.records
+    assert (record.status, record.sent_bytes, record.complete) == (200, 5, False)
+
+
+async def test_a_short_body_aborts() -> None:
+    """P3, R39: never a clean end with too few bytes, nor a next answer."""
+    scripted = Scripted(100, b"first", b"")
+    async with Front(scripted.registry) as front:
+        client = await front.connect()
+        client.transport.write(scripted.request * 2)
+        data = await client.ended()
+        assert data.count(b"HTTP/1.1") <= 1
+        assert not client.reason.check(ConnectionDone)
+
+
+async def test_a_body_that_is_too_long_at_once_is_a_clean_error() -> None:
+    """Nothing that was prepared for the good answer is on the bad one."""
+    scripted = Scripted(3, b"first", b"")
+    async with Front(scripted.registry) as front:
+        reply = await front.ask("GET", f"/v2/nginx/blobs/{BLOB_DIGEST}")
+        assert (reply.status, reply.error["code"]) == (502, "DIGEST_INVALID")
+        assert not {"etag", "cache-control", "accept-ranges", "docker-content-digest"} & set(reply.headers)
+        assert scripted.body.closed == 1
+
+
+async def test_unknown_length_is_chunked() -> None:
+    """R42."""
+    scripted = Scripted(None, BLOB, b"")
+    async with Front(scripted.registry) as front:
+        reply = await front.ask("GET", f"/v2/nginx/blobs/{BLOB_DIGEST}")
+        assert (reply.status, reply.body) == (200, BLOB)
+        assert reply.headers["transfer-encoding"] == "chunked"
+        assert "content-length" not in reply.headers
+
+
+async def test_a_client_that_leaves_before_the_answer_cancels_its_wait() -> None:
+    cancelled: list[object] = []
+    registry = filled()
+    registry.pending = Deferred(cancelled.append)
+    async with Front(registry) as front:
+        client = await front.connect()
+        client.transport.write(b"GET /v2/nginx/manifests/latest HTTP/1.1\r\nHost: m\r\n\r\n")
+        while not registry.calls:
+            await turn()
+        client.transport.abortConnection()
+        while not front.records:
+            await turn()
+        assert cancelled == [registry.pending]
+    (record,) = front.records
+    assert (record.status, record.complete) == (499, False)
+
+
+async def test_a_client_that_leaves_while_the_body_waits_closes_it() -> None:
+    scripted = Scripted(100, b"first")
+    async with Front(scripted.registry) as front:
+        client = await front.connect()
+        client.transport.write(scripted.request)
+        await client.until(lambda got: b"first" in got)
+        client.transport.abortConnection()
+        while not scripted.body.closed:
+            await turn()
+
+
+async def test_a_registry_that_fails_late_is_not_an_error_of_ours() -> None:
+    """What a cancelled call says afterwards interests nobody."""
+    registry = filled()
+    registry.pending = Deferred(lambda d: d.errback(errors.TransferStopped("cancelled")))
+    async with Front(registry) as front:
+        client = await front.connect()
+        client.transport.write(b"GET /v2/nginx/manifests/latest HTTP/1.1\r\nHost: m\r\n\r\n")
+        while not registry.calls:
+            await turn()
+        client.transport.abortConnection()
+        while not front.records:
+            await turn()
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100, 70_000, 1_000_000])
+async def test_a_client_may_leave_at_any_byte(cut: int) -> None:
+    big = bytes(4_000_000)
+    body = ScriptedBody(big, b"")
+    registry = filled()
+    registry.blob_map[REPOSITORY, BLOB_DIGEST] = ScriptedBlob(len(big), lambda start, stop: body)
+    async with Front(registry) as front:
+        client = await front.connect()
+        client.transport.write(f"GET /v2/nginx/blobs/{BLOB_DIGEST} HTTP/1.1\r\nHost: m\r\n\r\n".encode())
+        await client.until(lambda got: len(got) >= cut)
+        while not registry.calls:
+            await turn()
+        client.transport.abortConnection()
+        while not front.records:
+            await turn()
+        assert body.closed >= 1
+
+
+async def test_back_pressure() -> None:
+    """Invariant 9: a client that reads nothing costs a buffer, not a blob; then it gets all of it."""
+    size = 64 * 1024 * 1024
+    body = ScriptedBody(bytes(size), b"")
+    registry = filled()
+    registry.blob_map[REPOSITORY, BLOB_DIGEST] = ScriptedBlob(size, lambda start, stop: body)
+    async with Front(registry) as front:
+        client = await front.connect()
+        client.transport.pauseProducing()
+        client.transport.write(f"GET /v2/nginx/blobs/{BLOB_DIGEST} HTTP/1.1\r\nHost: m\r\n\r\n".encode())
+        seen, still = -1, 0
+        while still < 200:
+            await turn()
+            still = still + 1 if seen == body.read_bytes and seen > 0 else 0
+            seen = body.read_bytes
+        assert seen < 16 * 1024 * 1024
+        counted = Counter(client)
+        client.transport.resumeProducing()
+        await counted.reached(size).addTimeout(30, reactor)
+        assert body.closed == 1
+
+
+async def test_a_client_that_takes_nothing_is_cut() -> None:
+    size = 64 * 1024 * 1024
+    body = ScriptedBody(bytes(size), b"")
+    registry = filled()
+    registry.blob_map[REPOSITORY, BLOB_DIGEST] = ScriptedBlob(size, lambda start, stop: body)
+    clock = Clock()
+    async with Front(registry, body_clock=clock) as front:
+        client = await front.connect()
+        client.transport.pauseProducing()
+        client.transport.write(f"GET /v2/nginx/blobs/{BLOB_DIGEST} HTTP/1.1\r\nHost: m\r\n\r\n".encode())
+        seen, still = -1, 0
+        while still < 200:
+            await turn()
+            for call in clock.getDelayedCalls():
+                if call.getTime() <= clock.seconds():
+                    clock.advance(0)
+            still = still + 1 if seen == body.read_bytes and seen > 0 else 0
+            seen = body.read_bytes
+        with capturedLogs() as events:
+            clock.advance(120)
+            if not body.closed:
+                clock.advance(120)
+            while not front.records:
+                await turn()
+        assert body.closed == 1
+        assert any("took nothing" in (formatEvent(event) or "") for event in events)
+        (record,) = front.records
+        assert not record.complete
+
+
+async def test_pipelined_requests_are_answered_in_order() -> None:
+    async with Front(filled()) as front:
+        client = await front.connect()
+        targets = ["/v2/", f"/v2/nginx/blobs/{BLOB_DIGEST}", "/nowhere", "/v2/nginx/manifests/latest"] * 5
+        last = b"GET /v2/nginx/tags/list HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n"
+        asked = "".join(f"GET {target} HTTP/1.1\r\nHost: m\r\n\r\n" for target in targets).encode()
+        client.transport.write(asked + last)
+        data = await client.ended()
+        bodies = []
+        for _ in range(len(targets) + 1):
+            reply, data = parse(data)
+            bodies.append(reply.body[:8])
+        assert data == b""
+        assert bodies[:20] == [b"{}", BLOB[:8], b'{"errors', CONTENT[:8]] * 5
+
+
+@pytest.mark.parametrize("lines", [f"Range: bytes={len(BLOB)}-", "If-None-Match: *", "Range: bytes=0-0"])
+async def test_the_connection_is_kept(lines: str) -> None:
+    """After 416, 304, 206 the next answer begins where it must."""
+    async with Front(filled()) as front:
+        client = await front.connect()
+        first = f"GET /v2/nginx/blobs/{BLOB_DIGEST} HTTP/1.1\r\nHost: m\r\n{lines}\r\n\r\n"
+        client.transport.write(first.encode() + b"GET /v2/ HTTP/1.1\r\nHost: m\r\n\r\n")
+        data = await client.until(lambda got: got.endswith(b"\r\n\r\n{}"))
+        _, data = parse(data)
+        reply, data = parse(data)
+        assert (reply.status, data) == (200, b"")
+
+
+async def test_http_1_0_gets_the_body_until_the_end() -> None:
+    scripted = Scripted(None, BLOB, b"")
+    async with Front(scripted.registry) as front:
+        data = await front.raw(scripted.request.replace(b"HTTP/1.1", b"HTTP/1.0"))
+        assert parse_head(data)[2] == BLOB
+
+
+async def test_tls() -> None:
+    """Bodies, back-pressure and the socket's queue are the same under TLS."""
+    size = 32 * 1024 * 1024
+    body = ScriptedBody(bytes(size), b"")
+    registry = filled()
+    registry.blob_map[REPOSITORY, BLOB_DIGEST] = ScriptedBlob(size, lambda start, stop: body)
+    certificate = KeyPair.generate().selfSignedCert(1, CN="mirror")
+    async with Front(registry, tls=certificate) as front:
+        client = await front.connect()
+        client.transport.write(f"GET /v2/nginx/blobs/{BLOB_DIGEST} HTTP/1.1\r\nHost: m\r\n\r\n".encode())
+        await client.until(lambda got: len(got) > 1000)
+        client.transport.pauseProducing()
+        seen, still = -1, 0
+        while still < 200:
+            await turn()
+            still = still + 1 if seen == body.read_bytes else 0
+            seen = body.read_bytes
+        assert seen < size
+        (channel,) = front.site.live
+        assert unsent_bytes(channel.transport) > 0
+        counted = Counter(client)
+        counted.count = len(parse_head(client.data)[2])
+        counted.head = client.data
+        client.transport.resumeProducing()
+        await counted.reached(size).addTimeout(30, reactor)
+        client.transport.loseConnection()
+        await client.ended()
+
+
+async def test_an_error_aborts_under_tls() -> None:
+    scripted = Scripted(100, b"first")
+    certificate = KeyPair.generate().selfSignedCert(1, CN="mirror")
+    async with Front(scripted.registry, tls=certificate) as front:
+        client = await front.connect()
+        client.transport.write(scripted.request)
+        await client.until(lambda got: b"first" in got)
+        scripted.body.feed(errors.UpstreamFailed("docker.io", "it broke"))
+        data = await client.ended()
+        assert data.endswith(b"first")
+        assert not client.reason.check(ConnectionDone)

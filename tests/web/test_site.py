@@ -1,0 +1,395 @@
+"""HTTP in front of the API: every byte that is no good request gets OCI JSON, and no more."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.web.resource import IResource, Resource
+from zope.interface import implementer
+
+from regproxy.access.networks import admit
+from regproxy.errors import AccessDenied
+from regproxy.settings import LOCAL_NETWORKS
+from regproxy.web.api import ApiResource, RegistryApi
+from regproxy.web.request import peer_host
+from regproxy.web.routing import Routes
+from regproxy.web.site import RegistrySite
+from tests.conftest import LoggedFailures
+from tests.web.doubles import (
+    BLOB_DIGEST,
+    UPSTREAMS,
+    Front,
+    MemoryRegistry,
+    Reply,
+    filled,
+    parse,
+)
+
+VERSION = "registry/2.0"
+
+
+class Wire:
+    """A site over a memory transport and a clock, for what needs neither socket nor time."""
+
+    def __init__(self, registry: MemoryRegistry | None = None, resource: IResource | None = None) -> None:
+        self.clock = Clock()
+        self.registry = registry or MemoryRegistry()
+        self.records: list[object] = []
+        api = RegistryApi(self.registry, self.clock)
+        root = resource or ApiResource(api, Routes(UPSTREAMS), LOCAL_NETWORKS)
+        site = RegistrySite(root, self.clock, self.records.append, header_s=30, idle_s=120)
+        self.channel = site.buildProtocol(None)
+        assert self.channel is not None
+        self.transport = Transport()
+        self.transport.protocol = self.channel
+        self.channel.makeConnection(self.transport)
+
+    def send(self, data: bytes) -> bytes:
+        before = len(self.transport.value())
+        self.channel.dataReceived(data)
+        return self.transport.value()[before:]
+
+    def close(self) -> None:
+        self.channel.connectionLost(Failure(ConnectionDone()))
+        assert self.clock.getDelayedCalls() == []
+
+
+class Transport(StringTransport):
+    """A local peer; remembers a half-closed and an aborted connection."""
+
+    half_closed = False
+    aborted = False
+    protocol = None
+
+    def getPeer(self):  # type: ignore[no-untyped-def]
+        return IPv4Address("TCP", "127.0.0.1", 4321)
+
+    def loseWriteConnection(self) -> None:
+        self.half_closed = True
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+
+
+def ask(data: bytes, registry: MemoryRegistry | None = None) -> tuple[Reply, Wire]:
+    wire = Wire(registry)
+    reply, rest = parse(wire.send(data), data.startswith(b"HEAD"))
+    assert rest == b""
+    wire.close()
+    return reply, wire
+
+
+def get(target: bytes, *lines: bytes, method: bytes = b"GET") -> bytes:
+    return b"\r\n".join([method + b" " + target + b" HTTP/1.1", b"Host: mirror", *lines, b"", b""])
+
+
+HOSTILE = [
+    (b"/", 404),
+    (b"/v1/", 404),
+    (b"/v1/users/", 404),
+    (b"/favicon.ico", 404),
+    (b"/v2//", 400),
+    (b"//v2/", 400),
+    (b"/v2/%2F", 400),
+    (b"/v2/..", 400),
+    (b"/v2/../../etc/passwd", 400),
+    (b"/v2/a%2F..%2Fb/manifests/x", 400),
+    (b"/v2/%00/manifests/x", 400),
+    (b"/v2/a\\b/manifests/x", 400),
+    (b"/v2/%zz/manifests/x", 400),
+    (b"/v2/%ff/manifests/x", 400),
+    (b"/v2/\xa0/manifests/x", 400),
+    (b"/v2/" + b"a" * 4000, 400),
+    (b"/v2/<script>/manifests/x", 400),
+    (b"/v2/a/manifests/<script>", 400),
+    (b"/v2/a/manifests/x?ns=<script>", 404),
+    (b"*", 400),
+    (b"v2/", 400),
+    (b"ftp://mirror/v2/", 400),
+]
+
+
+@pytest.mark.parametrize(("target", "status"), HOSTILE)
+def test_hostile_targets(target: bytes, status: int) -> None:
+    """R7: a defined answer, JSON, nothing asked, nothing repeated; the connection lives on."""
+    reply, wire = ask(get(target))
+    assert reply.status == status
+    assert reply.error["code"]
+    assert b"script" not in reply.body
+    assert reply.headers["docker-distribution-api-version"] == VERSION
+    assert wire.registry.calls == []
+    assert not wire.transport.disconnecting
+
+
+@pytest.mark.parametrize(
+    "method", [b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE", b"CONNECT", b"BREW"]
+)
+@pytest.mark.parametrize("target", [b"/v2/", b"/v2/a/blobs/uploads/", b"/v2/%ff", b"/nowhere", b"*"])
+def test_other_methods(method: bytes, target: bytes) -> None:
+    """R64, R98: 405 before the path is looked at."""
+    reply, wire = ask(get(target, method=method))
+    assert (reply.status, reply.error["code"]) == (405, "UNSUPPORTED")
+    assert reply.headers["allow"] == "GET, HEAD"
+    assert wire.registry.calls == []
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /v2/ HTTP/1.1\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: a b\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: \xff\r\n\r\n",
+        b"GET /v2/ HTTP/2.0\r\nHost: a\r\n\r\n",
+        b"GET /v2/ HTTP/0.9\r\nHost: a\r\n\r\n",
+        b"GET /v2/\r\n\r\n",
+        b"GET  /v2/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: a\r\nBad Name: x\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 17 * 1024 + b"\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: a\r\n" + b"X: xxxxxxxxxxxxxxxx\r\n" * 900 + b"\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: a\r\n" + b"X:\r\n" * 600 + b"\r\n",
+        b"GET /" + b"a" * 17 * 1024 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"a" * 40_000,
+    ],
+)
+def test_what_is_no_request_is_400(head: bytes) -> None:
+    """RFC 9112: one answer, JSON, whatever is wrong."""
+    reply, wire = ask(head)
+    assert (reply.status, bool(reply.error["message"])) == (400, True)
+    assert reply.headers["docker-distribution-api-version"] == VERSION
+    assert wire.registry.calls == []
+
+
+def test_http_1_0_without_host_is_served() -> None:
+    reply, wire = ask(b"GET /v2/ HTTP/1.0\r\n\r\n")
+    assert reply.status == 200
+    assert wire.transport.disconnecting
+
+
+def test_lower_case_head_and_get_are_other_methods() -> None:
+    assert ask(get(b"/v2/", method=b"get"))[0].status == 405
+
+
+@pytest.mark.parametrize("method", [b"PUT", b"POST", b"PATCH", b"DELETE", b"BREW"])
+@pytest.mark.parametrize(
+    "framing",
+    [b"Content-Length: 1", b"Content-Length: 999999999999", b"Transfer-Encoding: chunked"],
+)
+def test_a_write_is_refused_before_its_body(method: bytes, framing: bytes) -> None:
+    """R98: no byte of the body is waited for, no 100 Continue invites it."""
+    wire = Wire()
+    data = wire.send(get(b"/v2/a/blobs/uploads/", framing, b"Expect: 100-continue", method=method))
+    reply, rest = parse(data)
+    assert (reply.status, rest) == (405, b"")
+    assert reply.headers["allow"] == "GET, HEAD"
+    assert reply.headers["connection"] == "close"
+    assert wire.transport.half_closed
+    assert wire.send(b"x" * 100_000) == b""
+    assert wire.send(get(b"/v2/")) == b"", "nothing of the body is taken for a request"
+    wire.clock.advance(3)
+    assert wire.transport.aborted
+    wire.close()
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 65537", b"Transfer-Encoding: chunked"])
+def test_a_read_with_a_large_body_is_refused(framing: bytes) -> None:
+    wire = Wire()
+    reply, _ = parse(wire.send(get(b"/v2/", framing)))
+    assert (reply.status, reply.headers["connection"]) == (400, "close")
+    wire.close()
+
+
+def test_a_small_body_of_a_read_is_ignored() -> None:
+    wire = Wire()
+    assert wire.send(get(b"/v2/", b"Content-Length: 65536")) == b""
+    reply, rest = parse(wire.send(b"x" * 65536 + get(b"/v2/")))
+    assert (reply.status, reply.body) == (200, b"{}")
+    assert parse(rest)[0].status == 200
+    wire.close()
+
+
+def test_the_connection_is_kept_after_errors_without_body() -> None:
+    """Keep-alive after 404, 405, 400; pipelined, answers in order."""
+    wire = Wire()
+    data = wire.send(
+        get(b"/nowhere")
+        + get(b"/v2/", method=b"DELETE")
+        + get(b"/v2/", method=b"HEAD")
+        + get(b"//")
+        + get(b"/v2/")
+    )
+    statuses = []
+    for head in (False, False, True, False, False):
+        reply, data = parse(data, head)
+        statuses.append(reply.status)
+    assert (statuses, data) == ([404, 405, 200, 400, 200], b"")
+    wire.close()
+
+
+def test_a_header_must_come_in_time() -> None:
+    """Twisted's idle timer is reset by every byte."""
+    wire = Wire()
+    for byte in b"GET /v2":
+        wire.send(bytes([byte]))
+        wire.clock.advance(4)
+        assert not wire.transport.aborted
+    wire.send(b"/")
+    wire.clock.advance(4)
+    assert wire.transport.aborted
+    wire.close()
+
+
+def test_the_header_deadline_is_for_one_request() -> None:
+    wire = Wire()
+    for _ in range(10):
+        assert parse(wire.send(get(b"/v2/")))[0].status == 200
+        wire.clock.advance(20)
+    assert not wire.transport.aborted
+    wire.close()
+
+
+def test_an_idle_connection_is_closed() -> None:
+    wire = Wire()
+    wire.send(get(b"/v2/"))
+    wire.clock.advance(121)
+    assert wire.transport.disconnecting
+    wire.close()
+
+
+def test_a_client_that_never_takes_the_end_is_aborted() -> None:
+    wire = Wire()
+    wire.send(get(b"/v2/", b"Connection: close"))
+    assert wire.transport.disconnecting
+    wire.clock.advance(120)
+    assert wire.transport.aborted
+    wire.close()
+
+
+@implementer(IResource)
+class Broken(Resource):
+    isLeaf = True
+
+    def render(self, request: object) -> int:
+        raise ZeroDivisionError("secret internals")
+
+
+def test_a_fault_of_ours_is_a_bare_500(logged_failures: LoggedFailures) -> None:
+    """Invariant 11: logged whole, told without internals."""
+    wire = Wire(resource=Broken())
+    reply, _ = parse(wire.send(get(b"/v2/")))
+    assert (reply.status, reply.error["code"]) == (500, "UNKNOWN")
+    assert b"secret" not in reply.body
+    assert b"Zero" not in reply.body
+    assert len(logged_failures.flush(ZeroDivisionError)) == 1
+    wire.close()
+
+
+def test_only_http_1_1_is_negotiated() -> None:
+    site = RegistrySite(Resource(), Clock())
+    assert site.acceptableProtocols() == [b"http/1.1"]
+
+
+WORDS = (
+    rb"/v2/ a / // .. %2F %00 % \ manifests/ blobs/ tags/list ? ns= ghcr.io n=x & sha256: _catalog uploads/"
+)
+PIECES = st.sampled_from([*WORDS.split(), b"<b>", b"#", b"*", b"\xa4", b"http://"])
+TARGETS = st.lists(PIECES, min_size=1, max_size=9).map(b"".join) | st.binary(min_size=1, max_size=60)
+
+
+@settings(max_examples=200, deadline=None)
+@given(TARGETS, st.sampled_from([b"GET", b"HEAD", b"PUT", b"OPTIONS"]))
+def test_any_target_gets_registry_json(target: bytes, method: bytes) -> None:
+    """Whatever is sent, the answer is a 2xx or 4xx of this API, and a malformed one asks nobody."""
+    wire = Wire()
+    reply, rest = parse(
+        wire.send(get(target, method=method)) or b"HTTP/1.1 0 \r\ncontent-length: 0\r\n\r\n",
+        method == b"HEAD",
+    )
+    if b"\n" in target or reply.status == 0:
+        wire.close()
+        return
+    assert reply.status in (200, 400, 403, 404, 405), reply
+    assert reply.headers["content-type"] == "application/json"
+    assert reply.headers["docker-distribution-api-version"] == VERSION
+    if method != b"HEAD" and reply.status != 200:
+        assert reply.error["message"]
+    if reply.status in (400, 405):
+        assert wire.registry.calls == []
+    assert rest == b"" or wire.transport.half_closed, "only a line that is no request has no method"
+    wire.close()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=300))
+def test_any_bytes_are_survived(data: bytes) -> None:
+    wire = Wire()
+    answer = wire.send(data + b"\r\n\r\n")
+    assert answer == b"" or parse(answer)[0].status >= 400
+    wire.close()
+
+
+async def test_an_upload_is_told_before_the_connection_ends() -> None:
+    """A sender in the middle of its body reads the 405, not a reset."""
+    async with Front() as front:
+        client = await front.connect()
+        client.transport.write(get(b"/v2/a/blobs/uploads/x", b"Content-Length: 10000000", method=b"PUT"))
+        client.transport.write(b"x" * 4_000_000)
+        data = await client.until(lambda got: b"\r\n\r\n" in got and got.endswith(b"}"))
+        assert parse(data)[0].status == 405
+        client.transport.loseConnection()
+        await client.ended()
+
+
+@pytest.mark.parametrize(
+    "name", [b"Range", b"If-None-Match", b"If-Range", b"Accept", b"Cookie", b"Authorization"]
+)
+def test_headers_of_any_bytes_are_ignored(name: bytes) -> None:
+    """A header that is no text is no fault of ours."""
+    wire = Wire(filled())
+    for value in (b"\xff\xfe", b"\xe2\x28", b"=;=,;", b'"' * 50):
+        line = name + b": " + value
+        reply, _ = parse(wire.send(get(b"/v2/nginx/manifests/latest", line)))
+        assert reply.status == 200
+        reply, _ = parse(wire.send(get(b"/v2/nginx/blobs/" + str(BLOB_DIGEST).encode(), line)))
+        assert reply.status == 200
+    wire.close()
+
+
+def test_peers() -> None:
+    """Only a unix socket is None, which passes; what is not known is no address, and does not."""
+    assert peer_host(IPv6Address("TCP", "::ffff:10.0.0.1", 1)) == "10.0.0.1"
+    assert peer_host(IPv4Address("TCP", "10.0.0.1", 1)) == "10.0.0.1"
+    assert peer_host(UNIXAddress(b"/run/x")) is None
+    assert peer_host(None) == ""
+    with pytest.raises(AccessDenied):
+        admit(peer_host(None), LOCAL_NETWORKS)
+
+
+async def test_records() -> None:
+    """One record a request: no query but ns, no Authorization."""
+    async with Front(filled()) as front:
+        await front.ask(
+            "GET", "/v2/nginx/manifests/latest?ns=docker.io&token=secret", "Authorization: Basic secret"
+        )
+        await front.ask("PUT", "/v2/x?token=secret", "Content-Length: 5")
+        await front.ask("GET", "/nowhere")
+        first, refused, nowhere = front.records
+        assert (first.client, first.method, first.status, first.complete) == ("127.0.0.1", "GET", 200, True)
+        assert first.path == "/v2/nginx/manifests/latest?ns=docker.io"
+        assert (first.how, first.upstream) == ("revalidated", "docker.io")
+        assert first.digest is not None
+        assert first.sent_bytes == 31
+        assert (refused.method, refused.path, refused.status) == ("PUT", "/v2/x", 405)
+        assert nowhere.status == 404
+        assert "secret" not in repr(front.records)
