@@ -1,0 +1,99 @@
+"""From a file, and the environment, to the settings' records; every fault is told, not only the first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from regproxy.config import defaults, nodes
+from regproxy.config import table as t
+from regproxy.config.distribution import is_distribution, read_distribution
+from regproxy.config.endpoints import Endpoint
+from regproxy.config.errors import ConfigError
+from regproxy.config.section import Report, Section
+from regproxy.config.setting import Setting
+from regproxy.config.tags import read_tags
+from regproxy.config.upstreams import read_upstreams
+from regproxy.settings import AccessSettings, LogSettings, Settings, StorageSettings, TagRule
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """The settings of the file, or the built-in ones; nothing is made or opened but the file.
+
+    Raises :exc:`ConfigError` with every fault found; what is odd but usable is in ``warnings``.
+    """
+    report = Report(path or Path("built-in settings"))
+    node = nodes.read_nodes(path) if path else nodes.Mapping(0, ())
+    read = read_distribution if is_distribution(node) else _read
+    settings = read(report, node, environ, path and report.folder / path.name)
+    if report.problems:
+        raise ConfigError(report.problems)
+    return settings
+
+
+def _read(report: Report, node: nodes.Mapping, environ: Mapping[str, str], source: Path | None) -> Settings:
+    root = Section(report, "", "", node, 1)
+    storage = _storage(root, environ)
+    ttl_s = root.value(t.TTL)
+    return Settings(
+        listen=_listen(root),
+        admin=_admin(root, storage, environ),
+        storage=storage,
+        upstreams=read_upstreams(root, ttl_s),
+        tags=read_tags(root, t.TAGS) or (TagRule(),),
+        ttl_s=ttl_s,
+        access=_access(root),
+        log=_log(root),
+        admin_written=root.has(t.ADMIN),
+        source=source,
+        warnings=tuple(report.warnings),
+    )
+
+
+def _listen(root: Section) -> tuple[str, ...]:
+    written = _endpoints(root, t.LISTEN)
+    if written == ():
+        root.wrong("listen", "an empty list: nobody could ask; write [tcp6:5000]")
+    return defaults.listen() if written is None else tuple(map(str, written))
+
+
+def _admin(root: Section, storage: StorageSettings, environ: Mapping[str, str]) -> tuple[str, ...]:
+    written = _endpoints(root, t.ADMIN)
+    if written is None:
+        return defaults.admin(environ, storage.root)
+    return tuple(str(endpoint.for_operators()) for endpoint in written)
+
+
+def _endpoints(root: Section, setting: Setting[str]) -> tuple[Endpoint, ...] | None:
+    written = root.values(setting)
+    if written is None:
+        return None
+    if len(set(written)) < len(written):
+        root.wrong(setting.key, "the same endpoint twice")
+    return tuple(Endpoint.parse(text).below(root.report.folder) for text in written)
+
+
+def _storage(root: Section, environ: Mapping[str, str]) -> StorageSettings:
+    section = root.open(t.STORAGE)
+    written = section.optional(t.ROOT)
+    return StorageSettings(
+        root=root.report.folder / written if written else defaults.root(environ),
+        max_size_bytes=section.optional(t.MAX_SIZE),
+        min_free_bytes=section.optional(t.MIN_FREE),
+    )
+
+
+def _access(root: Section) -> AccessSettings:
+    section = root.open(t.ACCESS)
+    networks = section.values(t.NETWORKS)
+    if networks == ():
+        section.wrong("networks", "an empty list: nobody could ask")
+    return AccessSettings() if networks is None else AccessSettings(networks)
+
+
+def _log(root: Section) -> LogSettings:
+    section = root.open(t.LOG)
+    access = section.value(t.LOG_ACCESS)
+    if access not in ("-", "off"):
+        access = str(root.report.folder / access)
+    return LogSettings(section.value(t.LOG_FORMAT), access)

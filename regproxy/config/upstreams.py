@@ -1,0 +1,195 @@
+"""The section ``upstreams``: a closed world of registries, each with its own rules (R97)."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+
+from regproxy.config import table as t
+from regproxy.config.section import Section
+from regproxy.config.setting import Setting
+from regproxy.config.tags import read_tags
+from regproxy.config.wellknown import DEFAULT_NAME, WELL_KNOWN, WellKnown, canonical, find
+from regproxy.headers.origins import Origin
+from regproxy.oci.repository import is_upstream_name
+from regproxy.settings import Credentials, UpstreamSettings
+
+_HOST = re.compile(r"[^:]*\.[^:]*|localhost|[^:]+:[0-9]+")
+_MAX_PEM_BYTES = 4 * 1024 * 1024
+
+
+def builtin(known: WellKnown, ttl_s: float | None) -> UpstreamSettings:
+    """A well-known registry as it is without a word in the file."""
+    return UpstreamSettings(
+        known.name, (known.api,), library=known.library, aliases=known.aliases, ttl_s=ttl_s
+    )
+
+
+def read_upstreams(root: Section, ttl_s: float | None) -> tuple[UpstreamSettings, ...]:
+    """Those the file names, or the well-known ones; at most one is the default."""
+    if not root.has(t.UPSTREAMS):
+        return with_default([builtin(known, ttl_s) for known in WELL_KNOWN])
+    found: list[UpstreamSettings] = []
+    lines: dict[str, int] = {}
+    for name, section in root.named(t.UPSTREAMS):
+        if _check_name(name, section):
+            found.append(_upstream(name, section, ttl_s))
+            lines[name] = section.line_of("default")
+    _check_defaults(root, found, lines)
+    if not found and not root.report.problems:
+        root.wrong("upstreams", "names no registry; leave the key out for the well-known public ones")
+    return with_default(found)
+
+
+def with_default(found: Sequence[UpstreamSettings]) -> tuple[UpstreamSettings, ...]:
+    """``found`` with its default chosen: the written one, docker.io, or the only one."""
+    if any(upstream.default for upstream in found):
+        return tuple(found)
+    chosen = found[0].name if len(found) == 1 else DEFAULT_NAME
+    return tuple(attrs.evolve(upstream, default=upstream.name == chosen) for upstream in found)
+
+
+def _check_defaults(root: Section, found: Sequence[UpstreamSettings], lines: dict[str, int]) -> None:
+    defaults = [upstream.name for upstream in found if upstream.default]
+    for name in defaults[1:]:
+        root.report.wrong(
+            lines[name],
+            f"upstreams.{name}.default",
+            f"only one upstream is the default, and {defaults[0]} is (line {lines[defaults[0]]})",
+        )
+
+
+def _check_name(name: str, section: Section) -> bool:
+    if not is_upstream_name(name) or not _good_port(name.partition(":")[2]):
+        section.report.wrong(
+            section.line,
+            "upstreams",
+            "an upstream is named by a lower-case host name, with a port if it has one (not 443)",
+        )
+    elif canonical(name) != name:
+        section.report.wrong(
+            section.line, f"upstreams.{name}", f"another name of {canonical(name)}; write {canonical(name)}"
+        )
+    else:
+        return True
+    return False
+
+
+def _good_port(port: str) -> bool:
+    return not port or (not port.startswith("0") and int(port) < 65536 and port != "443")
+
+
+def _upstream(name: str, section: Section, ttl_s: float | None) -> UpstreamSettings:
+    known = find(name)
+    _check_prefix(name, section)
+    return UpstreamSettings(
+        name,
+        endpoints=_endpoints(name, section, known),
+        default=section.value(t.DEFAULT),
+        prefix=section.value(t.PREFIX),
+        public=section.value(t.PUBLIC),
+        insecure=section.value(t.INSECURE),
+        credentials=_credentials(section),
+        ca=_certificates(section),
+        token_realms=_secure(section, t.TOKEN_REALMS, section.values(t.TOKEN_REALMS) or ()),
+        library=known is not None and known.library,
+        aliases=known.aliases if known else (),
+        tags=read_tags(section, t.UPSTREAM_TAGS),
+        ttl_s=section.optional(t.UPSTREAM_TTL) if section.has(t.UPSTREAM_TTL) else ttl_s,
+    )
+
+
+def _check_prefix(name: str, section: Section) -> None:
+    if _HOST.fullmatch(name) is None and not (section.has(t.PREFIX) and section.value(t.PREFIX)):
+        section.wrong("prefix", f"{name} is no host name, so it can only be a prefix: write prefix: true")
+
+
+def _endpoints(name: str, section: Section, known: WellKnown | None) -> tuple[str, ...]:
+    written = section.values(t.ENDPOINTS)
+    if written:
+        endpoints = tuple(str(origin) for origin in _secure(section, t.ENDPOINTS, written))
+        if section.value(t.INSECURE) and all(url.startswith("https:") for url in endpoints):
+            section.warn("insecure", "has no effect: it has no http:// endpoint")
+        return endpoints
+    if section.has(t.ENDPOINTS) and written is not None:
+        section.wrong("endpoints", "an empty list; give a base URL or remove the key")
+    elif _HOST.fullmatch(name) is None and not section.has(t.ENDPOINTS):
+        section.wrong("endpoints", f"{name} is no host name, so it needs endpoints: [https://HOST]")
+    elif section.value(t.INSECURE):
+        section.warn("insecure", f"has no effect without endpoints: [http://{name}]")
+    return (known.api if known else f"https://{name}",)
+
+
+def _secure(section: Section, setting: Setting[Origin], origins: tuple[Origin, ...]) -> tuple[Origin, ...]:
+    if not section.value(t.INSECURE) and not all(origin.secure for origin in origins):
+        section.wrong(
+            setting.key, "http:// is readable by everyone on the way: write https://, or insecure: true"
+        )
+    return tuple(dict.fromkeys(origins))
+
+
+def _credentials(section: Section) -> Credentials | None:
+    if not section.has(t.CREDENTIALS):
+        return None
+    inner = section.open(t.CREDENTIALS)
+    username = inner.optional(t.USERNAME)
+    password, file = inner.optional(t.PASSWORD), inner.optional(t.PASSWORD_FILE)
+    if not inner.has(t.USERNAME):
+        section.wrong("credentials", "username is missing")
+    if inner.has(t.PASSWORD) and inner.has(t.PASSWORD_FILE):
+        other = inner.line_of("password")
+        inner.wrong("password_file", f"there is a password too (line {other}); keep one of them")
+    elif not inner.has(t.PASSWORD) and not inner.has(t.PASSWORD_FILE):
+        section.wrong("credentials", "a password is missing; add password_file: FILE")
+    if not section.value(t.PUBLIC):
+        section.wrong(
+            "credentials",
+            "all whom access lets in could pull what these may: if that is meant, write "
+            f"public: true under the upstream of line {section.line}",
+        )
+    return Credentials(username or "", password, _secret_file(inner, file))
+
+
+def _secret_file(section: Section, file: Path | None) -> Path | None:
+    if file is None:
+        return None
+    path = section.report.folder / file
+    reason = unreadable(path)
+    if reason:
+        section.warn("password_file", f"cannot be read now: {reason}")
+    return path
+
+
+def _certificates(section: Section) -> Path | None:
+    file = section.optional(t.CA)
+    if file is None:
+        return None
+    path = section.report.folder / file
+    reason = unreadable(path) or ("" if count_certificates(path) else "no PEM certificate in it")
+    if reason:
+        section.wrong("ca", f"expected a PEM file with certificates: {reason}")
+    return path
+
+
+def unreadable(path: Path) -> str:
+    """Why the regular file ``path`` cannot be read; empty when it can."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return "it is not a regular file"
+    except OSError as error:
+        return error.strerror or "system error"
+    return "" if os.access(path, os.R_OK) else "no permission to read it"
+
+
+def count_certificates(path: Path) -> int:
+    """How many PEM certificates a readable file holds in its first 4 MiB."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_MAX_PEM_BYTES).count(b"-----BEGIN CERTIFICATE-----")
+    except OSError:
+        return 0

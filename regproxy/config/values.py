@@ -1,0 +1,175 @@
+"""Texts into values and back: durations, sizes, networks, URLs, choices. Pure.
+
+Every parser raises :exc:`Unfit` with a clause that says what would be right and never repeats
+what it was given. Units are required: a bare number means nanoseconds to one program and
+seconds to the next (P35).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from ipaddress import AddressValueError, IPv6Address, NetmaskValueError, ip_network
+
+from regproxy.config.errors import Unfit
+from regproxy.errors import InvalidTarget
+from regproxy.headers.origins import Origin
+from regproxy.settings import Network
+
+_MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+MAX_DURATION_S = 36_500 * 86_400.0
+
+_SIZES = {
+    "B": 1,
+    "kB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+}
+MAX_SIZE_BYTES = 2**63 - 1
+
+_QUANTITY = re.compile(r"([0-9]{1,19}) ?([A-Za-z]*)", re.ASCII)
+_URL = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?/?", re.ASCII)
+
+_DURATION_FORM = "a whole number with a unit: ms, s, m, h, d or w, such as 7d or 90s"
+_SIZE_FORM = "a whole number with a unit: KiB, MiB, GiB, TiB or kB, MB, GB, TB, such as 200 GiB"
+
+
+def duration(text: str) -> float:
+    """Seconds, from ``90s``, ``7d``, ``250ms``."""
+    number, unit = _quantity(text, _DURATION_FORM)
+    if unit not in _MILLISECONDS:
+        raise Unfit(f"expected {_DURATION_FORM}")
+    seconds = number * _MILLISECONDS[unit] / 1000
+    if seconds > MAX_DURATION_S:
+        raise Unfit("expected at most 36500d")
+    return seconds
+
+
+def lifetime(text: str) -> float | None:
+    """Seconds, more than none; None for ``never``."""
+    if text == "never":
+        return None
+    try:
+        seconds = duration(text)
+    except Unfit as wrong:
+        raise Unfit(f"{wrong}, or 'never'") from None
+    if seconds == 0:
+        raise Unfit("expected more than 0, or 'never' to keep things until the space is needed")
+    return seconds
+
+
+def size(text: str) -> int:
+    """Bytes, from ``200 GiB`` or ``500MB``."""
+    number, unit = _quantity(text, _SIZE_FORM)
+    if unit not in _SIZES:
+        raise Unfit(f"expected {_SIZE_FORM}")
+    if number * _SIZES[unit] > MAX_SIZE_BYTES:
+        raise Unfit("expected less than 8 EiB")
+    return number * _SIZES[unit]
+
+
+def some_size(text: str) -> int:
+    """As :func:`size`, but more than none."""
+    if not (amount := size(text)):
+        raise Unfit("expected more than 0; leave the key out for no limit")
+    return amount
+
+
+def _quantity(text: str, form: str) -> tuple[int, str]:
+    found = _QUANTITY.fullmatch(text)
+    if found is None:
+        raise Unfit(f"expected {form}")
+    if not found[2]:
+        raise Unfit(f"a number alone has no meaning here: expected {form}")
+    return int(found[1]), found[2]
+
+
+def show_duration(seconds: float | None) -> str:
+    """The shortest text that :func:`duration` reads as ``seconds``, a whole number of ms."""
+    if seconds is None:
+        return "never"
+    rest = round(seconds * 1000)
+    for unit in ("d", "h", "m", "s"):
+        if rest and rest % _MILLISECONDS[unit] == 0:
+            return f"{rest // _MILLISECONDS[unit]}{unit}"
+    return f"{rest}ms" if rest else "0s"
+
+
+def show_size(amount_bytes: int) -> str:
+    """The shortest text that :func:`size` reads as ``amount_bytes``."""
+    for unit in ("TiB", "TB", "GiB", "GB", "MiB", "MB", "KiB", "kB"):
+        if amount_bytes and amount_bytes % _SIZES[unit] == 0:
+            return f"{amount_bytes // _SIZES[unit]} {unit}"
+    return f"{amount_bytes} B"
+
+
+def flag(text: str) -> bool:
+    """``true`` or ``false``."""
+    if text not in ("true", "false"):
+        raise Unfit("expected true or false")
+    return text == "true"
+
+
+def choice(*allowed: str) -> Callable[[str], str]:
+    """A parser that takes one of these words."""
+
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise Unfit("expected " + " or ".join(allowed))
+        return text
+
+    return parse
+
+
+def match(text: str) -> str:
+    """The tags that a rule is for."""
+    if text != "*":
+        raise Unfit('expected "*": this version has one rule for all tags')
+    return text
+
+
+def network(text: str) -> Network:
+    """An address or a network in CIDR form."""
+    try:
+        loose = ip_network(text, strict=False)
+    except (AddressValueError, NetmaskValueError, ValueError):
+        raise Unfit("expected a network such as 10.0.0.0/8 or fc00::/7, or one address") from None
+    try:
+        return ip_network(text)
+    except ValueError:
+        raise Unfit(f"the address has bits beyond its mask: write {loose}") from None
+
+
+def origin(text: str) -> Origin:
+    """The origin that an ``http(s)://host[:port]`` URL without path names."""
+    form = "expected https://HOST or https://HOST:PORT, without path, user or password"
+    found = _URL.fullmatch(text)
+    if found is None:
+        raise Unfit(form)
+    if found[2] is not None and not 0 < int(found[2]) < 65536:
+        raise Unfit("expected a port from 1 to 65535")
+    try:
+        if found[1].startswith("["):
+            IPv6Address(found[1][1:-1])
+        return Origin.of(text)
+    except (AddressValueError, InvalidTarget):
+        raise Unfit(form) from None
+
+
+def user_name(text: str) -> str:
+    """A user name as Basic can carry it."""
+    if not text or ":" in text:
+        raise Unfit("expected a user name, without a colon")
+    return text
+
+
+def some_text(text: str) -> str:
+    """Any text but none."""
+    if not text:
+        raise Unfit("expected some text; quote it if it begins with a sign that YAML reads as its own")
+    return text

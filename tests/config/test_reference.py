@@ -1,0 +1,92 @@
+"""The reference file and the records, held against the declarations."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import attrs
+import pytest
+
+from regproxy.config import load
+from regproxy.config import table as t
+from regproxy.config.reference import reference, table
+from regproxy.config.setting import Setting
+from regproxy.settings import LogSettings, Settings, StorageSettings, TagRule, UpstreamSettings
+from tests.config.conftest import Load
+
+FILE = Path(__file__).resolve().parents[2] / "etc/regproxy.yml"
+
+
+def test_the_file_is_what_the_declarations_give() -> None:
+    """To renew it: python -m regproxy.config.reference > etc/regproxy.yml"""
+    assert FILE.read_text("utf-8") == reference()
+
+
+def test_the_file_as_it_stands_is_the_defaults() -> None:
+    assert attrs.evolve(load(FILE, {}), source=None) == load(None, {})
+
+
+def uncommented(text: str) -> str:
+    """With every setting that is left out put in; a sentence has a blank and a word after its '#'."""
+    return re.sub(r"^#(?! \S)", "", text, flags=re.MULTILINE)
+
+
+def test_every_setting_in_it_is_a_good_one(read: Load, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
+    text = uncommented(reference()).replace("/etc/ssl/corp.pem", "ca.pem")
+    found = read(text)
+    assert [upstream.name for upstream in found.upstreams] == [
+        "docker.io",
+        "ghcr.io",
+        "registry.corp.example",
+    ]
+    assert all("password_file" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize("place", t.places())
+def test_every_key_is_in_it(place: str) -> None:
+    *_, key = place.split(".")
+    lines = re.findall(rf"^[# -]*{key}:", reference(), flags=re.MULTILINE)
+    expected = [setting for setting in (*t.TABLE, *t.GROUPS) if setting.key == key]
+    assert len(lines) >= len(expected)
+
+
+def test_no_key_is_in_it_that_is_not_declared() -> None:
+    keys = set(re.findall(r"^[ -]*([a-z_]+):(?: |$)", uncommented(reference()), flags=re.MULTILINE))
+    assert keys <= {place.split(".")[-1] for place in t.places()}
+
+
+def test_every_setting_has_a_sentence_and_a_default_or_an_example() -> None:
+    for setting in t.TABLE:
+        assert setting.doc
+        assert setting.default is not None or setting.example, setting.place
+        assert setting.default is None or not setting.computed, setting.place
+
+
+def test_the_table_for_the_documentation_has_a_row_for_each() -> None:
+    rows = table().splitlines()[2:]
+    assert [row.split("`")[1] for row in rows] == [setting.place for setting in t.TABLE]
+    assert all(row.count(" | ") == 2 for row in rows)
+
+
+def usual(setting: Setting[object]) -> object:
+    return setting.usual
+
+
+def test_the_records_have_the_same_defaults() -> None:
+    """Declared twice, since records are made by hand in tests too: so held against each other."""
+    fields = {
+        record: {field.name: field.default for field in attrs.fields(record)}
+        for record in (Settings, TagRule, LogSettings, UpstreamSettings, StorageSettings)
+    }
+    assert fields[Settings]["ttl_s"] == usual(t.TTL)
+    assert TagRule() == TagRule(t.MATCH.usual, t.FRESH.usual, t.REVALIDATE_WAIT.usual, t.STALE_IF_ERROR.usual)
+    assert LogSettings() == LogSettings(t.LOG_FORMAT.usual, t.LOG_ACCESS.usual)
+    for setting in (t.DEFAULT, t.PREFIX, t.PUBLIC, t.INSECURE):
+        assert fields[UpstreamSettings][setting.key] == usual(setting)
+
+
+def test_what_comes_later_is_not_there_yet() -> None:
+    for section, keys in t.LATER.items():
+        assert not set(keys) & set(t.keys_of(section))
