@@ -80,10 +80,12 @@ class SingleFlight(Generic[K, V]):
     async def _fly(self, key: K, job: Callable[[], Awaitable[V]], waiters: Waiters[V]) -> None:
         try:
             result = await job()
+        except GeneratorExit:  # thrown away unfinished: there is nobody left to tell
+            raise
         except BaseException as error:
             del self._flights[key]
             waiters.fail(error)
-            if isinstance(error, GeneratorExit | KeyboardInterrupt | SystemExit):
+            if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
             return
         del self._flights[key]

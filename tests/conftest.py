@@ -8,12 +8,33 @@ logged, delayed calls left over. A test that provokes a logged failure takes it 
 from __future__ import annotations
 
 import gc
+import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from twisted.internet import reactor
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
+
+PROGRAM_PACKAGES = {
+    "docker-registry": "docker-registry",
+    "skopeo": "skopeo",
+    "busybox": "busybox-static",
+    "systemd-analyze": "systemd",
+}
+
+
+def require_program(name: str) -> Path:
+    """Where the program ``name`` is; without it the test is skipped, under CI=true it fails."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+    if found is not None:
+        return Path(found)
+    missing = f"needs {name}: apt-get install {PROGRAM_PACKAGES.get(name, name)}"
+    if os.environ.get("CI", "").lower() in {"", "0", "false"}:
+        pytest.skip(missing)
+    pytest.fail(missing)
 
 
 class LoggedFailures:

@@ -167,7 +167,7 @@ class Fill:
 
     def _complain(self, failure: Failure) -> None:
         failure.trap(StorageFailed)
-        _log.warn("{digest}: {error}", digest=str(self.digest), error=str(failure.value))
+        _log.warn("{digest}: {error}", **self._described(failure.value))
 
     async def _run(self) -> None:
         try:
@@ -275,12 +275,7 @@ class Fill:
         self._spool = None
         self._poke()
         await spool.reject()
-        _log.error(
-            "{repository}: {digest}: {error}",
-            repository=str(source.repository),
-            digest=str(self.digest),
-            error=str(source.error),
-        )
+        _log.error("{digest}: {error}", **self._described(source.error))
         if self._mismatches > 1:
             raise source.error
 
@@ -294,7 +289,10 @@ class Fill:
                 if source.earns_link and source.repository not in proven:
                     await self._link(source.repository, self.digest)
         except RegproxyError as error:
-            _log.error("{digest} is not kept: {error}", digest=str(self.digest), error=error.message)
+            _log.error("{digest} is not kept: {error}", **self._described(error))
+
+    def _described(self, error: BaseException | None) -> dict[str, object]:
+        return {"digest": str(self.digest), "front": self.front, "error": str(error)}
 
     def _poke(self) -> None:
         for reader in tuple(self._readers):
@@ -303,6 +301,8 @@ class Fill:
     def _fail(self, error: BaseException) -> None:
         if self.verified:
             return
+        if self.begun and not isinstance(error, TransferStopped):
+            _log.warn("{digest}: {error}; after {front} bytes", **self._described(error))
         self.failure = error
         self.state = State.FAILED
         own = {source.repository: source.error for source in self._sources}
@@ -316,4 +316,4 @@ class Fill:
             try:
                 await self._spool.discard()
             except StorageFailed as error:
-                _log.warn("{digest}: {error}", digest=str(self.digest), error=error.message)
+                _log.warn("{digest}: {error}", **self._described(error))

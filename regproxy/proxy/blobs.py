@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from regproxy.errors import ContentMissing, ContentUntrusted
+from regproxy.errors import ContentError, ContentMissing, ContentUntrusted
 from regproxy.fill.source import Source
 from regproxy.fill.table import FillTable
 from regproxy.interfaces import IBlob, IBlobSource, ILocalStore, IRemoteRegistry, ISpool, Kind
@@ -51,22 +51,12 @@ class ProxyBlobStore:
     async def _stat(self, repository: Repository, digest: Digest) -> int:
         try:
             return await self._store.blobs.stat(repository, digest)
-        except ContentUntrusted:
+        except ContentError:
             pass
-        except ContentMissing:
-            if self._store.holds(digest) is not None:
-                await self._permission.prove(repository, digest, Kind.BLOB)
-                return await self._stat_proven(repository, digest)
         fill = self._fills.running(digest)
         if fill is not None and fill.size is not None and fill.serves(repository):
             return fill.size
-        return await self._remotes[repository.upstream].blobs.stat(repository, digest)
-
-    async def _stat_proven(self, repository: Repository, digest: Digest) -> int:
-        size = self._store.holds(digest)
-        if size is not None:
-            return size
-        return await self._remotes[repository.upstream].blobs.stat(repository, digest)
+        return await self._permission.prove(repository, digest, Kind.BLOB)
 
     async def _open(self, repository: Repository, digest: Digest) -> IBlob:
         proven = False
@@ -76,14 +66,15 @@ class ProxyBlobStore:
             except ContentUntrusted:
                 return await self._read_again(repository, digest)
             except ContentMissing:
-                if proven or not self._here_for_another(repository, digest):
-                    break
+                proven = proven or self._permission.remembered(repository, digest)
+            if proven or not self._here_for_another(repository, digest):
+                break
             await self._permission.prove(repository, digest, Kind.BLOB)
             proven = True
         return await self._fills.open(digest, self._upstream(repository, digest, proven))
 
     def _here_for_another(self, repository: Repository, digest: Digest) -> bool:
-        """Whether the bytes are on disk or arriving, but not by this repository's right."""
+        """Whether the bytes are on disk, or arriving, by another repository's right."""
         fill = self._fills.running(digest)
         if fill is not None:
             return not fill.serves(repository)

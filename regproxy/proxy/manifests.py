@@ -62,7 +62,8 @@ class ProxyManifestStore:
             return await self._store.manifests.get(repository, digest)
         except ContentError:
             pass
-        if self._store.holds(digest) is not None:
+        here = self._store.holds(digest) is not None
+        if here and not self._permission.remembered(repository, digest):
             await self._permission.prove(repository, digest, Kind.MANIFEST)
             try:
                 return await self._store.manifests.get(repository, digest)

@@ -23,22 +23,29 @@ class Permission:
     def __init__(self, store: ILocalStore, remotes: Mapping[str, IRemoteRegistry]) -> None:
         self._store = store
         self._remotes = remotes
-        self._flights: SingleFlight[tuple[Repository, Digest, Kind], None] = SingleFlight()
+        self._flights: SingleFlight[tuple[Repository, Digest, Kind], int] = SingleFlight()
 
-    def prove(self, repository: Repository, digest: Digest, kind: Kind) -> Deferred[None]:
-        """Fires when the upstream has shown that ``repository`` holds ``digest``.
+    def remembered(self, repository: Repository, digest: Digest) -> bool:
+        """Whether a link says that the upstream has shown it, and nothing was revoked since."""
+        found = self._store.link(repository, digest)
+        return found is not None and found[1].since_s > self._store.revoked_s(repository)
 
-        Where the bytes are on disk the link is written before it fires. Fails with NotFound,
-        Denied, Throttled or UpstreamTrouble: no permission.
+    def prove(self, repository: Repository, digest: Digest, kind: Kind) -> Deferred[int]:
+        """Fires with the size in bytes when the upstream has shown that ``repository`` holds ``digest``.
+
+        Where the bytes are on disk, as many as the upstream says, the link is written before it
+        fires. Fails with NotFound, Denied, Throttled or UpstreamTrouble: no permission.
         """
         return self._flights.run((repository, digest, kind), lambda: self._ask(repository, digest, kind))
 
-    async def _ask(self, repository: Repository, digest: Digest, kind: Kind) -> None:
+    async def _ask(self, repository: Repository, digest: Digest, kind: Kind) -> int:
         remote = self._remotes[repository.upstream]
         media_type = ""
         if kind is Kind.MANIFEST:
-            media_type = (await remote.manifests.stat(repository, digest)).media_type
+            descriptor = await remote.manifests.stat(repository, digest)
+            media_type, size = descriptor.media_type, descriptor.size_bytes
         else:
-            await remote.blobs.stat(repository, digest)
-        if self._store.holds(digest) is not None:
+            size = await remote.blobs.stat(repository, digest)
+        if self._store.holds(digest) == size:
             await self._store.grant(repository, digest, kind, media_type, "head")
+        return size

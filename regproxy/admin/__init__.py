@@ -1,0 +1,1 @@
+"""HTTP towards operators, on listeners of its own."""

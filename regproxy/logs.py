@@ -1,0 +1,92 @@
+"""The form that the log takes: lines for people, or an object of JSON a line for machines.
+
+Text is what Twisted writes by itself. JSON is chosen while options are read, before the log
+begins, since twistd and ``python -m twisted`` each begin it in their own way.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime, timezone
+from io import TextIOWrapper
+from typing import Any, TextIO
+
+from twisted.logger import FileLogObserver, LogEvent, LogLevel, eventAsText, formatEvent, textFileLogObserver
+from twisted.python.logfile import LogFile
+
+_PLAIN = (str, int, float, bool)
+
+
+def json_line(event: LogEvent) -> str:
+    """One event as a line: time (UTC), level, logger, message, traceback, and our own plain fields."""
+    record: dict[str, Any] = {
+        "time": _timestamp(event.get("log_time", 0.0)),
+        "level": (event.get("log_level") or LogLevel.info).name,
+        "logger": str(event.get("log_namespace", "-")),
+        "message": formatEvent(event),
+    }
+    if event.get("log_failure") is not None:
+        record["traceback"] = eventAsText(
+            {**event, "log_format": None}, includeTimestamp=False, includeSystem=False
+        ).strip()
+    if record["logger"].startswith("regproxy"):
+        own = {key: value for key, value in event.items() if not key.startswith("log_") and key not in record}
+        record |= {key: value for key, value in own.items() if isinstance(value, _PLAIN)}
+    return json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def _timestamp(time_s: float) -> str:
+    moment = datetime.fromtimestamp(time_s, timezone.utc)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def json_file_observer(out: Any) -> FileLogObserver:
+    """Writes :func:`json_line` for each event to a file, text or bytes."""
+    return FileLogObserver(out, json_line)
+
+
+def open_access_log(where: str, daemonised: bool) -> TextIO | None:
+    """The file that access lines go to, a line at a time; None for ``off``. OSError.
+
+    ``-`` is standard output itself, not the log that Twisted makes of it; a daemonised process
+    has only the log.
+    """
+    if where == "off":
+        return None
+    if where != "-":
+        return open(where, "a", buffering=1, encoding="utf-8")
+    out = sys.stdout if daemonised or sys.__stdout__ is None else sys.__stdout__
+    if isinstance(out, TextIOWrapper):
+        out.reconfigure(line_buffering=True)
+    return out
+
+
+class TwistdJson:
+    """What twistd's ``--logger`` names for JSON: writes where twistd itself would have written."""
+
+    def __init__(self) -> None:
+        self.logfile: str | None = None
+        self.foreground = True
+
+    def __call__(self) -> FileLogObserver:
+        """The observer; called once, when the log begins."""
+        if self.logfile == "-" or (self.foreground and not self.logfile):
+            return json_file_observer(sys.stdout)
+        return json_file_observer(LogFile.fromFullPath(self.logfile or "twistd.log"))
+
+
+twistd_json = TwistdJson()
+
+
+def choose(log_format: str, parent: Any) -> None:
+    """Make the command that reads its options now log as the settings say.
+
+    ``parent`` is the options of twistd or twist. A ``--logger`` or ``--syslog`` given there wins.
+    """
+    if "fileLogObserverFactory" in parent:
+        parent["fileLogObserverFactory"] = json_file_observer if log_format == "json" else textFileLogObserver
+    elif log_format == "json" and not parent.get("logger") and not parent.get("syslog"):
+        twistd_json.logfile = parent.get("logfile")
+        twistd_json.foreground = bool(parent.get("nodaemon"))
+        parent["logger"] = f"{__name__}.twistd_json"

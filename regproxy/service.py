@@ -1,0 +1,313 @@
+"""The composition root's life: settings and a reactor in, one service out, begun and ended here.
+
+Laws: nothing is touched before the service is started, since twistd forks after building it. A
+start that cannot be whole ends the process with one line; it never leaves a deaf daemon. Once the
+reactor runs, ending with a code goes through :meth:`MirrorService.fail`. The end comes within
+10 s: ``DRAIN_S`` for responses, ``CLOSE_S`` for each of transfers and store, then the hard way.
+"""
+
+from __future__ import annotations
+
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from threading import Timer
+from typing import Any, Protocol, TextIO
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError, maybeDeferred
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from regproxy import __version__, compose, logs
+from regproxy.admin.site import AdminSite
+from regproxy.errors import RegproxyError, StorageFailed, TransferStopped, UpstreamError, UpstreamRefused
+from regproxy.interfaces import IRemoteRegistry
+from regproxy.listeners import CannotListen, described, listen_now
+from regproxy.probes import unreachable
+from regproxy.settings import Settings
+from regproxy.storage.store import open_store
+
+DRAIN_S = 5.0
+DRAIN_STEP_S = 0.1
+CLOSE_S = 2.0
+END_S = 9.5
+
+
+class IStoreLife(Protocol):
+    """What the service must know of a store, to begin and to end it."""
+
+    def survey(self) -> Deferred[Any]:
+        """Look at what is there, in slices, behind the serving daemon."""
+
+    def close(self) -> Deferred[None]:
+        """Finish what is queued, then let go of the folder."""
+
+
+Opener = Callable[[Path, Any, Callable[[], float]], IStoreLife]
+Composer = Callable[[Settings, Any, Any, Callable[[], float], TextIO | None], compose.Mirror]
+
+
+class MirrorService(MultiService):
+    """regproxy as a whole. ``wall`` gives seconds since the epoch.
+
+    ``daemonised``: there is no standard output but the log. ``log_apart``: the log goes elsewhere
+    than to who started this, so that a refused start is told to both.
+    ``exit_process`` ends the process at once with a code.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        settings: Settings,
+        reactor: Any,
+        wall: Callable[[], float],
+        *,
+        daemonised: bool = False,
+        log_apart: bool = False,
+        opener: Opener = open_store,
+        composer: Composer = compose.build_mirror,
+        exit_process: Callable[[int], object] | None = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._settings = settings
+        self._reactor = reactor
+        self._wall = wall
+        self._daemonised = daemonised
+        self._log_apart = log_apart
+        self._exit_process = exit_process
+        self._open_store = opener
+        self._compose = composer
+        self._store: IStoreLife | None = None
+        self._mirror: compose.Mirror | None = None
+        self._ports: list[IListeningPort] = []
+        self._admin_ports: list[IListeningPort] = []
+        self._behind: set[Deferred[None]] = set()
+        self._begun_s = 0.0
+        self._old_hangup: Any = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        state = "running" if self.running else "stopped"
+        return f"<MirrorService {state} ports={[*map(described, self._ports)]}>"
+
+    # -- begin --
+
+    def startService(self) -> None:
+        """Have the folder and every socket, or end the process with one line (invariant 6)."""
+        try:
+            self._begin()
+        except (RegproxyError, OSError) as error:
+            self._refuse(error)
+        super().startService()  # type: ignore[no-untyped-call]
+        self._old_hangup = signal.signal(signal.SIGHUP, self._heard_hangup)
+        self._reactor.callWhenRunning(self._run)
+
+    def _begin(self) -> None:
+        raise_file_limit()
+        self._begun_s = self._reactor.seconds()
+        self._store = self._store_opened()
+        self._mirror = mirror = self._compose(
+            self._settings, self._store, self._reactor, self._wall, self._open_access_log()
+        )
+        for description in self._settings.listen:
+            port = listen_now(self._reactor, description, mirror.factory)
+            mirror.prepare(port)
+            self._ports.append(port)
+        admin = AdminSite(self._status, self._settings.access.networks, self._reactor)
+        for description in self._settings.admin:
+            self._listen_admin(description, admin)
+
+    def _store_opened(self) -> IStoreLife:
+        root = self._settings.storage.root
+        try:
+            return self._open_store(root, self._reactor, self._wall)
+        except StorageFailed as error:
+            raise StorageFailed(f"{root}: {error}") from error
+
+    def _open_access_log(self) -> TextIO | None:
+        where = self._settings.log.access
+        try:
+            return logs.open_access_log(where, self._daemonised)
+        except OSError as error:
+            raise OSError(error.errno, f"the access log cannot be written: {error.strerror}", where) from None
+
+    def _listen_admin(self, description: str, admin: AdminSite) -> None:
+        """A default admin socket that cannot be had is a warning, a written one ends the start."""
+        try:
+            self._admin_ports.append(listen_now(self._reactor, description, admin, default_mode="660"))
+        except CannotListen as error:
+            if self._settings.admin_written:
+                raise
+            self.log.warn("No admin listener: {error}", error=str(error))
+
+    def _refuse(self, error: Exception) -> None:
+        line = f"regproxy: {' '.join(str(error).split())}"
+        if self._log_apart:
+            self.log.critical("{line}", line=line)
+        print(line, file=sys.__stderr__, flush=True)
+        for port in (*self._ports, *self._admin_ports):
+            port.stopListening()
+        if self._daemonised:
+            # twistd's parent waits for an Exception, for ever; its traceback would follow our line
+            sys.excepthook = lambda *_: None
+            raise RuntimeError(line) from error
+        raise SystemExit(1) from error
+
+    def _announce(self) -> None:
+        settings = self._settings
+        upstreams = (f"{up.name} (default)" if up.default else up.name for up in settings.upstreams)
+        for warning in settings.warnings:
+            self.log.warn("{warning}", warning=warning)
+        self.log.info(
+            "regproxy {version} serves on {listen}, admin on {admin}; mirrors {upstreams}; "
+            "keeps content in {root}; settings: {source}",
+            version=__version__,
+            listen=", ".join(map(described, self._ports)),
+            admin=", ".join(map(described, self._admin_ports)) or "nothing",
+            upstreams=", ".join(upstreams),
+            root=str(settings.storage.root),
+            source=str(settings.source or "built-in"),
+        )
+
+    # -- run --
+
+    def _status(self) -> dict[str, object]:
+        return {"version": __version__, "uptime_s": int(self._reactor.seconds() - self._begun_s)}
+
+    def _heard_hangup(self, number: int, frame: object) -> None:
+        self._reactor.callFromThread(
+            self.log.warn, "SIGHUP: reload is not supported yet, restart to apply changed settings"
+        )
+
+    def _run(self) -> None:
+        """Say so, then do what nobody waits for: survey, credentials, a look at the world (invariant 6)."""
+        if not self.running or self._mirror is None or self._store is None:
+            return
+        self._announce()
+        self._do_behind(_awaited(self._mirror.begin()))
+        self._do_behind(self._survey(self._store))
+        self._do_behind(self._look_outside())
+        for upstream in self._settings.upstreams:
+            if upstream.credentials is not None:
+                self._do_behind(self._try_credentials(self._mirror.remotes[upstream.name]))
+
+    def _do_behind(self, work: Any) -> None:
+        doing: Deferred[None] = Deferred.fromCoroutine(work)
+        self._behind.add(doing)
+        doing.addErrback(self._failed_behind)
+        doing.addBoth(lambda _: self._behind.discard(doing))
+
+    def _failed_behind(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self.log.failure("Work behind the serving daemon failed", failure=failure)
+
+    async def _survey(self, store: IStoreLife) -> None:
+        try:
+            await store.survey()
+        except TransferStopped:
+            return
+        except RegproxyError as error:
+            self.log.error("The survey of the storage folder ended early: {error}", error=str(error))
+
+    async def _look_outside(self) -> None:
+        why = await unreachable(self._reactor, self._settings.upstreams)
+        if why is not None:
+            self.log.warn(
+                "No upstream can be reached ({why}): only what is on disk is served; without internet, "
+                "`make demo` in the source tree shows a pull",
+                why=why,
+            )
+
+    async def _try_credentials(self, remote: IRemoteRegistry) -> None:
+        try:
+            await remote.check_credentials()
+        except UpstreamRefused as error:
+            self.log.error("Credentials are refused: {error}", error=str(error))
+        except UpstreamError as error:
+            self.log.warn("Credentials could not be tried yet: {error}", error=str(error))
+
+    def fail(self, line: str, code: int = 1) -> None:
+        """End the running daemon with ``code``, since SystemExit within the reactor is swallowed."""
+        self.log.critical("{line}", line=line)
+        self._reactor.addSystemEventTrigger("after", "shutdown", self._leave, code)
+        self._reactor.stop()
+
+    def _leave(self, code: int) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        if self._exit_process is not None:
+            self._exit_process(code)
+
+    # -- end --
+
+    def stopService(self) -> Deferred[None]:
+        """Stop listening, let responses go on for a while, then close everything."""
+        return Deferred.fromCoroutine(self._end())
+
+    async def _end(self) -> None:
+        self._arm_last_resort()
+        self.log.info("regproxy ends: no new connections")
+        if self._old_hangup is not None:
+            signal.signal(signal.SIGHUP, self._old_hangup)
+        for doing in list(self._behind):
+            doing.cancel()
+        ports = [*self._ports, *self._admin_ports]
+        self._ports, self._admin_ports = [], []
+        await DeferredList([_stop_listening(port) for port in ports], consumeErrors=True)
+        if self._mirror is not None:
+            await self._drain(self._mirror)
+            await self._bounded("transfers", self._mirror.stop())
+            closing = [remote.close() for remote in self._mirror.remotes.values()]
+            await self._bounded("upstreams", DeferredList(closing, consumeErrors=True))
+        if self._store is not None:
+            await self._bounded("the store", self._store.close())
+        await maybeDeferred(super().stopService)
+        self._closed = True
+        self.log.info("regproxy has ended")
+
+    async def _drain(self, mirror: compose.Mirror) -> None:
+        deadline_s = self._reactor.seconds() + DRAIN_S
+        while mirror.responses() and self._reactor.seconds() < deadline_s:
+            waiting: Deferred[None] = Deferred()
+            self._reactor.callLater(DRAIN_STEP_S, waiting.callback, None)
+            await waiting
+        if mirror.responses():
+            self.log.info("{count} responses are cut off", count=mirror.responses())
+
+    async def _bounded(self, what: str, closing: Deferred[Any]) -> None:
+        """Wait for it, but not longer than CLOSE_S: the end must come."""
+        try:
+            await closing.addTimeout(CLOSE_S, self._reactor)
+        except TimeoutError:
+            self.log.error("Closing {what} took longer than {limit} s", what=what, limit=CLOSE_S)
+        except RegproxyError as error:
+            self.log.error("Closing {what} failed: {error}", what=what, error=str(error))
+
+    def _arm_last_resort(self) -> None:
+        """A thread that hangs in a name lookup or on a dead disk would keep the process for ever."""
+        if self._exit_process is not None:
+            timer = Timer(END_S, lambda: self._exit_process and self._exit_process(0 if self._closed else 1))
+            timer.daemon = True
+            timer.start()
+
+
+async def _awaited(doing: Deferred[None]) -> None:
+    await doing
+
+
+def _stop_listening(port: IListeningPort) -> Deferred[Any]:
+    return maybeDeferred(port.stopListening)
+
+
+def raise_file_limit() -> None:
+    """Every connection is a file: the soft limit becomes the hard one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):
+        MirrorService.log.warn("The limit of open files stays as it is")

@@ -1,0 +1,103 @@
+"""The admin listener: health, and JSON for everything else, whatever is asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from ipaddress import ip_network
+
+import pytest
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+
+from regproxy.admin.site import AdminSite
+from tests.conftest import LoggedFailures
+
+LOCAL = IPv4Address("TCP", "127.0.0.1", 40000)
+
+
+def healthy() -> dict[str, object]:
+    return {"version": "1.2.3"}
+
+
+def ask(
+    request: bytes, peer: object = LOCAL, status: Callable[[], dict[str, object]] = healthy
+) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of the answer to raw bytes."""
+    site = AdminSite(status, [ip_network("127.0.0.0/8")], Clock())
+    protocol = site.buildProtocol(peer)
+    transport = StringTransport(peerAddress=peer)
+    protocol.makeConnection(transport)
+    protocol.dataReceived(request)
+    head, _, body = transport.value().partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    protocol.connectionLost(None)
+    return int(first.split()[1]), dict(line.split(": ", 1) for line in lines), body
+
+
+def request(path: bytes, method: bytes = b"GET", host: bytes = b"admin") -> bytes:
+    return b"%s %s HTTP/1.1\r\nHost: %s\r\n\r\n" % (method, path, host)
+
+
+def test_health_is_json_and_never_cached() -> None:
+    status, headers, body = ask(request(b"/healthz"))
+    assert status == 200
+    assert json.loads(body) == {"status": "ok", "version": "1.2.3"}
+    assert headers["Content-Type"].startswith("application/json")
+    assert headers["Cache-Control"] == "no-store"
+    assert int(headers["Content-Length"]) == len(body)
+
+
+def test_head_gives_the_same_headers_and_no_body() -> None:
+    status, headers, body = ask(request(b"/healthz", b"HEAD"))
+    assert (status, body) == (200, b"")
+    assert headers == ask(request(b"/healthz"))[1]
+
+
+@pytest.mark.parametrize("host", [b"", b"a b", b"\xff\xfe", b"[::1]:x", b"x" * 300])
+def test_a_strange_host_is_no_trouble(host: bytes) -> None:
+    assert ask(request(b"/healthz", host=host))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "path", [b"/", b"/healthz/", b"//healthz", b"/healthz/x", b"/%68ealthz", b"/%ff", b"/v2/"]
+)
+def test_any_other_path_is_404_json(path: bytes) -> None:
+    status, headers, body = ask(request(path))
+    assert status == 404
+    assert headers["Content-Type"].startswith("application/json")
+    assert "error" in json.loads(body)
+
+
+@pytest.mark.parametrize("method", [b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"BREW"])
+def test_any_other_verb_is_405_json(method: bytes) -> None:
+    status, headers, body = ask(request(b"/healthz", method))
+    assert status == 405
+    assert set(headers["Allow"].split(", ")) >= {"GET", "HEAD"}
+    assert "error" in json.loads(body)
+
+
+def test_a_stranger_on_tcp_is_told_nothing() -> None:
+    status, _, body = ask(request(b"/healthz"), IPv4Address("TCP", "203.0.113.7", 40000))
+    assert status == 403
+    assert b"version" not in body
+
+
+def test_an_ipv4_client_of_an_ipv6_socket_is_known() -> None:
+    assert ask(request(b"/healthz"), IPv6Address("TCP", "::ffff:127.0.0.1", 40000))[0] == 200
+
+
+def test_whoever_may_open_the_socket_may_ask() -> None:
+    assert ask(request(b"/healthz"), UNIXAddress(None))[0] == 200
+
+
+def test_a_fault_of_ours_is_500_json_and_logged(logged_failures: LoggedFailures) -> None:
+    def broken() -> dict[str, object]:
+        raise ZeroDivisionError
+
+    code, headers, body = ask(request(b"/healthz"), status=broken)
+    assert code == 500
+    assert headers["Content-Type"].startswith("application/json")
+    assert b"ZeroDivision" not in body
+    assert len(logged_failures.flush(ZeroDivisionError)) == 1

@@ -1,0 +1,144 @@
+"""The rooms, introduced to each other: a disk that is real, upstreams that are not asked."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from twisted.internet import reactor
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone
+from twisted.internet.testing import StringTransport
+from twisted.logger import LogEvent, globalLogPublisher
+from twisted.python.failure import Failure
+
+from regproxy.compose import Mirror, build_mirror, compare_credentials
+from regproxy.errors import StorageFailed
+from regproxy.settings import Credentials, LogSettings, Settings, StorageSettings, UpstreamSettings
+
+CLIENT = IPv4Address("TCP", "127.0.0.1", 40000)
+
+
+class Notes:
+    """A store that remembers which credential it was shown."""
+
+    def __init__(self) -> None:
+        self.shown: dict[str, bytes] = {}
+        self.refuses = False
+
+    def credential_changed(self, upstream: str, fingerprint: bytes) -> Deferred[bool]:
+        if self.refuses:
+            return fail(StorageFailed("the disk is full"))
+        before = self.shown.get(upstream, fingerprint)
+        self.shown[upstream] = fingerprint
+        return succeed(before != fingerprint)
+
+
+def settings(*upstreams: UpstreamSettings) -> Settings:
+    return Settings(
+        ("tcp:0",), (), StorageSettings(Path("/nowhere")), upstreams, log=LogSettings(format="text")
+    )
+
+
+def upstream(name: str, credentials: Credentials | None = None) -> UpstreamSettings:
+    return UpstreamSettings(name, ("http://127.0.0.1:1",), default=True, credentials=credentials)
+
+
+@pytest.fixture(name="lines")
+def _lines() -> Iterator[list[str]]:
+    lines: list[str] = []
+
+    def note(event: LogEvent) -> None:
+        lines.append(event["log_format"].format(**event))
+
+    globalLogPublisher.addObserver(note)
+    yield lines
+    globalLogPublisher.removeObserver(note)
+
+
+def built(access: io.StringIO | None, store: Any = None) -> Mirror:
+    return build_mirror(settings(upstream("registry.example")), store, reactor, lambda: 0.0, access)
+
+
+def connected(mirror: Mirror) -> tuple[Any, StringTransport]:
+    protocol: Any = mirror.factory.buildProtocol(CLIENT)
+    transport = StringTransport(peerAddress=CLIENT)
+    protocol.makeConnection(transport)
+    return protocol, transport
+
+
+def test_a_client_is_answered_and_its_request_noted() -> None:
+    access = io.StringIO()
+    protocol, transport = connected(built(access))
+    protocol.dataReceived(b"GET /v2/ HTTP/1.1\r\nHost: mirror\r\n\r\n")
+    protocol.connectionLost(Failure(ConnectionDone()))
+    assert transport.value().startswith(b"HTTP/1.1 200 OK")
+    assert " 127.0.0.1 GET /v2/ 200 " in access.getvalue()
+
+
+def test_access_lines_can_be_off() -> None:
+    protocol, transport = connected(built(None))
+    protocol.dataReceived(b"GET /v2/ HTTP/1.1\r\nHost: mirror\r\n\r\n")
+    protocol.connectionLost(Failure(ConnectionDone()))
+    assert transport.value().startswith(b"HTTP/1.1 200 OK")
+
+
+def test_responses_under_way_are_counted_until_they_end_or_their_client_leaves() -> None:
+    class Waiting:
+        def tag(self, *_: object) -> None:
+            return None
+
+    mirror = built(None, Waiting())
+    asked: list[Deferred[Any]] = []
+    mirror.remotes["registry.example"].tags.get = lambda *_: asked.append(Deferred()) or asked[-1]
+    protocol, _ = connected(mirror)
+    protocol.dataReceived(b"GET /v2/app/manifests/1 HTTP/1.1\r\nHost: mirror\r\n\r\n")
+    assert (mirror.responses(), len(asked)) == (1, 1)
+    protocol.connectionLost(Failure(ConnectionDone()))
+    assert mirror.responses() == 0
+    asked[0].callback(None) if not asked[0].called else None
+
+
+async def test_each_upstream_shows_its_credential_once(tmp_path: Path) -> None:
+    store = Notes()
+    (tmp_path / "password").write_text("from a file\nrest")
+    await compare_credentials(
+        settings(
+            upstream("open.example"),
+            upstream("word.example", Credentials("mirror", "hunter2")),
+            upstream("file.example", Credentials("mirror", password_file=tmp_path / "password")),
+        ),
+        store,  # type: ignore[arg-type]
+    )
+    assert store.shown == {
+        "open.example": b"",
+        "word.example": b"mirror\0hunter2",
+        "file.example": b"mirror\0from a file",
+    }
+
+
+async def test_a_changed_credential_is_one_line_without_it(lines: list[str]) -> None:
+    store: Any = Notes()
+    before = settings(upstream("a.example", Credentials("mirror", "hunter2")))
+    after = attrs.evolve(before, upstreams=(upstream("a.example", Credentials("mirror", "hunter3")),))
+    await compare_credentials(before, store)
+    assert lines == []
+    await compare_credentials(after, store)
+    assert lines == ["a.example has another credential now: it is asked again for all"]
+
+
+async def test_an_unreadable_password_file_and_a_full_disk_stop_nothing(
+    lines: list[str], tmp_path: Path
+) -> None:
+    store: Any = Notes()
+    missing = upstream("a.example", Credentials("mirror", password_file=tmp_path / "none"))
+    await compare_credentials(settings(missing, upstream("b.example")), store)
+    assert list(store.shown) == ["b.example"]
+    store.refuses = True
+    await compare_credentials(settings(upstream("b.example")), store)
+    assert lines == ["The credential of b.example is not remembered: the disk is full"]

@@ -1,0 +1,113 @@
+"""The log as lines of JSON, and who decides that it is."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.logger import Logger, LogLevel, jsonFileLogObserver, textFileLogObserver
+from twisted.python.failure import Failure
+
+from regproxy import logs
+
+
+def logged(emit: Any, namespace: str = "regproxy.test") -> dict[str, Any]:
+    out = io.StringIO()
+    emit(Logger(namespace, observer=logs.json_file_observer(out)))
+    (line,) = out.getvalue().splitlines()
+    return dict(json.loads(line))
+
+
+def test_an_event_is_one_object_with_a_time_in_utc() -> None:
+    record = json.loads(
+        logs.json_line(
+            {"log_time": 0.25, "log_level": LogLevel.warn, "log_namespace": "other", "log_format": "a\nb"}
+        )
+    )
+    assert record == {
+        "time": "1970-01-01T00:00:00.250Z",
+        "level": "warn",
+        "logger": "other",
+        "message": "a\nb",
+    }
+
+
+def test_our_own_fields_are_kept_when_they_are_plain() -> None:
+    record = logged(lambda log: log.info("pulled {name}", name="nginx", size=7, thing=object()))
+    assert (record["message"], record["name"], record["size"]) == ("pulled nginx", "nginx", 7)
+    assert "thing" not in record
+
+
+def test_a_field_cannot_pose_as_one_of_the_record() -> None:
+    assert logged(lambda log: log.info("true", message="false"))["message"] == "true"
+
+
+def test_fields_of_libraries_stay_out() -> None:
+    assert "secret" not in logged(lambda log: log.info("x", secret="hunter2"), "treq")
+
+
+def test_a_failure_is_its_traceback() -> None:
+    record = logged(lambda log: log.failure("broken", Failure(ValueError("why"))))
+    assert record["message"] == "broken"
+    assert "ValueError: why" in record["traceback"]
+
+
+def test_an_event_that_cannot_be_formatted_is_a_line_all_the_same() -> None:
+    assert "Unable to format event" in logged(lambda log: log.info("{missing.field}"))["message"]
+
+
+def test_json_is_chosen_for_twistd() -> None:
+    parent: dict[str, Any] = {"logger": None, "logfile": "x.log", "nodaemon": 0}
+    logs.choose("json", parent)
+    assert parent["logger"] == "regproxy.logs.twistd_json"
+
+
+@pytest.mark.parametrize("given", [{"logger": "my.own"}, {"logger": None, "syslog": 1}])
+def test_what_twistd_was_told_wins(given: dict[str, Any]) -> None:
+    parent = dict(given)
+    logs.choose("json", parent)
+    assert parent == given
+
+
+def test_text_leaves_twistd_as_it_is() -> None:
+    parent: dict[str, Any] = {"logger": None}
+    logs.choose("text", parent)
+    assert parent == {"logger": None}
+
+
+@pytest.mark.parametrize(
+    ("form", "observer"), [("text", textFileLogObserver), ("json", logs.json_file_observer)]
+)
+def test_the_settings_decide_under_twist(form: str, observer: object) -> None:
+    parent: dict[str, Any] = {"fileLogObserverFactory": jsonFileLogObserver}
+    logs.choose(form, parent)
+    assert parent["fileLogObserverFactory"] is observer
+
+
+def test_twistd_json_goes_to_the_log_file_that_was_named(tmp_path: Path) -> None:
+    choice = logs.TwistdJson()
+    choice.logfile = str(tmp_path / "x.log")
+    Logger("regproxy.test", observer=choice()).info("hello")
+    assert json.loads((tmp_path / "x.log").read_text())["message"] == "hello"
+
+
+def test_no_access_log() -> None:
+    assert logs.open_access_log("off", daemonised=False) is None
+
+
+def test_access_lines_reach_their_file_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    path.write_text("old\n")
+    out = logs.open_access_log(str(path), daemonised=False)
+    assert out is not None
+    with out:
+        out.write("new\n")
+        assert path.read_text() == "old\nnew\n"
+
+
+def test_a_daemon_has_no_standard_output_but_the_log() -> None:
+    assert logs.open_access_log("-", daemonised=True) is sys.stdout
