@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TextIO, cast
+from typing import Any, TextIO
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -20,7 +20,7 @@ from regproxy.storage.store import DiskStore
 from regproxy.upstream.credentials import CredentialSource
 from regproxy.upstream.registry import RemoteRegistry
 from regproxy.web.access_log import AccessLog, Recorder, write_nothing
-from regproxy.web.api import ApiResource, Registry, RegistryApi
+from regproxy.web.api import ApiResource, RegistryApi
 from regproxy.web.request import RegistryRequest
 from regproxy.web.routing import Routes
 from regproxy.web.site import RegistrySite
@@ -87,7 +87,7 @@ def build_mirror(
     rules = {upstream.name: (*upstream.tags, *settings.tags) for upstream in settings.upstreams}
     registry = ProxyRegistry(store, remotes, rules, reactor, wall)
     resource = ApiResource(
-        RegistryApi(cast(Registry, registry), reactor), Routes(settings.upstreams), settings.access.networks
+        RegistryApi(registry, reactor), Routes(settings.upstreams), settings.access.networks
     )
     record = write_nothing if access is None else AccessLog(access, settings.log.format, wall)
     site = MirrorSite(resource, reactor, record)

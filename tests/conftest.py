@@ -18,6 +18,13 @@ from twisted.internet import reactor
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
+
+def pytest_collection_finish() -> None:
+    """What the imports made stays for good: the collections after each test need not look at it."""
+    gc.collect()
+    gc.freeze()
+
+
 PROGRAM_PACKAGES = {
     "docker-registry": "docker-registry",
     "skopeo": "skopeo",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from twisted.internet.address import UNIXAddress
+
 from regproxy.errors import AccessDenied
 from regproxy.settings import Network
 
@@ -36,3 +38,11 @@ def admit(host: str | None, networks: Iterable[Network]) -> None:
         raise AccessDenied(
             "this mirror does not serve your address; its operator can add it to access.networks"
         )
+
+
+def peer_host(address: object) -> str | None:
+    """A peer's address as text, IPv4 always as IPv4; None on a unix socket, "" when unknown."""
+    if isinstance(address, UNIXAddress):
+        return None
+    host = str(getattr(address, "host", ""))
+    return str(normalise(host) or host)

@@ -18,7 +18,7 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 from werkzeug.exceptions import HTTPException
 
-from regproxy.access.networks import admit
+from regproxy.access.networks import admit, peer_host
 from regproxy.errors import AccessDenied
 from regproxy.settings import Network
 
@@ -115,7 +115,7 @@ class AdminSite(Site):
     def getResourceFor(self, request: Request) -> IResource:
         """The page, or what stands for it."""
         try:
-            admit(getattr(request.getClientAddress(), "host", None), self._networks)
+            admit(peer_host(request.getClientAddress()), self._networks)
         except AccessDenied as error:
             return cast(IResource, Refusal(403, str(error)))
         if request.path not in self.PATHS:

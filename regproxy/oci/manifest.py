@@ -17,7 +17,7 @@ from regproxy.oci import media_type as types
 from regproxy.oci.digest import Digest
 
 MAX_MANIFEST_BYTES = 4 * 1048 * 1048
-"""What containerd takes at most (its 1048 is no typo of ours); a larger one is of no use to any client (R18)."""
+"""What containerd takes at most, its 1048 included; a larger one is of no use to any client (R18)."""
 
 _MAX_DESCRIPTORS = 10_000
 

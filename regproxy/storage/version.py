@@ -12,7 +12,7 @@ from regproxy.storage.lock import READ_ONLY
 from regproxy.storage.records import read_record
 
 VERSION = b"regproxy storage 1\n"
-_OURS = frozenset({"lock", "lost+found", "blobs", "fills", "repositories", "quarantine"})
+_OURS = frozenset({"lock", "admin.sock", "lost+found", "blobs", "fills", "repositories", "quarantine"})
 
 
 def check_version(layout: Layout) -> bool:

@@ -37,6 +37,12 @@ class Daemon:
         return f"http://{self.netloc}"
 
     @property
+    def pid(self) -> int:
+        """Its process id; only after a start."""
+        assert self._child is not None
+        return self._child.pid
+
+    @property
     def output(self) -> str:
         """What it printed since its last start."""
         return "" if self._child is None else (self._child.out + self._child.err).decode("utf-8", "replace")

@@ -13,10 +13,11 @@ from twisted.internet.interfaces import IDelayedCall, ISSLTransport
 from twisted.python.failure import Failure
 from twisted.web import http
 
+from regproxy.access.networks import peer_host
 from regproxy.errors import InvalidRequest, RegproxyError, WriteRefused
 from regproxy.web.access_log import AccessRecord, quote_path
 from regproxy.web.errors import Problem, problem_for
-from regproxy.web.request import READ_ONLY, READS, peer_host
+from regproxy.web.request import READ_ONLY, READS
 
 MAX_DRAINED_BYTES = 64 * 1024
 """The largest body of a read that is taken and ignored; a larger one ends the connection."""

@@ -13,7 +13,6 @@ import termios
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import ISystemHandle
 from twisted.logger import Logger
@@ -21,7 +20,7 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from twisted.web import http, server
 
-from regproxy.access.networks import normalise
+from regproxy.access.networks import peer_host
 from regproxy.errors import RegproxyError, WriteRefused
 from regproxy.interfaces import How
 from regproxy.oci.digest import Digest
@@ -34,14 +33,6 @@ from regproxy.web.targets import check_host, split_target
 READS = (b"GET", b"HEAD")
 _ON_EVERY_ANSWER = (b"Server", b"Date", b"Docker-Distribution-Api-Version", b"Connection")
 READ_ONLY = "this mirror is read-only: push to the registry itself"
-
-
-def peer_host(address: object) -> str | None:
-    """A peer's address as text, IPv4 always as IPv4; None on a unix socket, "" when unknown."""
-    if isinstance(address, UNIXAddress):
-        return None
-    host = str(getattr(address, "host", ""))
-    return str(normalise(host) or host)
 
 
 def unsent_bytes(transport: object) -> int:

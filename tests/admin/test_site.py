@@ -84,6 +84,10 @@ def test_a_stranger_on_tcp_is_told_nothing() -> None:
     assert b"version" not in body
 
 
+def test_a_peer_of_an_unknown_kind_is_a_stranger() -> None:
+    assert ask(request(b"/healthz"), peer=object())[0] == 403
+
+
 def test_an_ipv4_client_of_an_ipv6_socket_is_known() -> None:
     assert ask(request(b"/healthz"), IPv6Address("TCP", "::ffff:127.0.0.1", 40000))[0] == 200
 

@@ -181,3 +181,11 @@ async def test_somebody_elses_folder_is_not_touched(folder: Folder) -> None:
     with pytest.raises(StorageForeign, match="folder of its own"):
         folder.open()
     assert [path.name for path in folder.root.iterdir()] == ["docker"]
+
+
+async def test_an_admin_socket_that_a_kill_left_is_not_somebody_elses(folder: Folder) -> None:
+    folder.root.mkdir()
+    (folder.root / "admin.sock").touch()
+    store = folder.open()
+    await store.close()
+    assert (folder.root / "VERSION").exists()

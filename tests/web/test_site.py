@@ -13,11 +13,10 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
 from zope.interface import implementer
 
-from regproxy.access.networks import admit
+from regproxy.access.networks import admit, peer_host
 from regproxy.errors import AccessDenied
 from regproxy.settings import LOCAL_NETWORKS
 from regproxy.web.api import ApiResource, RegistryApi
-from regproxy.web.request import peer_host
 from regproxy.web.routing import Routes
 from regproxy.web.site import RegistrySite
 from tests.conftest import LoggedFailures
