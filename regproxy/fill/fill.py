@@ -74,6 +74,7 @@ class Fill:
         self._current: Source | None = None
         self._waiting: dict[Repository, Waiters[IBlob]] = {}
         self._readers: set[FillReader] = set()
+        self._blobs: set[FillBlob] = set()
         self._spool: ISpool | None = None
         self._running: Deferred[None] | None = None
 
@@ -148,7 +149,9 @@ class Fill:
     def _blob(self, how: How) -> FillBlob:
         file = self.file()
         assert file is not None, "a blob is given out only while there is a spool"
-        return FillBlob(self, file, how, self._readers.add)
+        blob = FillBlob(self, file, how, self._readers.add, self._blobs.discard)
+        self._blobs.add(blob)
+        return blob
 
     def _add(self, source: Source) -> None:
         for known in self._sources:
@@ -295,8 +298,8 @@ class Fill:
         return {"digest": str(self.digest), "front": self.front, "error": str(error)}
 
     def _poke(self) -> None:
-        for reader in tuple(self._readers):
-            reader.poke()
+        for follower in (*self._blobs, *self._readers):
+            follower.poke()
 
     def _fail(self, error: BaseException) -> None:
         if self.verified:

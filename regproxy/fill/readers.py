@@ -8,6 +8,7 @@ follows the new file; one that has fails, since what it gave out was wrong.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from regproxy.errors import ContentMismatch, TransferStopped
+from regproxy.errors import ContentMismatch, StorageFailed, TransferStopped
 from regproxy.fill.plan import covers_whole, readable_limit
 from regproxy.interfaces import How, IBlob, IBody, IFile
 
@@ -54,12 +55,15 @@ class Growing(Protocol):
 class FillReader:
     """The bytes ``start`` to ``stop`` of a blob that is still arriving."""
 
-    def __init__(self, fill: Growing, file: IFile, epoch: int, start: int, stop: int | None) -> None:
+    def __init__(
+        self, fill: Growing, file: IFile, epoch: int, start: int, stop: int | None, size: int | None
+    ) -> None:
+        """``size`` is what the reader was told when the blob was opened."""
         self._fill = fill
-        self._size = fill.size
-        self._whole = covers_whole(start, stop, fill.size)
+        self._size = size
+        self._whole = covers_whole(start, stop, size)
         self._start = self._offset = start
-        self._stop = stop if stop is not None else fill.size
+        self._stop = stop if stop is not None else size
         self._epoch = epoch
         self._file: IFile | None = file
         self._cold = False
@@ -96,6 +100,8 @@ class FillReader:
 
     def poke(self) -> None:
         """The fill has news: wake whoever waits for bytes, if there are any for this reader."""
+        if self._offset == self._start:
+            self._go_over()
         if self._pending is not None and not self._stuck():
             pending, self._pending = self._pending, None
             pending.callback(None)
@@ -126,18 +132,23 @@ class FillReader:
 
     def _begin_anew(self) -> IFile | None:
         """Go over to the new spool, unless something of the old one was given out."""
-        if self._offset != self._start:
-            raise self._fill.wrong()
-        file = self._fill.file()
-        if file is None:
+        fill = self._fill
+        if self._offset != self._start or (fill.begun and fill.size != self._size):
+            raise fill.wrong()
+        newer = newer_file(fill, self._epoch, self._size)
+        if newer is None:
             return None
-        if self._fill.size != self._size:
-            file.close()
-            raise self._fill.wrong()
         assert self._file is not None
         self._file.close()
-        self._file, self._epoch = file, self._fill.epoch
-        return file
+        self._file, self._epoch = newer, fill.epoch
+        return newer
+
+    def _go_over(self) -> None:
+        """The same while the new spool is open: a committed one gives no more files. Where the
+        descriptors have run out, read() says so."""
+        if self._file is not None and self._epoch != self._fill.epoch:
+            with contextlib.suppress(StorageFailed, ContentMismatch):
+                self._begin_anew()
 
     def _limit(self) -> int:
         fill = self._fill
@@ -159,13 +170,32 @@ class FillReader:
         return not self._ended() and self._offset >= self._limit()
 
 
+def newer_file(fill: Growing, epoch: int, size: int | None) -> IFile | None:
+    """A file of the spool that came after ``epoch``, for a reader that was told ``size``; None while
+    there is none. StorageFailed."""
+    if epoch == fill.epoch or not fill.begun or fill.size != size:
+        return None
+    return fill.file()
+
+
 @implementer(IBlob)
 class FillBlob:
-    """A blob that is still arriving, for one reader: its open file, until body() takes it over."""
+    """A blob that is still arriving, for one reader: its open file, until body() takes it over.
 
-    def __init__(self, fill: Growing, file: IFile, how: How, enter: Callable[[FillReader], None]) -> None:
+    ``gone`` is called once, when it needs no more news.
+    """
+
+    def __init__(
+        self,
+        fill: Growing,
+        file: IFile,
+        how: How,
+        enter: Callable[[FillReader], None],
+        gone: Callable[[FillBlob], None],
+    ) -> None:
         self._fill = fill
         self._enter = enter
+        self._gone = gone
         self._file: IFile | None = file
         self._epoch = fill.epoch
         self.how = how
@@ -173,15 +203,31 @@ class FillBlob:
 
     def body(self, start: int = 0, stop: int | None = None) -> IBody:
         """As :meth:`IBlob.body`."""
-        file, self._file = self._file, None
+        file = self._let_go()
         if file is None:
             raise TransferStopped("the blob is closed")
-        reader = FillReader(self._fill, file, self._epoch, start, stop)
+        reader = FillReader(self._fill, file, self._epoch, start, stop, self.size)
         self._enter(reader)
         return reader
 
+    def poke(self) -> None:
+        """The fill has news: where it has begun anew, follow it while its spool is open."""
+        if self._file is None:
+            return
+        with contextlib.suppress(StorageFailed):
+            newer = newer_file(self._fill, self._epoch, self.size)
+            if newer is not None:
+                self._file.close()
+                self._file, self._epoch = newer, self._fill.epoch
+
     def close(self) -> None:
         """As :meth:`IBlob.close`: the fill goes on without this reader."""
-        file, self._file = self._file, None
+        file = self._let_go()
         if file is not None:
             file.close()
+
+    def _let_go(self) -> IFile | None:
+        file, self._file = self._file, None
+        if file is not None:
+            self._gone(self)
+        return file

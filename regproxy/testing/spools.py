@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from regproxy.errors import StorageFailed
+from regproxy.errors import StorageFailed, TransferStopped
 from regproxy.interfaces import IFile, ISpool
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
-from regproxy.testing.calls import Call, Script
-
-
-class Shelf(Protocol):
-    """What a spool needs of its store."""
-
-    script: Script
-    room_bytes: int | None
-    cold: bool
-
-    def keep(self, digest: Digest, content: bytes, repositories: Iterable[Repository]) -> None:
-        """A complete blob, and the repositories that hold it."""
-
-    def trust(self, digest: Digest, repositories: Iterable[Repository]) -> None:
-        """The blob on disk was hashed again and is right."""
-
-    def quarantine(self, digest: Digest) -> None:
-        """The blob on disk is wrong."""
+from regproxy.testing.calls import Call
+from regproxy.testing.shelf import BlobFile, MemoryShelf
 
 
 @implementer(IFile)
@@ -43,19 +26,19 @@ class MemoryFile:
         self.closed = False
 
     def read_at(self, offset: int, max_bytes: int) -> bytes | None:
-        """See IFile; StorageFailed after close()."""
+        """See IFile; TransferStopped after close()."""
         if self.closed:
-            raise StorageFailed("the file is closed")
+            raise TransferStopped("the file is closed")
         if self._cold and not any(start <= offset < stop for start, stop in self._warm):
             return None
         return bytes(self._content[offset : offset + max_bytes])
 
     def warm(self, offset: int, max_bytes: int) -> Deferred[None]:
-        """See IFile; at once."""
+        """See IFile; at once. TransferStopped after close()."""
+        if self.closed:
+            return fail(TransferStopped("the file is closed"))
         self._warm.add((offset, offset + max_bytes))
-        done: Deferred[None] = Deferred()
-        done.callback(None)
-        return done
+        return succeed(None)
 
     def close(self) -> None:
         """See IFile."""
@@ -68,7 +51,7 @@ class MemorySpool:
     ``spool.add_source``, ``spool.commit``, ``spool.discard``, ``spool.reject``.
     """
 
-    def __init__(self, digest: Digest, shelf: Shelf, adopted: bytes | None = None) -> None:
+    def __init__(self, digest: Digest, shelf: MemoryShelf, adopted: BlobFile | None = None) -> None:
         self.digest = digest
         self.front = 0
         self.state = "open"
@@ -77,21 +60,35 @@ class MemorySpool:
         self.files: list[MemoryFile] = []
         self.expected: int | None = None
         self._shelf = shelf
-        self._adopted = adopted is not None
-        self._content = bytearray(adopted or b"")
+        self._adopted = adopted
+        self._found_mtime_ns = adopted.mtime_ns if adopted is not None else 0
+        self._content = adopted.content if adopted is not None else bytearray()
         self._hash = digest.hasher()
         self._outstanding = 0
 
     def __repr__(self) -> str:
         return f"<MemorySpool {self.digest} {self.front} bytes, {self.state}>"
 
+    async def _enter(self, operation: str, repository: Repository | None = None) -> None:
+        """What the script says; TransferStopped when the spool is at its end."""
+        self._check_open()
+        await self._shelf.script.enter(Call(f"spool.{operation}", repository, self.digest))
+        self._check_open()
+
+    def _check_open(self) -> None:
+        if self.state != "open":
+            raise TransferStopped(f"the spool is {self.state}")
+
     def expect(self, size_bytes: int) -> Deferred[None]:
-        """See ISpool."""
+        """See ISpool; StorageFailed for an adopted file of another size."""
         return Deferred.fromCoroutine(self._expect(size_bytes))
 
     async def _expect(self, size_bytes: int) -> None:
-        await self._shelf.script.enter(Call("spool.expect", None, self.digest))
-        self._check_room(size_bytes)
+        await self._enter("expect")
+        if self._adopted is None:
+            self._check_room(size_bytes)
+        elif size_bytes != len(self._content):
+            raise StorageFailed("the file on disk is of another size")
         self.expected = size_bytes
 
     def _check_room(self, size_bytes: int) -> None:
@@ -99,18 +96,18 @@ class MemorySpool:
             raise StorageFailed("no space left on device")
 
     def append(self, chunks: list[bytes]) -> Deferred[int]:
-        """See ISpool; RuntimeError while one is outstanding or after the end."""
-        if self._outstanding or self.state != "open":
-            raise RuntimeError(f"append() on a spool that is {self.state} or writing")
+        """See ISpool; RuntimeError while one is outstanding, TransferStopped after the end."""
+        if self._outstanding:
+            raise RuntimeError("append() while another one is outstanding")
         self._outstanding += 1
         return Deferred.fromCoroutine(self._append(b"".join(chunks)))
 
     async def _append(self, content: bytes) -> int:
         try:
-            await self._shelf.script.enter(Call("spool.append", None, self.digest))
+            await self._enter("append")
         finally:
             self._outstanding -= 1
-        if not self._adopted:
+        if self._adopted is None:
             self._check_room(self.front + len(content))
             self._content += content
         self._hash.update(content)
@@ -124,31 +121,43 @@ class MemorySpool:
         return self._hash.hexdigest() == self.digest.hex
 
     def file(self) -> IFile:
-        """See ISpool."""
+        """See ISpool; TransferStopped after the end."""
+        self._check_open()
         opened = MemoryFile(self._content, self._shelf.cold)
         self.files.append(opened)
         return opened
 
     def add_source(self, repository: Repository) -> Deferred[None]:
-        """See ISpool."""
-        self.sources.append(repository)
-        return Deferred.fromCoroutine(
-            self._shelf.script.enter(Call("spool.add_source", repository, self.digest))
-        )
+        """See ISpool; TransferStopped after the end."""
+        return Deferred.fromCoroutine(self._add_source(repository))
+
+    async def _add_source(self, repository: Repository) -> None:
+        await self._enter("add_source", repository)
+        if repository not in self.sources:
+            self.sources.append(repository)
 
     def commit(self, repositories: Iterable[Repository]) -> Deferred[None]:
         """See ISpool; StorageFailed for bytes that do not match, which no caller may commit."""
-        return Deferred.fromCoroutine(self._commit(list(repositories)))
+        confirmed = list(dict.fromkeys(repositories))
+        return Deferred.fromCoroutine(self._commit(confirmed, self._shelf.stamp(confirmed)))
 
-    async def _commit(self, repositories: list[Repository]) -> None:
-        await self._shelf.script.enter(Call("spool.commit", None, self.digest))
-        if self.state != "open" or not self.matches():
-            raise StorageFailed(f"the spool is {self.state}, or its bytes are not what the digest names")
-        self.state = "committed"
-        if self._adopted:
-            self._shelf.trust(self.digest, repositories)
+    async def _commit(self, repositories: list[Repository], since_s: float) -> None:
+        await self._enter("commit")
+        if not self.matches():
+            raise StorageFailed("the bytes are not what their digest names; nothing was kept")
+        if self._adopted is None:
+            self._shelf.place(self.digest, bytes(self._content))
         else:
-            self._shelf.keep(self.digest, bytes(self._content), repositories)
+            self._restore_trust(self._adopted)
+            repositories = [one for one in repositories if self._shelf.link(one, self.digest) is None]
+        self._shelf.link_fetched(repositories, self.digest, since_s)
+        self.state = "committed"
+
+    def _restore_trust(self, file: BlobFile) -> None:
+        as_found = (file.mtime_ns, len(file.content)) == (self._found_mtime_ns, self.front)
+        if not as_found or not self._shelf.in_place(self.digest, file):
+            raise StorageFailed("the file on disk was changed while it was read; nothing was kept")
+        self._shelf.vouch(self.digest)
 
     def discard(self) -> Deferred[None]:
         """See ISpool."""
@@ -163,5 +172,6 @@ class MemorySpool:
         if self.state != "open":
             return
         self.state = state
-        if state == "rejected" and self._adopted:
+        file = self._adopted
+        if state == "rejected" and file is not None and self._shelf.in_place(self.digest, file):
             self._shelf.quarantine(self.digest)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from math import inf, nextafter
-
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from regproxy.errors import ContentMissing, ContentUntrusted, StorageFailed
+from regproxy.errors import ContentMissing, ContentUntrusted, InvalidManifest, StorageFailed
 from regproxy.interfaces import (
     How,
     IBlob,
@@ -19,48 +16,34 @@ from regproxy.interfaces import (
     IManifestSource,
     ISpool,
     Kind,
-    Link,
     TagRecord,
 )
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor, Manifest
-from regproxy.oci.media_type import BLOB_TYPE
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Tag
 from regproxy.testing.bodies import Feed, MemoryBlob
-from regproxy.testing.calls import Call, Script
+from regproxy.testing.calls import Call
 from regproxy.testing.images import Image
+from regproxy.testing.shelf import MemoryShelf
 from regproxy.testing.spools import MemorySpool
 
 HISTORY_LENGTH = 20
 
 
 @implementer(ILocalStore)
-class MemoryStore:
+class MemoryStore(MemoryShelf):
     """A store. Operations for ``script``: ``blobs.stat``, ``blobs.open``, ``manifests.stat``,
     ``manifests.get``, ``grant``, ``put``, ``spool``, ``adopt``, ``set_tag``, ``drop_tag``, ``tags``,
     ``revoke``, and those of MemorySpool.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
-        self.script = Script()
-        self.room_bytes: int | None = None
-        """What one blob may have at most before the disk is full; None: no limit."""
-        self.cold = False
-        """Whether files opened from now on need warm() first."""
-        self.contents: dict[Digest, bytes] = {}
-        """What is under ``blobs/``."""
-        self.quarantined: dict[Digest, bytes] = {}
+        super().__init__(clock)
         self.spools: list[MemorySpool] = []
         """Every spool that was made, the oldest first."""
         self.opened: list[MemoryBlob] = []
-        self._clock = clock
-        self._mtimes: dict[Digest, int] = {}
-        self._links: dict[tuple[Repository, Digest], dict[Kind, Link]] = {}
         self._tags: dict[tuple[Repository, Tag], TagRecord] = {}
-        self._revoked: dict[Repository, float] = {}
-        self._writes = 0
-        self._last_s = 0.0
         self.blobs: IBlobSource = _LocalBlobs(self)
         self.manifests: IManifestSource = _LocalManifests(self)
 
@@ -69,109 +52,57 @@ class MemoryStore:
     def put_blob(self, repository: Repository, content: bytes, algorithm: str = "sha256") -> Digest:
         """A complete blob that ``repository`` holds."""
         digest = Digest.of(content, algorithm)
-        self.keep(digest, content, [repository])
+        self._keep_blob(repository, digest, content)
         return digest
 
     def put_image(self, repository: Repository, image: Image) -> Image:
         """All of ``image``, held by ``repository``; no tag."""
         for digest, content in image.all_blobs().items():
-            self.keep(digest, content, [repository])
+            self._keep_blob(repository, digest, content)
         for manifest in image.all_manifests():
-            self._put(repository, manifest)
+            self._keep_manifest(repository, manifest, self.stamp([repository]))
         return image
 
-    def touch(self, digest: Digest, content: bytes | None = None) -> None:
-        """Somebody wrote to the file: another mtime, perhaps other bytes."""
-        self.contents[digest] = self.contents[digest] if content is None else content
-        self._mtimes[digest] = self._next_mtime()
-
-    def remove(self, digest: Digest) -> None:
-        """The file is gone, links stay."""
-        self.contents.pop(digest, None)
-
-    # What a spool does to it
-
-    def keep(self, digest: Digest, content: bytes, repositories: Iterable[Repository]) -> None:
-        """A complete blob and its links; bytes that are there stay."""
-        if digest not in self.contents:
-            self.contents[digest] = content
-            self._mtimes[digest] = self._next_mtime()
-        for repository in repositories:
-            self._write_link(repository, digest, Kind.BLOB, BLOB_TYPE, "fetch")
-
-    def trust(self, digest: Digest, repositories: Iterable[Repository]) -> None:
-        """The blob was hashed again and is right: its links trust it as it is now."""
-        for (_, held), kinds in self._links.items():
-            if held == digest:
-                for kind, link in kinds.items():
-                    kinds[kind] = attrs.evolve(
-                        link, mtime_ns=self._mtimes[digest], size_bytes=len(self.contents[digest])
-                    )
-        self.keep(digest, self.contents[digest], repositories)
-
-    def quarantine(self, digest: Digest) -> None:
-        """The blob is wrong: it leaves ``blobs/``."""
-        self.quarantined[digest] = self.contents.pop(digest)
-
-    def _next_mtime(self) -> int:
-        self._writes += 1
-        return int(self._clock.seconds() * 1e9) + self._writes
-
-    def _stamp(self, repository: Repository) -> float:
-        """Now: never before an earlier stamp, and after the last revocation, as on disk."""
-        revoked_s = self.revoked_s(repository)
-        self._last_s = max(self._clock.seconds(), self._last_s, nextafter(revoked_s, inf) if revoked_s else 0)
-        return self._last_s
-
-    def _write_link(
-        self, repository: Repository, digest: Digest, kind: Kind, media_type: str, source: str
-    ) -> None:
-        link = Link(
-            len(self.contents[digest]), self._mtimes[digest], media_type, self._stamp(repository), source
-        )
-        self._links.setdefault((repository, digest), {})[kind] = link
+    def _keep_blob(self, repository: Repository, digest: Digest, content: bytes) -> None:
+        if digest not in self._files:
+            self.place(digest, content)
+        self.link_fetched([repository], digest, self.stamp([repository]))
 
     # ILocalStore
 
-    def link(self, repository: Repository, digest: Digest) -> tuple[Kind, Link] | None:
-        """See ILocalStore; as a manifest when it is held as both."""
-        kinds = self._links.get((repository, digest), {})
-        for kind in (Kind.MANIFEST, Kind.BLOB):
-            if kind in kinds:
-                return kind, kinds[kind]
-        return None
-
     def holds(self, digest: Digest) -> int | None:
         """See ILocalStore."""
-        return len(self.contents[digest]) if digest in self.contents else None
+        return len(self._files[digest].content) if digest in self._files else None
 
     def grant(
         self, repository: Repository, digest: Digest, kind: Kind, media_type: str, source: str
     ) -> Deferred[None]:
         """See ILocalStore."""
-        return Deferred.fromCoroutine(self._grant(repository, digest, kind, media_type, source))
+        since_s = self.stamp([repository])
+        return Deferred.fromCoroutine(self._grant(repository, digest, kind, media_type, since_s, source))
 
     async def _grant(
-        self, repository: Repository, digest: Digest, kind: Kind, media_type: str, source: str
+        self, repository: Repository, digest: Digest, kind: Kind, media_type: str, since_s: float, source: str
     ) -> None:
         await self.script.enter(Call("grant", repository, digest))
-        if digest not in self.contents:
-            raise ContentMissing("there is no such blob to link to")
-        self._write_link(repository, digest, kind, media_type, source)
+        self.write_link(repository, digest, kind, media_type, since_s, source)
 
     def put(self, repository: Repository, manifest: Manifest) -> Deferred[None]:
-        """See ILocalStore; StorageFailed for more than ``room_bytes``."""
-        return Deferred.fromCoroutine(self._put_scripted(repository, manifest))
+        """See ILocalStore; StorageFailed for more than ``room_bytes``, InvalidManifest for wrong bytes."""
+        return Deferred.fromCoroutine(self._put(repository, manifest, self.stamp([repository])))
 
-    async def _put_scripted(self, repository: Repository, manifest: Manifest) -> None:
+    async def _put(self, repository: Repository, manifest: Manifest, since_s: float) -> None:
         await self.script.enter(Call("put", repository, manifest.digest))
+        if not manifest.digest.matches(manifest.content):
+            raise InvalidManifest("the bytes are not what their digest names")
         if self.room_bytes is not None and len(manifest.content) > self.room_bytes:
             raise StorageFailed("no space left on device")
-        self._put(repository, manifest)
+        self._keep_manifest(repository, manifest, since_s)
 
-    def _put(self, repository: Repository, manifest: Manifest) -> None:
-        self.keep(manifest.digest, manifest.content, [])
-        self._write_link(repository, manifest.digest, Kind.MANIFEST, manifest.media_type, "fetch")
+    def _keep_manifest(self, repository: Repository, manifest: Manifest, since_s: float) -> None:
+        if manifest.digest not in self._files or not self.trusts(manifest.digest):
+            self.place(manifest.digest, manifest.content)
+        self.write_link(repository, manifest.digest, Kind.MANIFEST, manifest.media_type, since_s, "fetch")
 
     def spool(self, digest: Digest) -> Deferred[ISpool]:
         """See ILocalStore."""
@@ -188,28 +119,20 @@ class MemoryStore:
 
     async def _adopt(self, digest: Digest) -> tuple[ISpool, IBlob]:
         await self.script.enter(Call("adopt", None, digest))
-        if digest not in self.contents:
-            raise ContentMissing("there is no such blob to adopt")
-        self.spools.append(MemorySpool(digest, self, self.contents[digest]))
+        self.spools.append(MemorySpool(digest, self, self.find(digest)))
         return self.spools[-1], self.open_blob(digest)
 
     def open_blob(self, digest: Digest) -> MemoryBlob:
         """A blob of what is under ``blobs/`` now."""
-        self.opened.append(MemoryBlob(Feed.whole(self.contents[digest]), How.HIT))
+        self.opened.append(MemoryBlob(Feed.whole(bytes(self.find(digest).content)), How.HIT))
         return self.opened[-1]
 
-    def trusted(self, repository: Repository, digest: Digest, kinds: tuple[Kind, ...]) -> Link:
-        """The link that lets ``repository`` serve it; ContentMissing or ContentUntrusted."""
-        held = self._links.get((repository, digest), {})
-        revoked_s = self.revoked_s(repository)
-        proven = (held[kind] for kind in kinds if kind in held)
-        link = next((link for link in proven if not revoked_s or link.since_s > revoked_s), None)
-        content = self.contents.get(digest)
-        if link is None or content is None or len(content) != link.size_bytes:
-            raise ContentMissing("it is not in the store")
-        if self._mtimes[digest] != link.mtime_ns:
-            raise ContentUntrusted("it was touched since it was verified")
-        return link
+    def recheck(self, digest: Digest) -> None:
+        """Hash the file again, trust it anew or set it aside; ContentMissing when it is wrong."""
+        if not digest.matches(bytes(self.find(digest).content)):
+            self.quarantine(digest)
+            raise ContentMissing("it was damaged; it was set aside")
+        self.vouch(digest)
 
     def tag(self, repository: Repository, tag: Tag) -> TagRecord | None:
         """See ILocalStore."""
@@ -223,7 +146,7 @@ class MemoryStore:
         await self.script.enter(Call("set_tag", repository, tag))
         before = self._tags.get((repository, tag))
         history = before.history if before is not None else ()
-        if not history or history[-1][0] != record.descriptor.digest:
+        if all(seen != record.descriptor.digest for seen, _ in history):
             history = (*history, (record.descriptor.digest, record.checked_s))[-HISTORY_LENGTH:]
         self._tags[repository, tag] = attrs.evolve(record, history=history)
 
@@ -244,16 +167,9 @@ class MemoryStore:
         return tuple(sorted(tag.name for held, tag in self._tags if held == repository))
 
     def revoke(self, repository: Repository) -> Deferred[None]:
-        """See ILocalStore."""
-        return Deferred.fromCoroutine(self._revoke(repository))
-
-    async def _revoke(self, repository: Repository) -> None:
-        await self.script.enter(Call("revoke", repository))
-        self._revoked[repository] = self._stamp(repository) or nextafter(0.0, inf)
-
-    def revoked_s(self, repository: Repository) -> float:
-        """See ILocalStore."""
-        return self._revoked.get(repository, 0.0)
+        """See ILocalStore. It counts at once, also where its record fails by script."""
+        self.mark_revoked(repository)
+        return Deferred.fromCoroutine(self.script.enter(Call("revoke", repository)))
 
 
 @implementer(IBlobSource)
@@ -266,14 +182,16 @@ class _LocalBlobs:
 
     async def _stat(self, repository: Repository, digest: Digest) -> int:
         await self._store.script.enter(Call("blobs.stat", repository, digest))
-        return self._store.trusted(repository, digest, (Kind.BLOB, Kind.MANIFEST)).size_bytes
+        return self._store.permitted(repository, digest, (Kind.BLOB, Kind.MANIFEST)).size_bytes
 
     def open(self, repository: Repository, digest: Digest) -> Deferred[IBlob]:
         return Deferred.fromCoroutine(self._open(repository, digest))
 
     async def _open(self, repository: Repository, digest: Digest) -> IBlob:
         await self._store.script.enter(Call("blobs.open", repository, digest))
-        self._store.trusted(repository, digest, (Kind.BLOB, Kind.MANIFEST))
+        self._store.permitted(repository, digest, (Kind.BLOB, Kind.MANIFEST))
+        if not self._store.trusts(digest):
+            raise ContentUntrusted("it was touched since it was verified")
         return self._store.open_blob(digest)
 
 
@@ -287,7 +205,7 @@ class _LocalManifests:
 
     async def _stat(self, repository: Repository, digest: Digest) -> Descriptor:
         await self._store.script.enter(Call("manifests.stat", repository, digest))
-        link = self._store.trusted(repository, digest, (Kind.MANIFEST,))
+        link = self._store.permitted(repository, digest, (Kind.MANIFEST,))
         return Descriptor(digest, link.size_bytes, link.media_type)
 
     def get(self, repository: Repository, digest: Digest) -> Deferred[Manifest]:
@@ -295,5 +213,7 @@ class _LocalManifests:
 
     async def _get(self, repository: Repository, digest: Digest) -> Manifest:
         await self._store.script.enter(Call("manifests.get", repository, digest))
-        link = self._store.trusted(repository, digest, (Kind.MANIFEST,))
+        link = self._store.permitted(repository, digest, (Kind.MANIFEST,))
+        if not self._store.trusts(digest):
+            self._store.recheck(digest)
         return Manifest(self._store.contents[digest], link.media_type, digest)

@@ -342,5 +342,5 @@ async def test_cold_files_must_be_warmed(store: MemoryStore) -> None:
     await file.warm(0, 3)
     assert file.read_at(1, 9) == b"bc"
     file.close()
-    with pytest.raises(StorageFailed):
+    with pytest.raises(TransferStopped):
         file.read_at(0, 1)
