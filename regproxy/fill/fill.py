@@ -298,8 +298,10 @@ class Fill:
         return {"digest": str(self.digest), "front": self.front, "error": str(error)}
 
     def _poke(self) -> None:
-        for follower in (*self._blobs, *self._readers):
-            follower.poke()
+        for blob in tuple(self._blobs):
+            blob.poke()
+        for reader in tuple(self._readers):
+            reader.poke()
 
     def _fail(self, error: BaseException) -> None:
         if self.verified:

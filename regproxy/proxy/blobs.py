@@ -2,7 +2,8 @@
 
 Laws: a hit asks nobody. A miss is one upstream GET, no HEAD before it (P15). Bytes that are here
 for another repository cost one HEAD, not a transfer. A file that was touched is read again as a
-fill whose source is the disk, and the upstream is its second source.
+fill whose source is the disk, and the upstream is its second source. A disk that refuses costs the
+copy, not the pull.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from regproxy.errors import ContentError, ContentMissing, ContentUntrusted
+from regproxy.errors import ContentError, ContentMissing, ContentUntrusted, StorageFailed
+from regproxy.fill.passing import PassingBlob
 from regproxy.fill.source import Source
 from regproxy.fill.table import FillTable
 from regproxy.interfaces import IBlob, IBlobSource, ILocalStore, IRemoteRegistry, ISpool, Kind
@@ -71,7 +73,16 @@ class ProxyBlobStore:
                 break
             await self._permission.prove(repository, digest, Kind.BLOB)
             proven = True
-        return await self._fills.open(digest, self._upstream(repository, digest, proven))
+        try:
+            return await self._fills.open(digest, self._upstream(repository, digest, proven))
+        except StorageFailed as error:
+            return await self._pass_through(repository, digest, error)
+
+    async def _pass_through(self, repository: Repository, digest: Digest, error: StorageFailed) -> IBlob:
+        """A disk that refuses never fails a pull: each reader has a transfer of its own, nothing is kept."""
+        _log.error("{digest} cannot be kept: {error}", digest=str(digest), error=error.message)
+        blob = await self._remotes[repository.upstream].blobs.open(repository, digest)
+        return PassingBlob(blob, digest, repository.upstream)
 
     def _here_for_another(self, repository: Repository, digest: Digest) -> bool:
         """Whether the bytes are on disk, or arriving, by another repository's right."""

@@ -11,12 +11,13 @@ from regproxy.errors import (
     Denied,
     NotFound,
     StorageFailed,
+    TransferStopped,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from regproxy.fill.plan import HOLD_BACK_BYTES
 from regproxy.interfaces import How
 from regproxy.oci.digest import Digest
-from regproxy.testing.bodies import Feed
 from tests.proxy.world import KIB, Seen, World, content_of, drain
 
 CONTENT = os.urandom(200 * KIB)
@@ -226,13 +227,50 @@ class TestTouchedFiles:
 
 
 class TestDiskTrouble:
-    def test_a_spool_that_cannot_be_made_closes_the_upstreams_body(self):
+    @pytest.mark.parametrize("operation", ["spool", "spool.expect"])
+    def test_a_full_disk_passes_blobs_through_and_keeps_nothing(self, operation):
+        world = World()
+        repository = world.repository()
+        digest = world.remote.put_blob(repository, CONTENT)
+        world.store.script.fail(operation, StorageFailed("the disk is full"))
+        asking = [world.open(repository, digest) for _ in range(3)]
+        assert [content_of(seen.result) for seen in asking] == [CONTENT] * 3
+        assert world.store.contents == {}
+        part = world.open(repository, digest).result.body(10, 20)
+        assert drain(part) == CONTENT[10:20]
+        part.close()
+
+    def test_what_passes_through_is_held_back_until_it_is_right(self):
         world = World()
         repository = world.repository()
         digest, feed = world.feed(CONTENT, repository)
         world.store.script.fail("spool", StorageFailed("the disk is full"))
-        assert world.open(repository, digest).failed_with(StorageFailed)
+        body = world.open(repository, digest).result.body()
+        feed.give(CONTENT[:-1])
+        assert drain(body) == CONTENT[: -1 - HOLD_BACK_BYTES]
+        feed.give(b"?" if CONTENT[-1:] != b"?" else b"!")
+        with pytest.raises(ContentMismatch):
+            drain(body)
+        body.close()
+        with pytest.raises(TransferStopped):
+            body.read(1)
         assert feed.open_count == 0
-        assert isinstance(world.remote.feed(repository, digest, Feed.whole(CONTENT)), Feed)
+
+    def test_a_spool_that_cannot_be_made_closes_the_body_it_was_for(self):
+        world = World()
+        repository = world.repository()
+        digest, feed = world.feed(CONTENT, repository)
+        world.store.script.fail("spool", StorageFailed("the disk is full"))
+        world.open(repository, digest).result.close()
+        assert feed.open_count == 0
+        assert world.asked("blobs.open") == 2
+
+    def test_a_disk_with_room_again_keeps_again(self):
+        world = World()
+        repository = world.repository()
+        digest = world.remote.put_blob(repository, CONTENT)
+        world.store.script.fail("spool", StorageFailed("the disk is full"))
+        assert content_of(world.open(repository, digest).result) == CONTENT
         world.store.script.heal()
         assert content_of(world.open(repository, digest).result) == CONTENT
+        assert world.store.contents[digest] == CONTENT
