@@ -19,6 +19,7 @@ from typing import Any, Protocol, TextIO
 from twisted.application.service import MultiService
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -109,6 +110,7 @@ class MirrorService(MultiService):
 
     def _begin(self) -> None:
         raise_file_limit()
+        Factory.noisy = False  # two lines for each connection to an upstream, otherwise
         self._begun_s = self._reactor.seconds()
         self._store = self._store_opened()
         self._mirror = mirror = self._compose(

@@ -150,6 +150,7 @@ def test_it_says_what_it_is_and_where(tmp_path: Path) -> None:
         for part in ("registry.example", str(tmp_path / "root"), str(tmp_path / "admin.sock"), str(config)):
             assert part in line
         daemon.wait_for("No upstream can be reached .* `make demo`")
+        assert "factory" not in daemon.said
 
 
 def test_settings_are_found_by_the_environment(tmp_path: Path) -> None:
