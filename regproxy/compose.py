@@ -23,6 +23,7 @@ from regproxy.web.access_log import AccessLog, Recorder, write_nothing
 from regproxy.web.api import ApiResource, RegistryApi
 from regproxy.web.request import RegistryRequest
 from regproxy.web.routing import Routes
+from regproxy.web.sendfile import enable
 from regproxy.web.site import RegistrySite
 
 log = Logger()
@@ -95,7 +96,7 @@ def build_mirror(
     def begin() -> Deferred[None]:
         return Deferred.fromCoroutine(compare_credentials(settings, store))
 
-    return Mirror(site, remotes, begin, registry.stop, lambda: site.under_way, registry=registry)
+    return Mirror(site, remotes, begin, registry.stop, lambda: site.under_way, enable, registry)
 
 
 async def compare_credentials(settings: Settings, store: DiskStore) -> None:

@@ -56,6 +56,17 @@ class IBody(Interface):
         """Let go of file or connection; idempotent. A pending ready() fails with TransferStopped."""
 
 
+class IFileBody(IBody):
+    """A body whose bytes are in a file, so that the kernel can send them by itself."""
+
+    def send_file(socket_fd: int, max_bytes: int) -> int | None:
+        """As :meth:`read`, but the bytes go to a non-blocking socket: how many, 0 at the end, None: not yet.
+
+        Raises what read() raises, BlockingIOError when the socket takes no more now, OSError when
+        it is broken.
+        """
+
+
 class IBlob(Interface):
     """An open blob: its size is known (or known to be unknown) and its bytes are at hand."""
 
@@ -178,6 +189,12 @@ class IFile(Interface):
 
     def read_at(offset: int, max_bytes: int) -> bytes | None:
         """Bytes at ``offset``; None when they are not in memory, so that reading would block."""
+
+    def send_at(socket_fd: int, offset: int, max_bytes: int) -> int | None:
+        """Send bytes at ``offset`` to a socket; how many, 0 past the end of the file, None as read_at.
+
+        BlockingIOError when the socket takes no more now, OSError when it is broken.
+        """
 
     def warm(offset: int, max_bytes: int) -> Deferred[None]:
         """Bring these bytes into memory, in a thread."""

@@ -77,6 +77,7 @@ class Fill:
         self._blobs: set[FillBlob] = set()
         self._spool: ISpool | None = None
         self._running: Deferred[None] | None = None
+        self._transferring: Deferred[None] | None = None
 
     def __repr__(self) -> str:
         return (
@@ -130,7 +131,8 @@ class Fill:
         if self._running is None or self._running.called:
             return succeed(None)
         self._running.addBoth(lambda _: over.callback(None))
-        self._running.cancel()
+        if self._transferring is not None:
+            self._transferring.cancel()  # letting go is never cut short
         return over
 
     def file(self) -> IFile | None:
@@ -174,7 +176,8 @@ class Fill:
 
     async def _run(self) -> None:
         try:
-            await self._transfer()
+            self._transferring = Deferred.fromCoroutine(self._transfer())
+            await self._transferring
         except CancelledError:
             self._fail(TransferStopped("the daemon is stopping"))
         except RegproxyError as error:

@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from regproxy.errors import ContentMismatch, StorageFailed, TransferStopped
 from regproxy.fill.plan import covers_whole, readable_limit
-from regproxy.interfaces import How, IBlob, IBody, IFile
+from regproxy.interfaces import How, IBlob, IBody, IFile, IFileBody
 
 WARM_BYTES = 8 * 1024 * 1024
 """How much is read ahead, in a thread, when a reader comes to bytes that left the memory."""
@@ -51,7 +51,7 @@ class Growing(Protocol):
         """The error for a reader whose bytes turned out to be wrong."""
 
 
-@implementer(IBody)
+@implementer(IFileBody)
 class FillReader:
     """The bytes ``start`` to ``stop`` of a blob that is still arriving."""
 
@@ -74,19 +74,21 @@ class FillReader:
 
     def read(self, max_bytes: int) -> bytes | None:
         """As :meth:`IBody.read`."""
-        file = self._follow()
-        if file is None:
+        file, room = self._follow(), self._room()
+        if file is None or room is None:
             return None
-        if self._ended():
-            return b""
-        room = self._limit() - self._offset
-        if room <= 0:
-            return None
-        data = file.read_at(self._offset, min(max_bytes, room))
-        self._cold = data is None
-        if data is not None:
-            self._offset += len(data)
+        data = b"" if room == 0 else file.read_at(self._offset, min(max_bytes, room))
+        self._advance(None if data is None else len(data))
         return data
+
+    def send_file(self, socket_fd: int, max_bytes: int) -> int | None:
+        """As :meth:`IFileBody.send_file`."""
+        file, room = self._follow(), self._room()
+        if file is None or room is None:
+            return None
+        sent = 0 if room == 0 else file.send_at(socket_fd, self._offset, min(max_bytes, room))
+        self._advance(sent)
+        return sent
 
     def ready(self) -> Deferred[None]:
         """As :meth:`IBody.ready`."""
@@ -149,6 +151,17 @@ class FillReader:
         if self._file is not None and self._epoch != self._fill.epoch:
             with contextlib.suppress(StorageFailed, ContentMismatch):
                 self._begin_anew()
+
+    def _room(self) -> int | None:
+        """How many bytes may be given out now; 0 at the end, None: not yet any."""
+        if self._ended():
+            return 0
+        room = self._limit() - self._offset
+        return room if room > 0 else None
+
+    def _advance(self, given: int | None) -> None:
+        self._cold = given is None
+        self._offset += given or 0
 
     def _limit(self) -> int:
         fill = self._fill

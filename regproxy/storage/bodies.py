@@ -7,7 +7,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from regproxy.errors import StorageFailed, TransferStopped
-from regproxy.interfaces import How, IBlob, IBody
+from regproxy.interfaces import How, IBlob, IBody, IFileBody
 from regproxy.storage.files import MAX_READ_BYTES, StoredFile
 
 
@@ -39,7 +39,7 @@ class FileBlob:
             self._file = None
 
 
-@implementer(IBody)
+@implementer(IFileBody)
 class FileBody:
     """A span of an open file. It owns the file."""
 
@@ -66,6 +66,20 @@ class FileBody:
             raise self._error
         self._offset += len(content or b"")
         return content
+
+    def send_file(self, socket_fd: int, max_bytes: int) -> int | None:
+        """The next bytes, to a socket."""
+        if self._error is not None:
+            raise self._error
+        left = self._stop - self._offset
+        if left <= 0:
+            return 0
+        sent = self._file.send_at(socket_fd, self._offset, min(left, max_bytes))
+        if sent == 0 and max_bytes > 0:
+            self._error = StorageFailed("a blob on the disk became shorter while it was read")
+            raise self._error
+        self._offset += sent or 0
+        return sent
 
     def ready(self) -> Deferred[None]:
         """Fires when read() gives bytes, the end or an error."""

@@ -90,6 +90,15 @@ class StoredFile:
                 self._no_wait = None
         return os.pread(self._descriptor, wanted, offset)
 
+    def send_at(self, socket_fd: int, offset: int, max_bytes: int) -> int | None:
+        """Send bytes at ``offset`` by sendfile, unless the first of them would have to be waited for."""
+        if self._closed:
+            raise TransferStopped("the file is closed")
+        warmed, self._warmed = self._warmed, None
+        if (warmed is None or warmed[0] != offset) and self._read(offset, 1) is None:
+            return None
+        return os.sendfile(socket_fd, self._descriptor, offset, max_bytes)
+
     def _take_warmed(self, offset: int, wanted: int) -> bytes | None:
         """What warm() read at exactly ``offset``: taken from there, reading goes on for certain."""
         warmed, self._warmed = self._warmed, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -32,6 +33,11 @@ class MemoryFile:
         if self._cold and not any(start <= offset < stop for start, stop in self._warm):
             return None
         return bytes(self._content[offset : offset + max_bytes])
+
+    def send_at(self, socket_fd: int, offset: int, max_bytes: int) -> int | None:
+        """See IFile."""
+        content = self.read_at(offset, max_bytes)
+        return None if content is None else os.write(socket_fd, content)
 
     def warm(self, offset: int, max_bytes: int) -> Deferred[None]:
         """See IFile; at once. TransferStopped after close()."""

@@ -210,6 +210,14 @@ class RegistryRequest(server.Request):
         self.notifyFinish().addBoth(lambda _: None if done.called else done.callback(None))
         return done
 
+    def way_out(self) -> object:
+        """What the answer goes out by; None when the connection is lost."""
+        return None if self.is_gone() else self.channel.transport
+
+    def note_sent(self, sent_bytes: int) -> None:
+        """Count body bytes that the kernel sent by itself."""
+        self.sentLength += sent_bytes
+
     def unsent(self) -> int:
         """Bytes that the client's machine has not confirmed yet; 0 where unknown."""
         return 0 if self.is_gone() else unsent_bytes(self.channel.transport)

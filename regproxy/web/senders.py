@@ -4,20 +4,21 @@ Laws: the sender owns the body and closes it, however it ends. It reads only whe
 side takes more, and gives the reactor back after 1 MiB. It raises what ends it early; whoever
 called it aborts the connection then, since the status line is gone (R37). A client that leaves
 cancels the sender's Deferred or stops its producer: the body is closed, nothing else happens.
-A transport that takes files whole (sendfile) can stand behind :func:`send_body` later.
+A file goes to a transport that takes files by :mod:`regproxy.web.sendfile`, under the same laws.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from zope.interface import implementer
 
 from regproxy.errors import ContentMismatch, TransferStopped
-from regproxy.interfaces import IBody
+from regproxy.interfaces import IBody, IFileBody
+from regproxy.web.sendfile import FileJob, SendfileServer, takes_files
 
 SLICE_BYTES = 256 * 1024
 TURN_BYTES = 1024 * 1024
@@ -41,6 +42,12 @@ class Outlet(Protocol):
 
     def unsent(self) -> int:
         """Bytes that the client's side has not taken from this machine yet, as far as known."""
+
+    def way_out(self) -> object:
+        """What the bytes go out by; None when the connection is lost."""
+
+    def note_sent(self, sent_bytes: int) -> None:
+        """Count body bytes that went out past :meth:`write`."""
 
 
 @implementer(IPushProducer)
@@ -139,6 +146,9 @@ async def send_body(
     when the body has another one, :exc:`TransferStopped` when the client takes nothing for
     ``idle_s`` seconds, and what the body raises.
     """
+    if length is not None and takes_files(outlet.way_out(), body):
+        await _send_file(outlet, cast(IFileBody, body), first, length, clock, idle_s, upstream)
+        return
     pace = Pace(clock, idle_s, outlet.unsent, body.close)
     outlet.registerProducer(pace, True)
     try:
@@ -147,6 +157,33 @@ async def send_body(
         pace.close()
         if not outlet.is_gone():
             outlet.unregisterProducer()
+        body.close()
+
+
+async def _send_file(
+    outlet: Outlet,
+    body: IFileBody,
+    first: bytes,
+    length: int,
+    clock: IReactorTime,
+    idle_s: float,
+    upstream: str,
+) -> None:
+    try:
+        outlet.write(first)
+        if len(first) == length:
+            return
+        transport = cast(SendfileServer, outlet.way_out())
+        job = FileJob(transport, body, length - len(first), upstream, outlet.unsent, clock, idle_s)
+        outlet.registerProducer(job, True)
+        try:
+            transport.send_file(job)
+            await job.done
+        finally:
+            outlet.note_sent(job.sent_bytes)
+            if not outlet.is_gone():
+                outlet.unregisterProducer()
+    finally:
         body.close()
 
 

@@ -440,6 +440,30 @@ class TestFailures:
         assert world.store.spools[-1].state == "discarded"
         assert world.open(repository, digest).failed_with(TransferStopped)
 
+    def test_stopping_while_a_broken_fill_lets_go_waits_for_it(self):
+        world = World()
+        _, _, feed, first = begun(world)
+        first.result.close()
+        gate = world.store.script.hold("spool.discard")
+        feed.fail(UpstreamUnreachable("registry.test", "reset"))
+        stopping = Seen(world.proxy.stop())
+        assert stopping.waiting
+        gate.open()
+        assert stopping.result is None
+        assert world.store.spools[-1].state == "discarded"
+
+    def test_stopping_while_the_commit_runs_loses_nothing(self):
+        world = World()
+        repository, digest, feed, first = begun(world)
+        body = first.result.body()
+        gate = world.store.script.hold("spool.commit")
+        feed.give(CONTENT)
+        stopping = Seen(world.proxy.stop())
+        gate.open()
+        assert stopping.result is None
+        assert drain(body) == CONTENT
+        body.close()
+
     def test_stopping_before_the_headers_tells_those_who_wait(self):
         world = World()
         world.remote.script.hold("blobs.open")

@@ -44,6 +44,7 @@ class Mirror:
         self.store = open_store(self.root, reactor, self.wall)
         self.mirror = compose.build_mirror(self._settings, self.store, reactor, self.wall, None)
         self._port = reactor.listenTCP(0, self.mirror.factory, interface="127.0.0.1")
+        self.mirror.prepare(self._port)
         await self.store.survey()
         self.client = Client(reactor, self.url)
 

@@ -49,6 +49,12 @@ class Outlet:
     def unsent(self) -> int:
         return self.queued
 
+    def way_out(self) -> object:
+        return None
+
+    def note_sent(self, sent_bytes: int) -> None:
+        raise AssertionError("nothing goes out past write() here")
+
 
 class Run:
     """One send, with its outcome."""

@@ -1,0 +1,176 @@
+"""Bodies that are files go from the page cache to the socket without passing through Python.
+
+Laws: headers and whatever else was written go first. One job a connection; the next request is
+read after the answer is finished, so nobody else writes meanwhile. A wake-up sends TURN_BYTES at
+most. A job that waits for bytes costs nothing; one whose client takes nothing is ended. The job
+does not own the body: whoever started it closes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import main, tcp
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from regproxy.errors import ContentMismatch, RegproxyError, TransferStopped
+from regproxy.interfaces import IFileBody
+
+TURN_BYTES = 1024 * 1024
+
+
+class SendfileServer(tcp.Server):
+    """A client's TCP connection that takes files whole."""
+
+    _job: FileJob | None = None
+
+    def send_file(self, job: FileJob) -> None:
+        """Send ``job``'s bytes after what is buffered; it says itself when it is done."""
+        self._job = job
+        self.startWriting()
+
+    def forget_file(self) -> None:
+        """The job is over, whatever became of it."""
+        self._job = None
+        if not self.dataBuffer and not self._tempDataBuffer:
+            self.stopWriting()
+
+    def doWrite(self) -> Any:
+        """The socket takes more."""
+        job = self._job
+        if job is None:
+            return tcp.Server.doWrite(self)
+        if self.dataBuffer or self._tempDataBuffer:
+            why = tcp.Server.doWrite(self)
+            if why is None and self._job is not None:
+                self.startWriting()
+            return why
+        if self.disconnecting:
+            return main.CONNECTION_DONE
+        return job.push()
+
+
+@implementer(IPushProducer)
+class FileJob:
+    """The next ``length`` bytes of ``body`` to one connection. ``done`` fires when the kernel has them.
+
+    ``done`` fails with what ended it early: what the body raises, ContentMismatch for a body that
+    ends before ``length``, TransferStopped when the client takes nothing for ``idle_s`` seconds or
+    leaves. Cancelling it ends the job.
+    """
+
+    def __init__(
+        self,
+        transport: SendfileServer,
+        body: IFileBody,
+        length: int,
+        upstream: str,
+        unsent: Callable[[], int],
+        clock: IReactorTime,
+        idle_s: float,
+    ) -> None:
+        self._transport = transport
+        self._body = body
+        self._left = length
+        self._upstream = upstream
+        self._unsent = unsent
+        self._clock = clock
+        self._idle_s = idle_s
+        self._waits_for_body = False
+        self._seen = (-1, -1)
+        self._over = False
+        self._watch: IDelayedCall = clock.callLater(idle_s, self._look)
+        self.sent_bytes = 0
+        self.done: Deferred[None] = Deferred(lambda _: self._end())
+
+    def __repr__(self) -> str:
+        return f"<FileJob {self.sent_bytes} sent, {self._left} left>"
+
+    def push(self) -> Any:
+        """Send what may be sent now; what doWrite is to return."""
+        try:
+            sent = self._body.send_file(self._transport.fileno(), min(TURN_BYTES, self._left))
+        except BlockingIOError:
+            return None
+        except OSError:
+            return main.CONNECTION_LOST
+        except RegproxyError as error:
+            self._finish(error)
+            return None
+        if sent is None:
+            self._wait()
+        elif sent == 0:
+            self._finish(ContentMismatch(self._upstream, "the body ended before the length promised"))
+        else:
+            self.sent_bytes += sent
+            self._left -= sent
+            if self._left == 0:
+                self._finish(None)
+        return None
+
+    def _wait(self) -> None:
+        """The body has nothing at hand: sleep until it has, or has failed."""
+        self._waits_for_body = True
+        self._transport.stopWriting()
+        self._body.ready().addErrback(lambda failure: failure.trap(RegproxyError) and None).addCallback(
+            self._wake
+        )
+
+    def _wake(self, _: object) -> None:
+        self._waits_for_body = False
+        if not self._over:
+            self._transport.startWriting()
+
+    def _look(self) -> None:
+        """End a client that has taken nothing since the last look."""
+        seen, self._seen = self._seen, (self.sent_bytes, self._unsent())
+        if seen == self._seen and not self._waits_for_body:
+            self._finish(TransferStopped(f"the client took nothing for {self._idle_s:g} seconds"))
+        else:
+            self._watch = self._clock.callLater(self._idle_s, self._look)
+
+    def _end(self) -> None:
+        if self._over:
+            return
+        self._over = True
+        if self._watch.active():
+            self._watch.cancel()
+        self._transport.forget_file()
+
+    def _finish(self, error: RegproxyError | None) -> None:
+        if self._over:
+            return
+        self._end()
+        if error is None:
+            self.done.callback(None)
+        else:
+            self.done.errback(Failure(error))
+
+    def pauseProducing(self) -> None:
+        """The transport asks the socket itself."""
+
+    def resumeProducing(self) -> None:
+        """The transport asks the socket itself."""
+
+    def stopProducing(self) -> None:
+        """The connection is lost."""
+        self._finish(TransferStopped("the client left"))
+
+
+def takes_files(transport: object, body: object) -> bool:
+    """Whether ``body`` can go to ``transport`` by sendfile.
+
+    By type, never by attribute: a TLS transport forwards unknown attributes, and plaintext would
+    go into the encrypted connection.
+    """
+    return isinstance(transport, SendfileServer) and IFileBody.providedBy(body)
+
+
+def enable(port: object) -> None:
+    """Let the connections that come in by ``port`` take files, where they are plain TCP."""
+    if isinstance(port, tcp.Port):
+        port.transport = SendfileServer
