@@ -52,6 +52,7 @@ class Keeper:
         found = _regular(self._layout.blob(digest))
         if found is None:
             raise ContentMissing(f"{digest} is not on disk")
+        self._ledger.look([(repository, kind, digest)])  # one that is renewed vouches, survey or not
         mtime_ns = self._ledger.mtime_ns(digest) or UNVERIFIED_MTIME_NS
         link = Link(found.st_size, mtime_ns, clean_media_type(media_type), since_s, source)
         self._ledger.write(repository, kind, digest, link)

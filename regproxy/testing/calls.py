@@ -70,15 +70,15 @@ class Script:
 
     def hold(
         self,
-        operation: str,
-        *,
+        *operations: str,
         repository: Repository | None = None,
         reference: Digest | Tag | None = None,
         times: int | None = None,
     ) -> Gate:
-        """From now on the operation waits at the gate that this returns."""
+        """From now on the operations wait at the gate that this returns."""
         gate = Gate()
-        self._faults.append(_Fault(operation, None, gate, repository, reference, times))
+        for operation in operations:
+            self._faults.append(_Fault(operation, None, gate, repository, reference, times))
         return gate
 
     def heal(self) -> None:

@@ -203,7 +203,7 @@ class BlobSourceContract:
         opening.cancel()
         result = await outcome(opening)
         if isinstance(result, Exception):
-            assert isinstance(result, CancelledError)
+            assert isinstance(result, CancelledError), result
         else:
             result.close()  # type: ignore[attr-defined]
         blob = await room.source.open(room.repository, digest)

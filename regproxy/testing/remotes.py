@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from regproxy.errors import InvalidManifest, NotFound
+from regproxy.errors import (
+    ContentMismatch,
+    Denied,
+    NotFound,
+    Throttled,
+    TransferStopped,
+    UpstreamError,
+    UpstreamFailed,
+)
 from regproxy.interfaces import (
     How,
     IBlob,
@@ -43,6 +53,9 @@ class MemoryRemote:
         """Every blob that was opened, the oldest first."""
         self._holdings: dict[Repository, Holding] = {}
         self._feeds: dict[tuple[Repository, Digest], Feed] = {}
+        self._read: list[Feed] = []
+        self._error: UpstreamError | None = None
+        self._running: set[Deferred[Any]] = set()
         self.blobs: IBlobSource = _RemoteBlobs(self)
         self.manifests: IManifestSource = _RemoteManifests(self)
         self.tags: IRemoteTags = _RemoteTags(self)
@@ -71,13 +84,56 @@ class MemoryRemote:
         self._feeds[repository, digest] = feed
         return feed
 
+    def answer(self, status: int | None, retry_after_s: int | None = None) -> None:
+        """From now on everything fails as with this HTTP status, as a real upstream's answers do;
+        None: no longer."""
+        reason = f"the upstream was told to answer {status}"
+        if status is None:
+            self._error = None
+        elif status == 429:
+            self._error = Throttled(self.name, reason, retry_after_s)
+        elif status in (401, 403):
+            self._error = Denied(self.name, reason)
+        else:
+            kind = NotFound if status in (404, 410) else UpstreamFailed
+            self._error = kind(self.name, reason)
+
+    def run(self, call: Call, work: Coroutine[Deferred[Any], Any, T]) -> Deferred[T]:
+        """Do ``work`` after what the script says; TransferStopped when all is closed."""
+        running = Deferred.fromCoroutine(self._enter(call, work))
+        self._running.add(running)
+        return running.addBoth(self._settle, running)
+
+    async def _enter(self, call: Call, work: Coroutine[Deferred[Any], Any, T]) -> T:
+        try:
+            if self.closed:
+                raise TransferStopped("the daemon ends")
+            await self.script.enter(call)
+            if self._error is not None:
+                raise self._error
+        except BaseException:
+            work.close()
+            raise
+        return await work
+
+    def _settle(self, result: T | Failure, running: Deferred[T]) -> T | Failure:
+        self._running.discard(running)
+        if self.closed and isinstance(result, Failure) and result.check(CancelledError):
+            return Failure(TransferStopped("the daemon ends"))
+        return result
+
     def check_credentials(self) -> Deferred[None]:
         """See IRemoteRegistry; fine unless scripted."""
         return Deferred.fromCoroutine(self.script.enter(Call("check_credentials")))
 
     def close(self) -> Deferred[None]:
-        """See IRemoteRegistry."""
+        """See IRemoteRegistry: what is under way and what comes after fails with TransferStopped."""
         self.closed = True
+        for running in tuple(self._running):
+            running.cancel()
+        for feed in self._read:
+            if not feed.ended:
+                feed.fail(TransferStopped("the daemon ends"))
         return Deferred.fromCoroutine(self.script.enter(Call("close")))
 
     def there(self, found: T | None) -> T:
@@ -92,6 +148,12 @@ class MemoryRemote:
             return self._feeds[repository, digest]
         return Feed.whole(self.there(self.holding(repository).blob(str(digest))))
 
+    def open_feed(self, feed: Feed) -> MemoryBlob:
+        """A blob that reads from ``feed``."""
+        self._read.append(feed)
+        self.opened.append(MemoryBlob(feed, How.MISS))
+        return self.opened[-1]
+
 
 @implementer(IBlobSource)
 class _RemoteBlobs:
@@ -99,20 +161,16 @@ class _RemoteBlobs:
         self._remote = remote
 
     def stat(self, repository: Repository, digest: Digest) -> Deferred[int]:
-        return Deferred.fromCoroutine(self._stat(repository, digest))
+        return self._remote.run(Call("blobs.stat", repository, digest), self._stat(repository, digest))
 
     async def _stat(self, repository: Repository, digest: Digest) -> int:
-        await self._remote.script.enter(Call("blobs.stat", repository, digest))
         return self._remote.there(self._remote.find_feed(repository, digest).size)
 
     def open(self, repository: Repository, digest: Digest) -> Deferred[IBlob]:
-        return Deferred.fromCoroutine(self._open(repository, digest))
+        return self._remote.run(Call("blobs.open", repository, digest), self._open(repository, digest))
 
     async def _open(self, repository: Repository, digest: Digest) -> IBlob:
-        await self._remote.script.enter(Call("blobs.open", repository, digest))
-        blob = MemoryBlob(self._remote.find_feed(repository, digest), How.MISS)
-        self._remote.opened.append(blob)
-        return blob
+        return self._remote.open_feed(self._remote.find_feed(repository, digest))
 
 
 @implementer(IManifestSource)
@@ -121,20 +179,18 @@ class _RemoteManifests:
         self._remote = remote
 
     def stat(self, repository: Repository, digest: Digest) -> Deferred[Descriptor]:
-        return Deferred.fromCoroutine(self._stat(repository, digest))
+        return self._remote.run(Call("manifests.stat", repository, digest), self._stat(repository, digest))
 
     async def _stat(self, repository: Repository, digest: Digest) -> Descriptor:
-        await self._remote.script.enter(Call("manifests.stat", repository, digest))
         return self._find(repository, digest).descriptor
 
     def get(self, repository: Repository, digest: Digest) -> Deferred[Manifest]:
-        return Deferred.fromCoroutine(self._get(repository, digest))
+        return self._remote.run(Call("manifests.get", repository, digest), self._get(repository, digest))
 
     async def _get(self, repository: Repository, digest: Digest) -> Manifest:
-        await self._remote.script.enter(Call("manifests.get", repository, digest))
         found = self._find(repository, digest)
         if not digest.matches(found.content):
-            raise InvalidManifest("the bytes do not match the digest they were asked for by")
+            raise ContentMismatch(self._remote.name, "its bytes are not what the digest names")
         return found
 
     def _find(self, repository: Repository, digest: Digest) -> Manifest:
@@ -147,28 +203,25 @@ class _RemoteTags:
         self._remote = remote
 
     def get(self, repository: Repository, tag: Tag) -> Deferred[RemoteTag]:
-        return Deferred.fromCoroutine(self._get(repository, tag))
+        return self._remote.run(Call("tags.get", repository, tag), self._get(repository, tag))
 
     async def _get(self, repository: Repository, tag: Tag) -> RemoteTag:
-        await self._remote.script.enter(Call("tags.get", repository, tag))
         manifest = self._find(repository, tag)
         return RemoteTag(manifest.descriptor, f'"{manifest.digest}"', manifest)
 
     def stat(self, repository: Repository, tag: Tag, known: RemoteTag | None) -> Deferred[RemoteTag | None]:
-        return Deferred.fromCoroutine(self._stat(repository, tag, known))
+        return self._remote.run(Call("tags.stat", repository, tag), self._stat(repository, tag, known))
 
     async def _stat(self, repository: Repository, tag: Tag, known: RemoteTag | None) -> RemoteTag | None:
-        await self._remote.script.enter(Call("tags.stat", repository, tag))
         manifest = self._find(repository, tag)
         if known is not None and known.descriptor.digest == manifest.digest:
             return None
         return RemoteTag(manifest.descriptor, f'"{manifest.digest}"')
 
     def list(self, repository: Repository) -> Deferred[tuple[str, ...]]:
-        return Deferred.fromCoroutine(self._list(repository))
+        return self._remote.run(Call("tags.list", repository), self._list(repository))
 
     async def _list(self, repository: Repository) -> tuple[str, ...]:
-        await self._remote.script.enter(Call("tags.list", repository))
         held = self._remote.holding(repository)
         self._remote.there(held.tags or held.manifests or held.blobs or None)
         return tuple(sorted(held.tags))

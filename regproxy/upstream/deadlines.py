@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -20,21 +20,31 @@ def within(
 ) -> Deferred[T]:
     """Run ``work``; when it takes longer it is cancelled and ``late()`` is its error.
 
-    Cancelling the Deferred cancels the work.
+    Cancelling the Deferred cancels the work, and is a CancelledError whatever the work makes of it:
+    a name that was being looked up says then that it cannot be resolved.
     """
     running = Deferred.fromCoroutine(work)
     expired: list[bool] = []
+    left: list[bool] = []
 
     def expire() -> None:
         expired.append(True)
         running.cancel()
 
-    timer = clock.callLater(seconds, expire)
+    def leave(_: Deferred[T]) -> None:
+        left.append(True)
+        running.cancel()
 
-    def settle(result: T | Failure) -> T | Failure:
+    timer = clock.callLater(seconds, expire)
+    outer: Deferred[T] = Deferred(leave)
+
+    def settle(result: T | Failure) -> None:
         if timer.active():
             timer.cancel()
-        return Failure(late()) if expired and isinstance(result, Failure) else result
+        if isinstance(result, Failure) and (left or expired):
+            result = Failure(CancelledError() if left else late())
+        if not outer.called:
+            outer.callback(result)  # a Failure is an errback
 
-    settled: Deferred[T] = running.addBoth(settle)
-    return settled
+    running.addBoth(settle)
+    return outer

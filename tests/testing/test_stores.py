@@ -1,4 +1,4 @@
-"""The doubles in memory keep the contracts, and do what a script says."""
+"""The doubles in memory do what a script says; that they keep the contracts, tests/contracts shows."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ from regproxy.errors import (
 )
 from regproxy.interfaces import How, Kind, RemoteTag, TagRecord
 from regproxy.oci.digest import Digest
-from regproxy.oci.manifest import Manifest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Tag
 from regproxy.testing.bodies import Feed, MemoryBlob
-from regproxy.testing.contracts import BlobSourceContract, ManifestSourceContract, read_to_end
+from regproxy.testing.contracts import read_to_end
 from regproxy.testing.images import make_image
 from regproxy.testing.remotes import MemoryRemote
 from regproxy.testing.stores import MemoryStore
@@ -31,80 +30,6 @@ REPOSITORY = Repository.parse("registry.test", "team/app")
 OTHER = Repository.parse("registry.test", "team/other")
 IMAGE = make_image()
 LATEST = Tag.parse("latest")
-
-
-class RemoteBlobRoom:
-    def __init__(self) -> None:
-        self.remote = MemoryRemote()
-        self.source = self.remote.blobs
-        self.repository = REPOSITORY
-
-    async def put(self, content: bytes, algorithm: str = "sha256") -> Digest:
-        return self.remote.put_blob(self.repository, content, algorithm)
-
-    async def stalled(self, content: bytes, here_bytes: int) -> Digest:
-        feed = Feed(len(content))
-        feed.give(content[:here_bytes])
-        digest = Digest.of(content)
-        self.remote.feed(self.repository, digest, feed)
-        return digest
-
-
-class StoreBlobRoom:
-    def __init__(self) -> None:
-        self.store = MemoryStore(Clock())
-        self.source = self.store.blobs
-        self.repository = REPOSITORY
-
-    async def put(self, content: bytes, algorithm: str = "sha256") -> Digest:
-        return self.store.put_blob(self.repository, content, algorithm)
-
-    def stalled(self, content: bytes, here_bytes: int) -> None:
-        return None
-
-
-class RemoteManifestRoom:
-    def __init__(self) -> None:
-        self.remote = MemoryRemote()
-        self.source = self.remote.manifests
-        self.repository = REPOSITORY
-
-    async def put(self, manifest: Manifest) -> None:
-        self.remote.holding(REPOSITORY).manifests[manifest.digest] = manifest
-
-
-class StoreManifestRoom:
-    def __init__(self) -> None:
-        self.store = MemoryStore(Clock())
-        self.source = self.store.manifests
-        self.repository = REPOSITORY
-
-    async def put(self, manifest: Manifest) -> None:
-        await self.store.put(REPOSITORY, manifest)
-
-
-class TestRemoteBlobs(BlobSourceContract):
-    @pytest.fixture
-    def room(self) -> RemoteBlobRoom:
-        return RemoteBlobRoom()
-
-
-class TestStoreBlobs(BlobSourceContract):
-    @pytest.fixture
-    def room(self) -> StoreBlobRoom:
-        return StoreBlobRoom()
-
-
-class TestRemoteManifests(ManifestSourceContract):
-    @pytest.fixture
-    def room(self) -> RemoteManifestRoom:
-        return RemoteManifestRoom()
-
-
-class TestStoreManifests(ManifestSourceContract):
-    @pytest.fixture
-    def room(self) -> StoreManifestRoom:
-        return StoreManifestRoom()
 
 
 @pytest.fixture
