@@ -145,5 +145,9 @@ class ContentMismatch(UpstreamTrouble):
     """It sent bytes that the digest or the announced size does not name (R13, R38, R39)."""
 
 
+class ManifestRefused(UpstreamTrouble):
+    """It sent as a manifest what is none, contradicts itself (R19) or is larger than one may be (R18)."""
+
+
 class InvalidManifest(RegproxyError):
     """Bytes that are no manifest, or contradict themselves."""

@@ -7,16 +7,16 @@ All of it runs in the reactor's thread. Sizes and offsets are bytes.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 from twisted.internet.defer import Deferred
-from zope.interface import Attribute, Interface
+from zope.interface import Attribute, Interface, implementer
 
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor, Manifest
 from regproxy.oci.repository import Repository
-from regproxy.oci.tag import Tag
+from regproxy.oci.tag import Reference, Tag
 
 
 class How(enum.Enum):
@@ -87,8 +87,8 @@ class IBlob(Interface):
 class IBlobSource(Interface):
     """Anything that holds blobs: the disk, one upstream, the proxy over both."""
 
-    def stat(repository: Repository, digest: Digest) -> Deferred[int]:
-        """The blob's size as ``repository`` holds it.
+    def stat(repository: Repository, digest: Digest) -> Deferred[int | None]:
+        """The size of the blob as ``repository`` holds it; None: it does, and its length is not told.
 
         Fails with ContentMissing (disk) or NotFound, Denied, Throttled, UpstreamTrouble.
         """
@@ -180,6 +180,9 @@ class IRemoteRegistry(Interface):
     def check_credentials() -> Deferred[None]:
         """Ask for a token (or /v2/ with Basic) once; fails with UpstreamRefused when refused."""
 
+    def answers() -> Deferred[bool]:
+        """Whether its ``/v2/`` gives any answer below 500 in time; never fails."""
+
     def close() -> Deferred[None]:
         """Close idle connections and cancel what is under way."""
 
@@ -198,6 +201,9 @@ class IFile(Interface):
 
     def warm(offset: int, max_bytes: int) -> Deferred[None]:
         """Bring these bytes into memory, in a thread."""
+
+    def duplicate() -> IFile:
+        """The same open file for one more reader, who closes it. StorageFailed, TransferStopped."""
 
     def close() -> None:
         """Close the descriptor; idempotent."""
@@ -228,10 +234,11 @@ class ISpool(Interface):
     def add_source(repository: Repository) -> Deferred[None]:
         """Note in the map that ``repository`` is to hold this blob once it is whole."""
 
-    def commit(repositories: Iterable[Repository]) -> Deferred[None]:
+    def commit(proofs: Mapping[Repository, float]) -> Deferred[None]:
         """fsync, rename, fsync of the folder, link records; StorageFailed.
 
-        ``repositories`` are those whose upstream has shown that they hold it (invariant 5).
+        ``proofs`` are the repositories whose upstream has shown that they hold it (invariant 5), each
+        with the :meth:`ILocalStore.stamp` from before it was asked: that is its link's ``since_s``.
         """
 
     def discard() -> Deferred[None]:
@@ -252,7 +259,7 @@ class Link:
     mtime_ns: int
     media_type: str
     since_s: float
-    """When the upstream last showed that this repository holds it: seconds since the epoch."""
+    """When the upstream was asked that last showed that this repository holds it (``stamp``)."""
     source: str
     """How it showed that: ``fetch`` or ``head``."""
 
@@ -280,13 +287,26 @@ class ILocalStore(Interface):
     def holds(digest: Digest) -> int | None:
         """The size of the complete blob on disk under ``digest``, whoever holds it."""
 
-    def grant(
-        repository: Repository, digest: Digest, kind: Kind, media_type: str, source: str
-    ) -> Deferred[None]:
-        """Write (or renew) the link to a blob that is on disk; ContentMissing when it is not."""
+    def stamp(repository: Repository) -> float:
+        """The moment for a proof that is about to be asked for: seconds since the epoch.
 
-    def put(repository: Repository, manifest: Manifest) -> Deferred[None]:
-        """Write a verified manifest and its link."""
+        Later than every revocation so far, so that what is shown from now on counts; and not later
+        than any revocation to come, so that what was asked before it does not.
+        """
+
+    def grant(
+        repository: Repository, digest: Digest, kind: Kind, media_type: str, source: str, since_s: float
+    ) -> Deferred[None]:
+        """Write (or renew) the link to a blob that is on disk; ContentMissing when it is not.
+
+        ``since_s`` is the stamp from before the upstream was asked.
+        """
+
+    def unlink(repository: Repository, digest: Digest, kind: Kind) -> Deferred[bool]:
+        """Take the link back, and the blob with its last link (True then); idempotent."""
+
+    def put(repository: Repository, manifest: Manifest, since_s: float) -> Deferred[None]:
+        """Write a verified manifest and its link, of the stamp ``since_s``."""
 
     def spool(digest: Digest) -> Deferred[ISpool]:
         """A new, empty spool for ``digest``; StorageFailed when the disk refuses."""
@@ -313,3 +333,77 @@ class ILocalStore(Interface):
     def revoked_s(repository: Repository) -> float:
         """When the repository (or its upstream) was last revoked; 0.0 for never. Links with
         ``since_s`` at or before it are no permission."""
+
+
+@attrs.frozen(slots=True)
+class Held:
+    """Something that a repository holds on disk, as the store tells of it."""
+
+    repository: Repository
+    reference: Reference
+    kind: Kind | None
+    """None for a tag."""
+    size_bytes: int = 0
+
+
+class IUses(Interface):
+    """Who wants to know what clients use."""
+
+    def used(repository: Repository, reference: Reference) -> None:
+        """A client was given this tag or digest, or its headers; costs a microsecond."""
+
+
+class IHoldings(Interface):
+    """Who wants to know what comes to the disk and goes from it. Called in the reactor's thread, in
+    the order of what happened, before the Deferred of whoever caused it fires."""
+
+    def added(held: Held) -> None:
+        """A link or a tag record was written, or written again."""
+
+    def gone(repository: Repository, reference: Reference) -> None:
+        """A repository's last link to a digest, or a tag record, is off the disk."""
+
+    def found(held: Sequence[Held]) -> None:
+        """A survey sees these on disk."""
+
+    def surveyed() -> None:
+        """A survey has seen everything that was on disk when it began."""
+
+
+class IRemovals(Interface):
+    """What an expiry removes through, and what it must read to know what belongs together."""
+
+    manifests: IManifestSource = Attribute("an IManifestSource over what is on disk")
+
+    def tag(repository: Repository, tag: Tag) -> TagRecord | None:
+        """As :meth:`ILocalStore.tag`."""
+
+    def expire(repository: Repository, reference: Reference, due: Callable[[], bool]) -> Deferred[bool]:
+        """Remove a tag record, or a repository's links to a digest and, with the last one, its bytes.
+
+        ``due`` is asked under the digest's serialisation, in another thread; False: nothing is
+        removed, and that is the result. StorageFailed when the disk refuses.
+        """
+
+
+@implementer(IUses, IHoldings)
+class NobodyWatches:
+    """For where nobody wants to know."""
+
+    def used(self, repository: Repository, reference: Reference) -> None:
+        """Nothing."""
+
+    def added(self, held: Held) -> None:
+        """Nothing."""
+
+    def gone(self, repository: Repository, reference: Reference) -> None:
+        """Nothing."""
+
+    def found(self, held: Sequence[Held]) -> None:
+        """Nothing."""
+
+    def surveyed(self) -> None:
+        """Nothing."""
+
+
+NOBODY = NobodyWatches()

@@ -24,6 +24,7 @@ from regproxy.config.endpoints import Endpoint
 from regproxy.errors import RegproxyError
 
 OPENSSL_ERRORS = (SSL.Error, crypto.Error)
+_NOT_PASSED = "systemd has passed this process no such socket: it must be started by its .socket unit"
 
 
 class CannotListen(RegproxyError):
@@ -43,7 +44,9 @@ def listen_now(
     """
     try:
         endpoint = serverFromString(reactor, _prepared(description, default_mode))
-    except (ValueError, TypeError, LookupError, OSError, *OPENSSL_ERRORS) as error:
+    except LookupError as error:
+        raise CannotListen(description, _NOT_PASSED) from error
+    except (ValueError, TypeError, OSError, *OPENSSL_ERRORS) as error:
         raise CannotListen(description, _reason(error)) from error
     outcome: list[Any] = []
     endpoint.listen(factory).addBoth(outcome.append)

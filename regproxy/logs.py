@@ -7,15 +7,19 @@ begins, since twistd and ``python -m twisted`` each begin it in their own way.
 from __future__ import annotations
 
 import json
+import os
 import sys
+import time
+from collections.abc import Callable
 from datetime import datetime, timezone
-from io import TextIOWrapper
+from io import FileIO, TextIOWrapper
 from typing import Any, TextIO
 
 from twisted.logger import FileLogObserver, LogEvent, LogLevel, eventAsText, formatEvent, textFileLogObserver
 from twisted.python.logfile import LogFile
 
 _PLAIN = (str, int, float, bool)
+LOOK_S = 1.0
 
 
 def json_line(event: LogEvent) -> str:
@@ -46,8 +50,45 @@ def json_file_observer(out: Any) -> FileLogObserver:
     return FileLogObserver(out, json_line)
 
 
-def open_access_log(where: str, daemonised: bool) -> TextIO | None:
-    """The file that access lines go to, a line at a time; None for ``off``. OSError.
+class RotatedFile:
+    """A file that lines are appended to, opened again when another took its name (logrotate). OSError.
+
+    The name is looked at once in ``LOOK_S`` of ``monotonic`` at most. Unbuffered: a line that the
+    disk refuses is not kept for later, when it would come twice or in pieces.
+    """
+
+    def __init__(self, path: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
+        self._monotonic = monotonic
+        self._out = FileIO(path, "ab")
+        self._looked_s = monotonic()
+
+    def write(self, text: str) -> None:
+        """Append ``text``."""
+        now_s = self._monotonic()
+        if now_s - self._looked_s >= LOOK_S:
+            self._looked_s = now_s
+            self._follow_name()
+        self._out.write(text.encode("utf-8"))
+
+    def __enter__(self) -> RotatedFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._out.close()
+
+    def _follow_name(self) -> None:
+        try:
+            named = os.stat(self._path)
+        except FileNotFoundError:
+            named = None
+        if named is None or not os.path.samestat(named, os.fstat(self._out.fileno())):
+            former, self._out = self._out, FileIO(self._path, "ab")
+            former.close()
+
+
+def open_access_log(where: str, daemonised: bool) -> RotatedFile | TextIO | None:
+    """Where access lines go to, a line at a time; None for ``off``. OSError.
 
     ``-`` is standard output itself, not the log that Twisted makes of it; a daemonised process
     has only the log.
@@ -55,7 +96,7 @@ def open_access_log(where: str, daemonised: bool) -> TextIO | None:
     if where == "off":
         return None
     if where != "-":
-        return open(where, "a", buffering=1, encoding="utf-8")
+        return RotatedFile(where)
     out = sys.stdout if daemonised or sys.__stdout__ is None else sys.__stdout__
     if isinstance(out, TextIOWrapper):
         out.reconfigure(line_buffering=True)

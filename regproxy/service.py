@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from threading import Timer
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError, maybeDeferred
@@ -31,6 +31,7 @@ from regproxy.listeners import CannotListen, described, listen_now
 from regproxy.probes import unreachable
 from regproxy.settings import Settings
 from regproxy.storage.store import open_store
+from regproxy.web.access_log import Sink
 
 DRAIN_S = 5.0
 DRAIN_STEP_S = 0.1
@@ -49,7 +50,7 @@ class IStoreLife(Protocol):
 
 
 Opener = Callable[[Path, Any, Callable[[], float]], IStoreLife]
-Composer = Callable[[Settings, Any, Any, Callable[[], float], TextIO | None], compose.Mirror]
+Composer = Callable[[Settings, Any, Any, Callable[[], float], Sink | None], compose.Mirror]
 
 
 class MirrorService(MultiService):
@@ -131,7 +132,7 @@ class MirrorService(MultiService):
         except StorageFailed as error:
             raise StorageFailed(f"{root}: {error}") from error
 
-    def _open_access_log(self) -> TextIO | None:
+    def _open_access_log(self) -> Sink | None:
         where = self._settings.log.access
         try:
             return logs.open_access_log(where, self._daemonised)
@@ -192,7 +193,7 @@ class MirrorService(MultiService):
             return
         self._announce()
         self._do_behind(_awaited(self._mirror.begin()))
-        self._do_behind(self._survey(self._store))
+        self._do_behind(self._look_inside(self._mirror, self._store))
         self._do_behind(self._look_outside())
         for upstream in self._settings.upstreams:
             if upstream.credentials is not None:
@@ -208,7 +209,10 @@ class MirrorService(MultiService):
         if not failure.check(CancelledError):
             self.log.failure("Work behind the serving daemon failed", failure=failure)
 
-    async def _survey(self, store: IStoreLife) -> None:
+    async def _look_inside(self, mirror: compose.Mirror, store: IStoreLife) -> None:
+        """What is known of uses first, then what there is: what has no entry gets one."""
+        if mirror.expiry is not None:
+            await mirror.expiry.begin()
         try:
             await store.survey()
         except TransferStopped:
@@ -255,7 +259,7 @@ class MirrorService(MultiService):
         self._arm_last_resort()
         self.log.info("regproxy ends: no new connections")
         if self._old_hangup is not None:
-            signal.signal(signal.SIGHUP, self._old_hangup)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nothing may cut the end short
         for doing in list(self._behind):
             doing.cancel()
         ports = [*self._ports, *self._admin_ports]
@@ -266,9 +270,13 @@ class MirrorService(MultiService):
             await self._bounded("transfers", self._mirror.stop())
             closing = [remote.close() for remote in self._mirror.remotes.values()]
             await self._bounded("upstreams", DeferredList(closing, consumeErrors=True))
+            if self._mirror.expiry is not None:
+                await self._bounded("the state", Deferred.fromCoroutine(self._mirror.expiry.end()))
         if self._store is not None:
             await self._bounded("the store", self._store.close())
         await maybeDeferred(super().stopService)
+        if self._old_hangup is not None and self._exit_process is None:
+            signal.signal(signal.SIGHUP, self._old_hangup)
         self._closed = True
         self.log.info("regproxy has ended")
 

@@ -44,8 +44,12 @@ class Waiters(Generic[V]):
                 waiter.callback(result)
 
     def fire_one(self, result: V) -> None:
-        """Give the one that waits longest ``result``."""
+        """Give the one that waits longest ``result``; there must be one."""
         self._waiting.pop(0).callback(result)
+
+    def fail_one(self, error: BaseException) -> None:
+        """Give the one that waits longest ``error``; there must be one."""
+        self._waiting.pop(0).errback(Failure(error))
 
     def fail(self, error: BaseException) -> None:
         """Give every waiter ``error``, each in a Failure of its own."""

@@ -60,6 +60,8 @@ def makeService(options: Options) -> IService:
 
     from regproxy.service import MirrorService
 
+    # Twisted's own is the wall clock: set back, it would stop every timer for as long
+    reactor.seconds = time.monotonic  # type: ignore[method-assign]
     parent: Mapping[str, object] = options.parent or {}
     daemonised = not parent.get("nodaemon", True)
     logfile = parent.get("logfile") or "-"

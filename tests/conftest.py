@@ -29,7 +29,13 @@ PROGRAM_PACKAGES = {
     "docker-registry": "docker-registry",
     "skopeo": "skopeo",
     "busybox": "busybox-static",
+    "htpasswd": "apache2-utils",
     "systemd-analyze": "systemd",
+    "ctr": "containerd",
+    "docker": "docker.io",
+    "dockerd": "docker.io",
+    "unshare": "util-linux",
+    "nsenter": "util-linux",
 }
 
 

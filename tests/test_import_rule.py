@@ -34,10 +34,11 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     "logs": GROUND,
     "config": GROUND,
     "access": GROUND,
+    "http1": GROUND | {"access"},
     **dict.fromkeys(STORES, GROUND),
     "proxy": GROUND | STORES,
-    "web": GROUND | {"proxy", "access"},
-    "admin": GROUND | {"proxy", "access"},
+    "web": GROUND | {"proxy", "access", "http1"},
+    "admin": GROUND | {"proxy", "access", "http1"},
     "listeners": GROUND | {"config"},
     "probes": GROUND,
     "compose": GROUND | STORES | ROOMS,
@@ -53,7 +54,9 @@ LIBRARIES: Mapping[str, frozenset[str]] = {
     "werkzeug": frozenset({"web", "admin", "testing"}),
     "treq": frozenset({"upstream", "testing"}),
     "twisted.internet.reactor": frozenset({"tap", "service", "cli", "testing"}),
-    "twisted.web": frozenset({"web", "admin", "access", "upstream", "compose", "service", "cli", "testing"}),
+    "twisted.web": frozenset(
+        {"http1", "web", "admin", "access", "upstream", "compose", "service", "cli", "testing"}
+    ),
     "yaml": frozenset({"config", "testing"}),
     "click": frozenset({"cli", "testing"}),
 }

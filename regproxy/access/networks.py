@@ -1,4 +1,4 @@
-"""May this address ask at all? Pure; called in one place, after routing."""
+"""May this address ask at all? Pure; called in one place for each listener, before routing."""
 
 from __future__ import annotations
 

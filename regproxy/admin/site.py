@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from klein import Klein
+from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
@@ -19,10 +20,16 @@ from twisted.web.server import Request, Site
 from werkzeug.exceptions import HTTPException
 
 from regproxy.access.networks import admit, peer_host
-from regproxy.errors import AccessDenied
+from regproxy.errors import AccessDenied, InvalidRequest, RegproxyError, WriteRefused
+from regproxy.http1.channel import Refusal, StrictChannel
+from regproxy.http1.request import StrictRequest
 from regproxy.settings import Network
 
 Status = Callable[[], Mapping[str, object]]
+
+_STATUS: Mapping[type[RegproxyError], int] = {InvalidRequest: 400, AccessDenied: 403, WriteRefused: 405}
+_HEADERS = (("Content-Type", "application/json; charset=utf-8"), ("Cache-Control", "no-store"))
+_EXTRA: Mapping[type[RegproxyError], tuple[tuple[str, str], ...]] = {WriteRefused: (("Allow", "GET, HEAD"),)}
 
 
 def answer(request: IRequest, code: int, body: Mapping[str, object]) -> bytes:
@@ -69,7 +76,7 @@ class AdminApp:
         return answer(request, 500, {"error": "a fault in the mirror, see its log"})
 
 
-class Refusal(Resource):
+class Refused(Resource):
     """The same JSON for whatever is asked."""
 
     isLeaf = True
@@ -83,44 +90,67 @@ class Refusal(Resource):
         """Whatever the verb."""
         return answer(request, self._code, {"error": self._message})
 
-    def getChild(self, path: bytes, request: Request) -> Resource:
-        """Itself, however deep."""
-        return self
+
+class AdminChannel(StrictChannel):
+    """One connection: who may not ask is told so before anything that it sends is looked at."""
+
+    def check_client(self) -> None:
+        """Raise :exc:`AccessDenied` for a client outside the networks."""
+        admit(peer_host(self.transport.getPeer()), self.site.networks)
+
+    def refusal(self, error: RegproxyError) -> Refusal:
+        """The same JSON as on every page."""
+        body = json.dumps({"error": error.message}).encode() + b"\n"
+        return Refusal(_STATUS[type(error)], body, (*_HEADERS, *_EXTRA.get(type(error), ())))
 
 
-class AdminRequest(Request):
-    """A request whose Host, which no page depends on, Klein never sees."""
+class AdminRequest(StrictRequest):
+    """A request that Klein sees only where the table of pages has its path."""
 
-    def getRequestHostname(self) -> bytes:
-        """What Klein binds its map of routes to."""
-        return b"admin"
+    def process(self) -> None:
+        """Serve the page, or say that there is none."""
+        self.begin()
+        serving = maybeDeferred(lambda: self.render(self.site.page(self)))
+        serving.addErrback(self._broke)
+
+    def _broke(self, reason: Failure) -> None:
+        self.processingFailed(reason)
+
+    def processingFailed(self, reason: Failure) -> Failure:
+        """A fault of ours: logged whole, told as a bare 500."""
+        AdminApp.log.failure("An admin page could not be served", reason)
+        if not self.is_gone():
+            self.write(answer(self, 500, {"error": "a fault in the mirror, see its log"}))
+            self.finish()
+        return reason
 
 
 class AdminSite(Site):
     """HTTP/1.1 for the admin listeners; on TCP only for clients in ``networks``."""
 
     PATHS = frozenset({b"/healthz"})
+    protocol: Any = AdminChannel
+    header_s = 30.0
+    idle_s = 60.0
 
     def __init__(self, status: Status, networks: Sequence[Network], reactor: Any) -> None:
-        self._networks = networks
+        self.networks = networks
         self._pages = cast(IResource, AdminApp(status).app.resource())
-        nowhere = Refusal(404, "no such page: there is /healthz")
-        super().__init__(nowhere, AdminRequest, reactor=reactor)  # type: ignore[no-untyped-call]
+        nowhere = Refused(404, "no such page: there is /healthz")
+        super().__init__(  # type: ignore[no-untyped-call]
+            nowhere, AdminRequest, timeout=self.idle_s, reactor=reactor
+        )
         self.displayTracebacks = False
 
     def acceptableProtocols(self) -> list[bytes]:
         """Never HTTP/2, not even where the h2 package is installed."""
         return [b"http/1.1"]
 
-    def getResourceFor(self, request: Request) -> IResource:
+    def page(self, request: Request) -> IResource:
         """The page, or what stands for it."""
-        try:
-            admit(peer_host(request.getClientAddress()), self._networks)
-        except AccessDenied as error:
-            return cast(IResource, Refusal(403, str(error)))
         if request.path not in self.PATHS:
             return cast(IResource, self.resource)
-        request.prepath, request.postpath = [], [request.path.removeprefix(b"/")]
+        request.postpath = [request.path.removeprefix(b"/")]
         return self._pages
 
     def log(self, request: http.Request) -> None:

@@ -12,6 +12,7 @@ from regproxy.config.endpoints import escape
 
 SYSTEM_ROOT = Path("/var/lib/regproxy")
 PORT = 5000
+ADMIN_PORT = 5001
 
 
 def root(environ: Mapping[str, str], system: Path = SYSTEM_ROOT) -> Path:
@@ -53,9 +54,9 @@ def _can_be_made(path: Path) -> bool:
 
 
 def admin(environ: Mapping[str, str], storage_root: Path) -> tuple[str, ...]:
-    """The admin socket, in the runtime folder or else in the root."""
+    """The admin socket, in the runtime folder or else in the root, and a port of loopback."""
     place = folder(environ, "RUNTIME_DIRECTORY") or storage_root
-    return (f"unix:{escape(str(place / 'admin.sock'))}:mode=660",)
+    return f"unix:{escape(str(place / 'admin.sock'))}:mode=660", f"tcp:{ADMIN_PORT}:interface=127.0.0.1"
 
 
 def listen(ipv6: bool | None = None) -> tuple[str, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import attrs
+
 from regproxy.config import defaults, nodes
 from regproxy.config import table as t
 from regproxy.config.distribution import is_distribution, read_distribution
@@ -13,6 +15,7 @@ from regproxy.config.errors import ConfigError
 from regproxy.config.section import Report, Section
 from regproxy.config.setting import Setting
 from regproxy.config.tags import read_tags
+from regproxy.config.unused import without_effect
 from regproxy.config.upstreams import read_upstreams
 from regproxy.settings import AccessSettings, LogSettings, Settings, StorageSettings, TagRule
 
@@ -28,7 +31,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     settings = read(report, node, environ, path and report.folder / path.name)
     if report.problems:
         raise ConfigError(report.problems)
-    return settings
+    return attrs.evolve(settings, warnings=(*settings.warnings, *without_effect(settings)))
 
 
 def _read(report: Report, node: nodes.Mapping, environ: Mapping[str, str], source: Path | None) -> Settings:

@@ -41,8 +41,9 @@ ADMIN: Setting[str] = Setting(
     "where operators are served: a unix socket (mode=660 unless said), or a port of the inside such as "
     "tcp:5001:interface=127.0.0.1. One that is written here and cannot be had stops the start, a default "
     "one is a warning; [] for none",
-    computed="unix:$RUNTIME_DIRECTORY/admin.sock:mode=660, else admin.sock in storage.root",
-    example='["unix:/run/regproxy/admin.sock:mode=660"]',
+    computed="unix:$RUNTIME_DIRECTORY/admin.sock:mode=660, else admin.sock in storage.root; and "
+    "tcp:5001:interface=127.0.0.1",
+    example='["unix:/run/regproxy/admin.sock:mode=660", tcp:5001:interface=127.0.0.1]',
     many=True,
 )
 TTL: Setting[float | None] = Setting(

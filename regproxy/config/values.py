@@ -9,7 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from ipaddress import AddressValueError, IPv6Address, NetmaskValueError, ip_network
+from ipaddress import (
+    AddressValueError,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    NetmaskValueError,
+    ip_network,
+)
 
 from regproxy.config.errors import Unfit
 from regproxy.errors import InvalidTarget
@@ -140,9 +147,15 @@ def network(text: str) -> Network:
     except (AddressValueError, NetmaskValueError, ValueError):
         raise Unfit("expected a network such as 10.0.0.0/8 or fc00::/7, or one address") from None
     try:
-        return ip_network(text)
+        return _as_ipv4(ip_network(text))
     except ValueError:
         raise Unfit(f"the address has bits beyond its mask: write {loose}") from None
+
+
+def _as_ipv4(found: Network) -> Network:
+    """``::ffff:a.b.c.d/n`` is the IPv4 network that it means: peers are compared as IPv4 too."""
+    mapped = found.network_address.ipv4_mapped if isinstance(found, IPv6Network) else None
+    return found if mapped is None or found.prefixlen < 96 else IPv4Network((mapped, found.prefixlen - 96))
 
 
 def origin(text: str) -> Origin:

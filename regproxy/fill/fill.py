@@ -6,14 +6,13 @@
        |  \\__answer: its repository's waiters fail, next source __/|
        |                                                           |
        +--no source left--> FAILED <--transfer broke, disk broke---+
-                               ^                                   |
-                               |      bytes wrong: rejected, begun |
-                               +------ anew from a source once ----+
+       ^                                                           |
+       +------- bytes wrong: rejected, begun anew -----------------+
 
 Laws: at most one transfer runs. Nothing reaches ``blobs/`` that the digest does not name. Every
 waiter and reader is told of the end at once. Readers may leave at any time; the fill goes on. The
-fill owns spool and body and lets go of both on every path. A repository is linked to the blob only
-when its source is proven.
+fill owns spool, body and a file of its own, and lets go of them on every path. A repository is linked
+to the blob only by a proof that no revocation has voided.
 """
 
 from __future__ import annotations
@@ -28,8 +27,9 @@ from twisted.python.failure import Failure
 
 from regproxy.errors import ContentMismatch, RegproxyError, StorageFailed, TransferStopped
 from regproxy.fill.plan import Concerns, concerns
+from regproxy.fill.pokes import Pokes
 from regproxy.fill.readers import FillBlob, FillReader
-from regproxy.fill.source import Source
+from regproxy.fill.source import Source, Sources
 from regproxy.fill.transfer import pump
 from regproxy.interfaces import How, IBlob, IFile, ISpool
 from regproxy.oci.digest import Digest
@@ -50,14 +50,18 @@ class State(enum.Enum):
 
 
 class Fill:
-    """The transfer of one blob. ``link`` gives a repository its right when it came too late for
-    the commit; ``ended`` is called once, when nothing of the fill is left to wait for."""
+    """The transfer of one blob.
+
+    ``link`` gives a repository its right when it came too late for the commit; ``revoked_s`` tells
+    up to when proofs are void; ``ended`` is called once, when nothing is left to wait for.
+    """
 
     def __init__(
         self,
         digest: Digest,
         clock: IReactorTime,
-        link: Callable[[Repository, Digest], Deferred[None]],
+        link: Callable[[Repository, Digest, float], Deferred[None]],
+        revoked_s: Callable[[Repository], float],
         ended: Callable[[Fill], None],
     ) -> None:
         self.digest = digest
@@ -69,13 +73,14 @@ class Fill:
         self._clock = clock
         self._link = link
         self._ended = ended
-        self._sources: list[Source] = []
-        self._mismatches = 0
+        self._sources = Sources(revoked_s)
         self._current: Source | None = None
         self._waiting: dict[Repository, Waiters[IBlob]] = {}
         self._readers: set[FillReader] = set()
         self._blobs: set[FillBlob] = set()
+        self._pokes = Pokes(clock)
         self._spool: ISpool | None = None
+        self._file: IFile | None = None
         self._running: Deferred[None] | None = None
         self._transferring: Deferred[None] | None = None
 
@@ -110,8 +115,13 @@ class Fill:
         self._running = Deferred.fromCoroutine(self._run()).addErrback(self._broke)
 
     def serves(self, repository: Repository) -> bool:
-        """Whether ``repository`` is among the sources, so that its readers may join unproven."""
-        return any(source.repository == repository and source.error is None for source in self._sources)
+        """Whether readers of ``repository`` may join without a proof of their own."""
+        return self._sources.admits(repository)
+
+    def size_for(self, repository: Repository) -> int | None:
+        """The size, as far as ``repository`` may rely on it: its own upstream's word, or verified."""
+        own = self._current is not None and self._current.repository == repository
+        return self.size if self.verified or (own and self.begun) else None
 
     def join(self, *sources: Source) -> Deferred[IBlob]:
         """The blob for a reader of the sources' repository, as soon as size and first bytes allow.
@@ -136,8 +146,8 @@ class Fill:
         return over
 
     def file(self) -> IFile | None:
-        """A descriptor of the present spool; None while there is none."""
-        return self._spool.file() if self._spool is not None and self.begun else None
+        """A descriptor of the present spool; None while there is none. StorageFailed."""
+        return self._file.duplicate() if self._file is not None and self.begun else None
 
     def leave(self, reader: FillReader) -> None:
         """A reader is closed."""
@@ -156,13 +166,8 @@ class Fill:
         return blob
 
     def _add(self, source: Source) -> None:
-        for known in self._sources:
-            if known.same_as(source):
-                known.proven = known.proven or source.proven
-                break
-        else:
-            self._sources.append(source)
-        if source.proven and self._spool is not None and not self.verified:
+        self._sources.add(source)
+        if source.since_s is not None and self._spool is not None and not self.verified:
             self._note(source.repository)
 
     def _note(self, repository: Repository) -> None:
@@ -194,22 +199,13 @@ class Fill:
     async def _transfer(self) -> None:
         """Try sources until one brings the right bytes; raises when none is left."""
         while True:
-            source = self._next_source()
+            source = self._sources.next()
             opened = await self._begin(source)
             if opened is not None and await self._fill_from(source, opened):
                 break
         self.state = State.VERIFIED
         self._poke()
         await self._commit()
-        self.state = State.DONE
-
-    def _next_source(self) -> Source:
-        for source in self._sources:
-            if source.error is None:
-                return source
-        error = self._sources[-1].error
-        assert error is not None, "a source is passed over only with its error"
-        raise error
 
     async def _begin(self, source: Source) -> IBlob | None:
         """Open the source; None when it failed, its repository's waiters being told."""
@@ -220,10 +216,10 @@ class Fill:
             raise
         except RegproxyError as error:
             source.error = error
-            if concerns(error, source.proven) is Concerns.ITS_REPOSITORY:
+            if concerns(error, source.proven_s is not None) is Concerns.ITS_REPOSITORY:
                 self._waiting.pop(source.repository, Waiters()).fail(error)
             return None
-        source.proven = True
+        source.shown = True
         return blob
 
     async def _fill_from(self, source: Source, blob: IBlob) -> bool:
@@ -251,9 +247,9 @@ class Fill:
         if blob.size is not None:
             await spool.expect(blob.size)
         self.size = blob.size
-        for source in self._sources:
-            if source.earns_link:
-                self._note(source.repository)
+        self._file = spool.file()
+        for repository in self._sources.proofs():
+            self._note(repository)
 
     def _open_to_readers(self) -> None:
         """Headers are in hand: everyone who waits gets the blob."""
@@ -261,9 +257,14 @@ class Fill:
         waiting, self._waiting = self._waiting, {}
         how = How.MISS
         for waiters in waiting.values():
-            for _ in range(len(waiters)):
-                waiters.fire_one(self._blob(how))
-                how = How.JOINED
+            while waiters:
+                try:
+                    blob = self._blob(how)
+                except StorageFailed as error:
+                    waiters.fail_one(error)
+                else:
+                    waiters.fire_one(blob)
+                    how = How.JOINED
         self._poke()
 
     def _landed(self, front: int) -> None:
@@ -274,37 +275,37 @@ class Fill:
         return self.size in (None, spool.front) and spool.matches()
 
     async def _reject(self, source: Source, spool: ISpool) -> None:
-        """Nothing of it is kept; one more source may be tried (R38)."""
-        self._mismatches += 1
+        """Nothing of it is kept; the next source may be tried (R38)."""
         source.error = source.error or self.wrong()
         self.state, self.front, self.epoch = State.OPENING, 0, self.epoch + 1
         self._spool = None
+        self._close_file()
         self._poke()
-        await spool.reject()
         _log.error("{digest}: {error}", **self._described(source.error))
-        if self._mismatches > 1:
-            raise source.error
+        try:
+            await spool.reject()
+        except StorageFailed as error:
+            _log.error("{digest} stays where it is: {error}", **self._described(error))
 
     async def _commit(self) -> None:
         """Keep it. A disk that refuses costs the copy, not the readers: their files are open."""
         assert self._spool is not None
-        proven = {source.repository for source in self._sources if source.earns_link}
+        proofs = self._sources.proofs()
         try:
-            await self._spool.commit(sorted(proven))
-            for source in self._sources:  # one may have come while the commit ran
-                if source.earns_link and source.repository not in proven:
-                    await self._link(source.repository, self.digest)
+            await self._spool.commit(proofs)
+            self.state = State.DONE
+            for repository, since_s in self._sources.proofs().items():
+                if repository not in proofs:  # it came while the commit ran
+                    await self._link(repository, self.digest, since_s)
         except RegproxyError as error:
+            self.state = State.DONE
             _log.error("{digest} is not kept: {error}", **self._described(error))
 
     def _described(self, error: BaseException | None) -> dict[str, object]:
         return {"digest": str(self.digest), "front": self.front, "error": str(error)}
 
     def _poke(self) -> None:
-        for blob in tuple(self._blobs):
-            blob.poke()
-        for reader in tuple(self._readers):
-            reader.poke()
+        self._pokes.add(*self._blobs, *self._readers)
 
     def _fail(self, error: BaseException) -> None:
         if self.verified:
@@ -313,13 +314,18 @@ class Fill:
             _log.warn("{digest}: {error}; after {front} bytes", **self._described(error))
         self.failure = error
         self.state = State.FAILED
-        own = {source.repository: source.error for source in self._sources}
         waiting, self._waiting = self._waiting, {}
         for repository, waiters in waiting.items():
-            waiters.fail(own[repository] or error)
+            waiters.fail(self._sources.error_of(repository) or error)
         self._poke()
 
+    def _close_file(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
     async def _let_go(self) -> None:
+        self._close_file()
         if self._spool is not None:
             try:
                 await self._spool.discard()

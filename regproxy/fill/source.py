@@ -1,13 +1,13 @@
-"""Where a fill's bytes come from: a repository, and how to begin reading from it."""
+"""Where a fill's bytes come from: repositories, how to begin reading from each, and their rights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import attrs
 from twisted.internet.defer import Deferred
 
-from regproxy.errors import UpstreamAnswered
+from regproxy.errors import ContentMismatch, UpstreamAnswered
 from regproxy.interfaces import IBlob, ISpool
 from regproxy.oci.repository import Repository
 
@@ -17,15 +17,19 @@ class Source:
     """One repository that can give the blob.
 
     ``begin`` opens the blob and a spool for it; it fails with the answer's error, and has then
-    left nothing behind. ``proven``: this repository's upstream has shown that it holds the blob,
-    so the blob may be linked there once it is whole (invariant 5).
+    left nothing behind.
     """
 
     repository: Repository
     begin: Callable[[], Deferred[tuple[ISpool, IBlob]]]
-    proven: bool = False
+    asked_s: float
+    """The store's stamp from before begin(): what its 2xx shows is a proof of that moment."""
+    proven_s: float | None = None
+    """The stamp of an earlier proof, by a link or a HEAD; None: there is none."""
     local: bool = False
     """Whether the bytes are a file of ours that is read again, rather than an upstream's."""
+    shown: bool = False
+    """Whether begin() has succeeded."""
     error: BaseException | None = None
     """Why it was given up; None while it is untried or in use."""
 
@@ -34,6 +38,77 @@ class Source:
         return self.repository == other.repository and self.local == other.local
 
     @property
-    def earns_link(self) -> bool:
-        """Whether its repository may serve the blob: shown by its upstream, and not denied since."""
-        return self.proven and not isinstance(self.error, UpstreamAnswered)
+    def refused(self) -> bool:
+        """Whether its upstream answered that the repository has no such thing, or no right to it."""
+        return isinstance(self.error, UpstreamAnswered)
+
+    @property
+    def since_s(self) -> float | None:
+        """The moment of its best proof; None: its repository has no right (invariant 5).
+
+        Bytes that turned out wrong prove nothing; neither does a file of ours.
+        """
+        if self.refused:
+            return None
+        if self.shown and not self.local and not isinstance(self.error, ContentMismatch):
+            return max(self.asked_s, self.proven_s or 0.0)
+        return self.proven_s
+
+
+class Sources:
+    """The sources of one fill, in the order in which they are tried, each once.
+
+    ``revoked_s`` tells when a repository was last revoked: proofs up to then are void.
+    """
+
+    def __init__(self, revoked_s: Callable[[Repository], float]) -> None:
+        self._revoked_s = revoked_s
+        self._sources: list[Source] = []
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def __iter__(self) -> Iterator[Source]:
+        return iter(self._sources)
+
+    def add(self, source: Source) -> None:
+        """Take it in; one that is there already learns of its proof."""
+        for known in self._sources:
+            if known.same_as(source) and not known.refused:
+                proofs = [at for at in (known.proven_s, source.proven_s) if at is not None]
+                known.proven_s = max(proofs, default=None)
+                return
+        self._sources.append(source)
+
+    def next(self) -> Source:
+        """The next to try; raises why the last one was given up when there is none."""
+        for source in self._sources:
+            if source.error is None:
+                return source
+        error = self._sources[-1].error
+        assert error is not None, "a source is passed over only with its error"
+        raise error
+
+    def admits(self, repository: Repository) -> bool:
+        """Whether a reader of ``repository`` may join without a proof of its own."""
+        return any(
+            source.repository == repository and source.error is None and self._holds(source)
+            for source in self._sources
+        )
+
+    def _holds(self, source: Source) -> bool:
+        since_s = source.asked_s if source.since_s is None else source.since_s
+        return since_s > self._revoked_s(source.repository)
+
+    def proofs(self) -> dict[Repository, float]:
+        """Who is to be linked to the blob, and by a proof of which moment."""
+        found: dict[Repository, float] = {}
+        for source in self._sources:
+            if source.since_s is not None:
+                found[source.repository] = max(source.since_s, found.get(source.repository, 0.0))
+        return found
+
+    def error_of(self, repository: Repository) -> BaseException | None:
+        """Why the repository's own sources were given up; None when they were not."""
+        errors = [source.error for source in self._sources if source.repository == repository]
+        return errors[-1] if errors else None

@@ -19,9 +19,15 @@ class FillTable:
     """Starts fills and lets readers join them. ``link`` is the store's way to link a blob that is
     on disk to one more repository."""
 
-    def __init__(self, clock: IReactorTime, link: Callable[[Repository, Digest], Deferred[None]]) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        link: Callable[[Repository, Digest, float], Deferred[None]],
+        revoked_s: Callable[[Repository], float],
+    ) -> None:
         self._clock = clock
         self._link = link
+        self._revoked_s = revoked_s
         self._fills: dict[Digest, Fill] = {}
         self._ending: set[Fill] = set()
         self._stopped = False
@@ -50,7 +56,7 @@ class FillTable:
             return fill.join(*sources)
         if digest in self._fills:
             self._ending.add(self._fills[digest])
-        fill = self._fills[digest] = Fill(digest, self._clock, self._link, self._remove)
+        fill = self._fills[digest] = Fill(digest, self._clock, self._link, self._revoked_s, self._remove)
         waiter = fill.join(*sources)
         fill.start()
         return waiter

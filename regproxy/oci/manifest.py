@@ -6,8 +6,8 @@ types, never a permission (R41).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import attrs
@@ -15,9 +15,15 @@ import attrs
 from regproxy.errors import InvalidDigest, InvalidManifest
 from regproxy.oci import media_type as types
 from regproxy.oci.digest import Digest
+from regproxy.oci.documents import BadDocument, read_document
 
 MAX_MANIFEST_BYTES = 4 * 1048 * 1048
 """What containerd takes at most, its 1048 included; a larger one is of no use to any client (R18)."""
+
+MAX_OPENINGS = 20_000
+MAX_PARTS = 150_000
+"""Arrays and objects; these with quotes and commas. The worst within takes some 30 ms to judge (4 MiB of
+floats; 2 ms for arrays), where 4 MiB of ``[],`` without a bound took 700 ms."""
 
 _MAX_DESCRIPTORS = 10_000
 
@@ -61,7 +67,8 @@ class Manifest:
     def names(self) -> list[Descriptor]:
         """Children, config and layers, those with a digest we can store; [] when unreadable."""
         try:
-            return list(_descriptors(_parse(self.content)))[:_MAX_DESCRIPTORS]
+            listed = islice(_listed(_parse(self.content)), _MAX_DESCRIPTORS)
+            return [found for entry in listed for found in _descriptor(entry)]
         except InvalidManifest:
             return []
 
@@ -105,21 +112,21 @@ def _by_shape(document: Mapping[str, Any]) -> str:
 
 def _parse(content: bytes) -> Mapping[str, Any]:
     try:
-        document = json.loads(content)
-    except (ValueError, RecursionError):
-        raise InvalidManifest("the answer is not JSON, so it is no manifest") from None
+        document = read_document(content, MAX_OPENINGS, MAX_PARTS)
+    except BadDocument as bad:
+        raise InvalidManifest(f"the answer is no manifest: {bad}") from None
     if not isinstance(document, dict):
         raise InvalidManifest("the answer is JSON, but no object, so it is no manifest")
     return document
 
 
-def _descriptors(document: Mapping[str, Any]) -> Iterator[Descriptor]:
+def _listed(document: Mapping[str, Any]) -> Iterator[object]:
+    """What stands where descriptors belong."""
     for key in ("manifests", "layers", "blobs"):
         listed = document.get(key)
         if isinstance(listed, list):
-            for entry in listed:
-                yield from _descriptor(entry)
-    yield from _descriptor(document.get("config"))
+            yield from listed
+    yield document.get("config")
 
 
 def _descriptor(entry: object) -> Iterator[Descriptor]:

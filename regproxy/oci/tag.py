@@ -13,6 +13,11 @@ from regproxy.oci.digest import Digest
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}", re.ASCII)
 
 
+def is_tag(text: str) -> bool:
+    """Whether :meth:`Tag.parse` would read ``text``: one match, for long lists (R5)."""
+    return _TAG.fullmatch(text) is not None
+
+
 @attrs.frozen(slots=True, order=True)
 class Tag:
     """A tag of a repository: safe as a file name, since it holds no slash and begins with no dot."""
@@ -22,7 +27,7 @@ class Tag:
     @classmethod
     def parse(cls, text: str) -> Tag:
         """Read a tag; :exc:`InvalidTag` tells what a right one looks like (R5)."""
-        if _TAG.fullmatch(text) is None:
+        if not is_tag(text):
             raise InvalidTag(
                 "a tag is a letter, digit or '_', then at most 127 letters, digits, '.', '_' or '-'"
             )

@@ -2,19 +2,35 @@
 
 Laws (invariant 5, R41): only that repository's upstream gives it, by a 2xx to a HEAD for the digest
 there. It is asked once, however many wait, and the link remembers it. That a manifest names a
-digest, or that the bytes are here, gives nothing.
+digest, or that the bytes are here, gives nothing. A proof is of the moment before it was asked for,
+so that a revocation in between voids it; then it is asked for again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+import attrs
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
+from regproxy.errors import ContentMissing, StorageFailed
 from regproxy.interfaces import ILocalStore, IRemoteRegistry, Kind
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.singleflight import SingleFlight
+
+_log = Logger()
+
+
+@attrs.frozen(slots=True)
+class Proof:
+    """That a repository's upstream holds some content, and what it said of it."""
+
+    since_s: float
+    """The store's stamp from before it was asked."""
+    size_bytes: int | None
+    media_type: str = ""
 
 
 class Permission:
@@ -23,29 +39,50 @@ class Permission:
     def __init__(self, store: ILocalStore, remotes: Mapping[str, IRemoteRegistry]) -> None:
         self._store = store
         self._remotes = remotes
-        self._flights: SingleFlight[tuple[Repository, Digest, Kind], int] = SingleFlight()
+        self._flights: SingleFlight[tuple[Repository, Digest, Kind], Proof] = SingleFlight()
 
-    def remembered(self, repository: Repository, digest: Digest) -> bool:
-        """Whether a link says that the upstream has shown it, and nothing was revoked since."""
+    def remembered_s(self, repository: Repository, digest: Digest) -> float | None:
+        """The moment of the proof that a link remembers; None without one that still counts."""
         found = self._store.link(repository, digest)
-        return found is not None and found[1].since_s > self._store.revoked_s(repository)
+        if found is None or found[1].since_s <= self._store.revoked_s(repository):
+            return None
+        return found[1].since_s
 
-    def prove(self, repository: Repository, digest: Digest, kind: Kind) -> Deferred[int]:
-        """Fires with the size in bytes when the upstream has shown that ``repository`` holds ``digest``.
+    def prove(self, repository: Repository, digest: Digest, kind: Kind) -> Deferred[Proof]:
+        """Fires when the upstream has shown that ``repository`` holds ``digest``.
 
         Where the bytes are on disk, as many as the upstream says, the link is written before it
-        fires. Fails with NotFound, Denied, Throttled or UpstreamTrouble: no permission.
+        fires, if the disk takes it. Fails with NotFound, Denied, Throttled or UpstreamTrouble.
         """
-        return self._flights.run((repository, digest, kind), lambda: self._ask(repository, digest, kind))
+        return self._flights.run((repository, digest, kind), lambda: self._prove(repository, digest, kind))
 
-    async def _ask(self, repository: Repository, digest: Digest, kind: Kind) -> int:
-        remote = self._remotes[repository.upstream]
-        media_type = ""
+    async def _prove(self, repository: Repository, digest: Digest, kind: Kind) -> Proof:
+        while True:
+            proof = await self._ask(repository, digest, kind)
+            if proof.since_s > self._store.revoked_s(repository):
+                break
+        held = self._store.holds(digest)
+        if held is not None and proof.size_bytes in (held, None):
+            await self._write(repository, digest, kind, proof)
+        return proof
+
+    async def _ask(self, repository: Repository, digest: Digest, kind: Kind) -> Proof:
+        remote, since_s = self._remotes[repository.upstream], self._store.stamp(repository)
         if kind is Kind.MANIFEST:
             descriptor = await remote.manifests.stat(repository, digest)
-            media_type, size = descriptor.media_type, descriptor.size_bytes
-        else:
-            size = await remote.blobs.stat(repository, digest)
-        if self._store.holds(digest) == size:
-            await self._store.grant(repository, digest, kind, media_type, "head")
-        return size
+            return Proof(since_s, descriptor.size_bytes, descriptor.media_type)
+        return Proof(since_s, await remote.blobs.stat(repository, digest))
+
+    async def _write(self, repository: Repository, digest: Digest, kind: Kind, proof: Proof) -> None:
+        """The link; what is gone meanwhile, or cannot be written, leaves the proof as it is."""
+        try:
+            await self._store.grant(repository, digest, kind, proof.media_type, "head", proof.since_s)
+        except ContentMissing:
+            return
+        except StorageFailed as error:
+            _log.error(
+                "{repository}: the right to {digest} is not remembered: {error}",
+                repository=str(repository),
+                digest=str(digest),
+                error=error.message,
+            )

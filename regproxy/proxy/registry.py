@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from regproxy.fill.table import FillTable
-from regproxy.interfaces import ILocalStore, IRemoteRegistry, Kind
+from regproxy.interfaces import NOBODY, ILocalStore, IRemoteRegistry, IUses, Kind
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.proxy.blobs import ProxyBlobStore
@@ -32,16 +32,17 @@ class ProxyRegistry:
         rules: Mapping[str, Sequence[TagRule]],
         clock: IReactorTime,
         wall: Callable[[], float],
+        uses: IUses = NOBODY,
     ) -> None:
-        def link(repository: Repository, digest: Digest) -> Deferred[None]:
-            return store.grant(repository, digest, Kind.BLOB, "", "head")
+        def link(repository: Repository, digest: Digest, since_s: float) -> Deferred[None]:
+            return store.grant(repository, digest, Kind.BLOB, "", "head", since_s)
 
-        self.fills = FillTable(clock, link)
+        self.fills = FillTable(clock, link, store.revoked_s)
         permission = Permission(store, remotes)
-        self.blobs = ProxyBlobStore(store, remotes, self.fills, permission)
-        self.manifests = ProxyManifestStore(store, remotes, permission)
+        self.blobs = ProxyBlobStore(store, remotes, self.fills, permission, uses)
+        self.manifests = ProxyManifestStore(store, remotes, permission, uses)
         lists = TagLists(store, remotes, rules, wall)
-        self.tags = ProxyTagService(store, remotes, self.manifests, lists, rules, clock, wall)
+        self.tags = ProxyTagService(store, remotes, self.manifests, lists, rules, clock, wall, uses)
 
     def stop(self) -> Deferred[None]:
         """End all transfers; fires when files and connections are let go."""

@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 import attrs
 from twisted.internet.defer import Deferred
 
-from regproxy.errors import Throttled, UpstreamError, UpstreamTrouble
+from regproxy.errors import Denied, NotFound, Throttled, UpstreamError, UpstreamTrouble
 from regproxy.interfaces import How, ILocalStore, IRemoteRegistry, TagList
 from regproxy.oci.repository import Repository
+from regproxy.oci.tag import Tag
 from regproxy.proxy.freshness import timestamp
 from regproxy.settings import TagRule
 from regproxy.singleflight import SingleFlight
@@ -52,16 +53,25 @@ class TagLists:
         return self._flights.run(repository, lambda: self._get(repository))
 
     async def _get(self, repository: Repository) -> TagList:
-        known = self._remembered.get(repository)
+        known = self._valid(repository)
         if known is not None and 0.0 <= self._wall() - known.checked_s < self._fresh_s(repository):
             self._remembered.move_to_end(repository)
             return TagList(known.tags, How.HIT)
+        since_s = self._store.stamp(repository)
         try:
             tags = await self._remotes[repository.upstream].tags.list(repository)
         except (UpstreamTrouble, Throttled) as error:
-            return await self._without_upstream(repository, known, error)
-        self._remember(repository, tags)
+            return await self._without_upstream(repository, self._valid(repository), error)
+        except (NotFound, Denied):
+            self._forget(repository)
+            raise
+        self._remember(repository, tags, since_s)
         return TagList(tags, How.MISS)
+
+    def _valid(self, repository: Repository) -> _Remembered | None:
+        """What is remembered, unless the repository was revoked since."""
+        known = self._remembered.get(repository)
+        return known if known is not None and known.checked_s > self._store.revoked_s(repository) else None
 
     def _fresh_s(self, repository: Repository) -> float:
         for rule in self._rules[repository.upstream]:
@@ -75,15 +85,28 @@ class TagLists:
         if known is not None:
             warning = f"stale: {error.message}; list of {timestamp(known.checked_s)}"
             return TagList(known.tags, How.STALE, warning)
-        tags = await self._store.tags(repository)
+        tags = await self._tags_here(repository)
         if not tags:
             raise error
         return TagList(tags, How.STALE, f"incomplete: {error.message}; only the tags kept here")
 
-    def _remember(self, repository: Repository, tags: tuple[str, ...]) -> None:
-        old = self._remembered.pop(repository, None)
-        self._count += len(tags) + 1 - (len(old.tags) + 1 if old is not None else 0)
-        self._remembered[repository] = _Remembered(tags, self._wall())
+    async def _tags_here(self, repository: Repository) -> tuple[str, ...]:
+        """The tags on disk, without those that were last confirmed before a revocation."""
+        tags = await self._store.tags(repository)
+        revoked_s = self._store.revoked_s(repository)
+        if not revoked_s:
+            return tags
+        records = ((name, self._store.tag(repository, Tag.parse(name))) for name in tags)
+        return tuple(name for name, record in records if record is not None and record.checked_s > revoked_s)
+
+    def _remember(self, repository: Repository, tags: tuple[str, ...], since_s: float) -> None:
+        self._forget(repository)
+        self._count += len(tags) + 1
+        self._remembered[repository] = _Remembered(tags, since_s)
         while self._count > MAX_REMEMBERED_TAGS:
-            _, dropped = self._remembered.popitem(last=False)
-            self._count -= len(dropped.tags) + 1
+            self._forget(next(iter(self._remembered)))
+
+    def _forget(self, repository: Repository) -> None:
+        old = self._remembered.pop(repository, None)
+        if old is not None:
+            self._count -= len(old.tags) + 1

@@ -26,10 +26,12 @@ from regproxy.errors import (
     UpstreamFailed,
 )
 from regproxy.interfaces import (
+    NOBODY,
     How,
     ILocalStore,
     IRemoteRegistry,
     ITagService,
+    IUses,
     RemoteTag,
     TagAnswer,
     TagList,
@@ -61,7 +63,9 @@ class ProxyTagService:
         rules: Mapping[str, Sequence[TagRule]],
         clock: IReactorTime,
         wall: Callable[[], float],
+        uses: IUses = NOBODY,
     ) -> None:
+        self._uses = uses
         self._store = store
         self._remotes = remotes
         self._manifests = manifests
@@ -74,11 +78,15 @@ class ProxyTagService:
 
     def get(self, repository: Repository, tag: Tag) -> Deferred[TagAnswer]:
         """As :meth:`ITagService.get`."""
-        return Deferred.fromCoroutine(self._get(repository, tag))
+        return Deferred.fromCoroutine(self._get(repository, tag)).addCallback(self._used, repository, tag)
 
     def stat(self, repository: Repository, tag: Tag) -> Deferred[TagAnswer]:
         """As :meth:`ITagService.stat`."""
-        return Deferred.fromCoroutine(self._stat(repository, tag))
+        return Deferred.fromCoroutine(self._stat(repository, tag)).addCallback(self._used, repository, tag)
+
+    def _used(self, answer: TagAnswer, repository: Repository, tag: Tag) -> TagAnswer:
+        self._uses.used(repository, tag)
+        return answer
 
     def list(self, repository: Repository) -> Deferred[TagList]:
         """As :meth:`ITagService.list`."""
@@ -94,7 +102,7 @@ class ProxyTagService:
             manifest = await self._manifests.get(repository, answer.descriptor.digest)
         except NotFound:
             # a HEAD named a digest that its registry does not serve
-            await self._store.drop_tag(repository, tag)
+            await self._write(self._store.drop_tag(repository, tag))
             return await self._first_get(repository, tag)
         how = answer.how if cached or answer.how is not How.HIT else How.MISS
         return attrs.evolve(answer, manifest=manifest, descriptor=manifest.descriptor, how=how)
@@ -119,7 +127,7 @@ class ProxyTagService:
         fresh = TagAnswer(record.descriptor, None, How.HIT, freshness.age_s(record, now))
         if self._judge(repository, tag, record) is Freshness.FRESH:
             return fresh
-        cached = await self._is_cached(repository, fresh)
+        cached = not self._is_void(repository, record) and await self._is_cached(repository, fresh)
         rule = self._rule(repository, tag)
         trouble: BaseException | None = None
         try:
@@ -133,7 +141,7 @@ class ProxyTagService:
             if not cached:
                 raise
             trouble = error
-        if freshness.may_serve_stale(record, rule, now, trouble):
+        if cached and freshness.may_serve_stale(record, rule, now, trouble):
             warning = freshness.stale_warning(repository.upstream, trouble, record)
             return attrs.evolve(fresh, how=How.STALE, warning=warning)
         if trouble is not None:
@@ -145,7 +153,14 @@ class ProxyTagService:
         return freshness.rule_for(tag, self._rules[repository.upstream])
 
     def _judge(self, repository: Repository, tag: Tag, record: TagRecord | None) -> Freshness:
-        return freshness.judge(record, self._rule(repository, tag), self._wall())
+        found = freshness.judge(record, self._rule(repository, tag), self._wall())
+        if record is not None and found is Freshness.FRESH and self._is_void(repository, record):
+            return Freshness.EXPIRED
+        return found
+
+    def _is_void(self, repository: Repository, record: TagRecord) -> bool:
+        """Whether what is known of the tag is of before the repository was revoked."""
+        return record.checked_s <= self._store.revoked_s(repository)
 
     async def _is_cached(self, repository: Repository, answer: TagAnswer) -> bool:
         """Whether the manifest is on disk, by this repository's right."""
@@ -169,21 +184,21 @@ class ProxyTagService:
     async def _question(self, repository: Repository, tag: Tag, record: TagRecord | None) -> TagRecord:
         known = RemoteTag(record.descriptor, record.etag) if record is not None else None
 
-        async def ask() -> TagRecord:
+        async def ask(since_s: float) -> TagRecord:
             answer = await self._remotes[repository.upstream].tags.stat(repository, tag, known)
             if answer is None:
                 assert record is not None, "only a conditional question is answered by 'not changed'"
-                return attrs.evolve(record, checked_s=self._wall())
+                return attrs.evolve(record, checked_s=since_s)
             if record is not None or answer.manifest is not None:
-                await self._swap_in(repository, answer)
-            return TagRecord(answer.descriptor, answer.etag, self._wall())
+                await self._swap_in(repository, answer, since_s)
+            return TagRecord(answer.descriptor, answer.etag, since_s)
 
         return await self._remember(repository, tag, ask)
 
-    async def _swap_in(self, repository: Repository, answer: RemoteTag) -> None:
+    async def _swap_in(self, repository: Repository, answer: RemoteTag, since_s: float) -> None:
         """Have the changed tag's manifest on disk before the tag points to it."""
         if answer.manifest is not None:
-            await self._manifests.keep(repository, answer.manifest)
+            await self._manifests.keep(repository, answer.manifest, since_s)
             return
         try:
             await self._manifests.get(repository, answer.descriptor.digest)
@@ -195,22 +210,22 @@ class ProxyTagService:
     async def _fetch(self, repository: Repository, tag: Tag) -> Manifest:
         fetched: list[Manifest] = []
 
-        async def ask() -> TagRecord:
+        async def ask(since_s: float) -> TagRecord:
             answer = await self._remotes[repository.upstream].tags.get(repository, tag)
             assert answer.manifest is not None, "a GET by tag brings the manifest"
-            await self._manifests.keep(repository, answer.manifest)
+            await self._manifests.keep(repository, answer.manifest, since_s)
             fetched.append(answer.manifest)
-            return TagRecord(answer.descriptor, answer.etag, self._wall())
+            return TagRecord(answer.descriptor, answer.etag, since_s)
 
         await self._remember(repository, tag, ask)
         return fetched[0]
 
     async def _remember(
-        self, repository: Repository, tag: Tag, ask: Callable[[], Awaitable[TagRecord]]
+        self, repository: Repository, tag: Tag, ask: Callable[[float], Awaitable[TagRecord]]
     ) -> TagRecord:
         """Ask, and write down what follows from the answer, be it a refusal (R53)."""
         try:
-            record = await ask()
+            record = await ask(self._store.stamp(repository))
         except NotFound:
             await self._write(self._store.drop_tag(repository, tag))
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
@@ -12,6 +13,7 @@ from regproxy.interfaces import ISpool, Kind
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.storage import durable
+from regproxy.storage.aside import set_aside
 from regproxy.storage.commits import write_links
 from regproxy.storage.maps import Commitment
 from regproxy.storage.records import open_regular
@@ -33,6 +35,9 @@ class AdoptedSpool(SpoolBase):
         opened = open_regular(shop.layout.blob(digest))
         if opened is None:
             raise ContentMissing(f"{digest} is not on disk")
+        if shop.ledger.spoilt.is_wrong(digest, opened[1]):
+            os.close(opened[0])
+            raise ContentMissing(f"{digest} on disk is known to be wrong")
         return cls(shop, digest, *opened)
 
     def expect(self, size_bytes: int) -> Deferred[None]:
@@ -57,7 +62,7 @@ class AdoptedSpool(SpoolBase):
         """Nothing to note: a kill leaves the file untrusted, as it was."""
         return self._later(_nothing)
 
-    def _commit(self, repositories: tuple[Repository, ...], since_s: float) -> None:
+    def _commit(self, proofs: Mapping[Repository, float]) -> None:
         self._check_hash()
         self._check_unchanged()
         ledger, descriptor = self._shop.ledger, self.descriptor
@@ -66,12 +71,10 @@ class AdoptedSpool(SpoolBase):
         durable.set_mode(descriptor, durable.BLOB_MODE)
         durable.sync_file(descriptor)
         self._found = os.fstat(descriptor)
-        ledger.look((one, kind, self.digest) for one in repositories for kind in Kind)
+        ledger.look((one, kind, self.digest) for one in proofs for kind in Kind)
         holding = {holder for holder, _ in ledger.holders(self.digest)}
-        unlinked = tuple(one for one in repositories if one not in holding)
-        write_links(
-            ledger, self.digest, Commitment(self.size_bytes, self._found.st_mtime_ns, since_s, unlinked)
-        )
+        unlinked = {one: since_s for one, since_s in proofs.items() if one not in holding}
+        write_links(ledger, self.digest, Commitment(self.size_bytes, self._found.st_mtime_ns, unlinked))
 
     def _check_unchanged(self) -> None:
         now = os.fstat(self.descriptor)
@@ -89,13 +92,15 @@ class AdoptedSpool(SpoolBase):
         return self._leave(_nothing)
 
     def reject(self) -> Deferred[None]:
-        """The file leaves ``blobs/`` for ``quarantine/``, unless another one has its place already."""
+        """The file leaves ``blobs/`` for ``quarantine/``, unless another one has its place already.
+
+        One that the disk does not let us move is not served any more, as long as we run.
+        """
         return self._leave(self._quarantine)
 
     def _quarantine(self) -> None:
         if self._in_place():
-            layout = self._shop.layout
-            durable.move_aside(layout.blob(self.digest), layout.quarantined(self.digest))
+            set_aside(self._shop, self.digest, self._found)
 
 
 def _nothing() -> None:

@@ -8,6 +8,7 @@ import stat
 
 from twisted.logger import Logger
 
+from regproxy.errors import StorageFailed
 from regproxy.interfaces import Kind, Link
 from regproxy.oci.digest import Digest
 from regproxy.oci.media_type import BLOB_TYPE
@@ -33,8 +34,8 @@ def make_way(layout: Layout, digest: Digest) -> None:
 def write_links(ledger: Ledger, digest: Digest, done: Commitment) -> None:
     """Trust the bytes that were committed, and write the links to them. OSError."""
     ledger.verified(digest, done.size_bytes, done.mtime_ns)
-    for repository in done.repositories:
-        link = Link(done.size_bytes, done.mtime_ns, BLOB_TYPE, done.since_s, "fetch")
+    for repository, since_s in done.proofs.items():
+        link = Link(done.size_bytes, done.mtime_ns, BLOB_TYPE, since_s, "fetch")
         ledger.write(repository, Kind.BLOB, digest, link)
 
 
@@ -47,17 +48,21 @@ def recover(layout: Layout, ledger: Ledger) -> int:
     finished = 0
     names = sorted(os.listdir(layout.fills)) if layout.fills.is_dir() else []
     for name in names:
-        path = layout.fills / name
-        spool = decode_map(read_record(path, MAX_MAP_BYTES)) if name.endswith(".map") else None
         try:
-            if spool is not None:
-                finished += _finish(layout, ledger, spool)
-            if not path.is_dir() or path.is_symlink():
-                durable.remove(path)
-        except OSError as error:
-            _log.warn(
-                "{name} in fills/ stays for the next start: {error}", name=name, error=storage_failed(error)
-            )
+            finished += recover_one(layout, ledger, name)
+        except (OSError, StorageFailed) as error:
+            reason = storage_failed(error) if isinstance(error, OSError) else error
+            _log.warn("{name} in fills/ stays for the next start: {reason}", name=name, reason=reason)
+    return finished
+
+
+def recover_one(layout: Layout, ledger: Ledger, name: str) -> bool:
+    """The same for one file under ``fills/``: whether a blob got its links. OSError."""
+    path = layout.fills / name
+    spool = decode_map(read_record(path, MAX_MAP_BYTES)) if name.endswith(".map") else None
+    finished = spool is not None and _finish(layout, ledger, spool)
+    if not path.is_dir() or path.is_symlink():
+        durable.remove(path)
     return finished
 
 
@@ -71,13 +76,14 @@ def _finish(layout: Layout, ledger: Ledger, spool: SpoolMap) -> bool:
         return False
     if not stat.S_ISREG(found.st_mode) or found.st_size != done.size_bytes:
         return False
-    for repository in done.repositories:
+    for repository in done.proofs:
         _restore_link(ledger, spool.digest, repository, done)
     return True
 
 
 def _restore_link(ledger: Ledger, digest: Digest, repository: Repository, done: Commitment) -> None:
-    known = ledger.read(repository, digest, Kind.BLOB)
-    if known is None or known.since_s <= done.since_s:
-        link = Link(done.size_bytes, done.mtime_ns, BLOB_TYPE, done.since_s, "fetch")
+    known, since_s = ledger.read(repository, digest, Kind.BLOB), done.proofs[repository]
+    ledger.note_former(since_s)
+    if known is None or known.since_s <= since_s:
+        link = Link(done.size_bytes, done.mtime_ns, BLOB_TYPE, since_s, "fetch")
         ledger.write(repository, Kind.BLOB, digest, link)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from regproxy.storage.ledger import Ledger
 from regproxy.storage.links import UNVERIFIED_MTIME_NS
 from regproxy.storage.records import open_regular
 from regproxy.storage.revocations import Revocations
+from regproxy.storage.spoilt import Spoilt
 from regproxy.storage.thread import DiskThread
 
 _log = Logger()
@@ -41,21 +43,28 @@ class Shelf:
 
     def permitted(self, repository: Repository, digest: Digest, kinds: tuple[Kind, ...]) -> tuple[Kind, Link]:
         """The first link that is younger than the last revocation; ContentMissing."""
-        revoked_s = self.revocations.revoked_s(repository)
         for kind in kinds:
-            link = self.ledger.read(repository, digest, kind)
-            if link is not None and link.since_s > revoked_s:
+            link = self.link(repository, digest, kind)
+            if link is not None and link.since_s > self.revocations.revoked_s(repository):
                 return kind, link
         raise ContentMissing(f"{repository} holds no {digest} here")
+
+    def link(self, repository: Repository, digest: Digest, kind: Kind) -> Link | None:
+        """The record, whose date a revocation from before the survey takes into account."""
+        link = self.ledger.read(repository, digest, kind)
+        if link is not None and not self.ledger.knows(repository, kind, digest):
+            self.revocations.heed(link.since_s)
+        return link
 
     def open(self, digest: Digest, link: Link) -> StoredFile:
         """The blob's file, of the size that the link says; ContentMissing."""
         file = self.files.open(self.layout.blob(digest))
         if file is None:
             raise ContentMissing(f"{digest} is not on disk")
-        if file.stat().st_size != link.size_bytes:
+        found = file.stat()
+        if found.st_size != link.size_bytes or self.ledger.spoilt.is_wrong(digest, found):
             file.close()
-            raise ContentMissing(f"{digest} on disk is not of the size that its link says")
+            raise ContentMissing(f"{digest} on disk is not what its link says")
         return file
 
 
@@ -71,11 +80,11 @@ class DiskBlobs:
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
 
-    def stat(self, repository: Repository, digest: Digest) -> Deferred[int]:
+    def stat(self, repository: Repository, digest: Digest) -> Deferred[int | None]:
         """The blob's size; ContentMissing when link or file is not there (P3)."""
         return maybeDeferred(self._stat, repository, digest)
 
-    def _stat(self, repository: Repository, digest: Digest) -> int:
+    def _stat(self, repository: Repository, digest: Digest) -> int | None:
         _, link = self._shelf.permitted(repository, digest, (Kind.BLOB, Kind.MANIFEST))
         self._shelf.open(digest, link).close()
         return link.size_bytes
@@ -134,6 +143,8 @@ class DiskManifests:
         file = self._shelf.open(digest, link)
         try:
             content = file.read_at(0, link.size_bytes) if trusted(link, file.stat()) else None
+        except StorageFailed:
+            content = None  # the reader thread tells what it is
         finally:
             file.close()
         return content if content is not None and len(content) == link.size_bytes else None
@@ -141,7 +152,9 @@ class DiskManifests:
     async def _from_disk(self, digest: Digest, link: Link) -> bytes:
         path = self._shelf.layout.blob(digest)
         try:
-            content, touched = await self._shelf.files.reader.run(_read_manifest, path, digest, link)
+            content, touched = await self._shelf.files.reader.run(
+                _read_manifest, path, digest, link, self._shelf.ledger.spoilt
+            )
         except ContentUntrusted as error:
             await self._recheck(digest)
             raise ContentMissing(str(error)) from None
@@ -150,8 +163,11 @@ class DiskManifests:
         return content
 
 
-def _read_manifest(path: Path, digest: Digest, link: Link) -> tuple[bytes, bool]:
-    """The bytes, and whether the file was touched; ContentUntrusted when they are wrong. Blocks."""
+def _read_manifest(path: Path, digest: Digest, link: Link, spoilt: Spoilt) -> tuple[bytes, bool]:
+    """The bytes, and whether the file was touched; ContentUntrusted when they are wrong. Blocks.
+
+    Bytes that the disk cannot read any more are missing: they are fetched and written again.
+    """
     opened = open_regular(path)
     if opened is None:
         raise ContentMissing(f"{digest} is not on disk")
@@ -160,6 +176,11 @@ def _read_manifest(path: Path, digest: Digest, link: Link) -> tuple[bytes, bool]
         if found.st_size != link.size_bytes or found.st_size > MAX_MANIFEST_BYTES:
             raise ContentMissing(f"{digest} on disk is not of the size that its link says")
         content = read_whole(descriptor, found.st_size)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        spoilt.add(digest, found, wrong=False)
+        raise ContentMissing(f"the disk fails to read {digest}") from None
     finally:
         os.close(descriptor)
     touched = not trusted(link, found)

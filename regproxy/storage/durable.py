@@ -102,6 +102,18 @@ def remove(path: Path) -> bool:
     return True
 
 
+def remove_empty(folder: Path, top: Path) -> None:
+    """Remove ``folder`` and those above it, below ``top``, as far as they are empty; no harm otherwise."""
+    while folder != top and top in folder.parents:
+        try:
+            os.rmdir(folder)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return
+        folder = folder.parent
+
+
 def move_aside(path: Path, target: Path) -> None:
     """Rename ``path``, whatever it is, to ``target``, or to a name beside it where that is taken."""
     make_folders(target.parent)

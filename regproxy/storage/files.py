@@ -46,7 +46,10 @@ class Files:
 
 @implementer(IFile)
 class StoredFile:
-    """One descriptor for one reader. Pages that are not in memory are read in the reader thread."""
+    """One descriptor for one reader. Pages that are not in memory are read in the reader thread.
+
+    So are all where the system cannot tell (tmpfs, other systems).
+    """
 
     def __init__(self, descriptor: int, reader: DiskThread, buffer: memoryview) -> None:
         self._descriptor = descriptor
@@ -59,6 +62,15 @@ class StoredFile:
 
     def __repr__(self) -> str:
         return f"<StoredFile fd={self._descriptor} closed={self._closed} warming={self._warming}>"
+
+    def duplicate(self) -> StoredFile:
+        """One more descriptor of the same open file."""
+        if self._closed:
+            raise TransferStopped("the file is closed")
+        try:
+            return StoredFile(os.dup(self._descriptor), self._reader, self._buffer)
+        except OSError as error:
+            raise storage_failed(error) from None
 
     def stat(self) -> os.stat_result:
         """What fstat says of the open file."""
@@ -88,16 +100,21 @@ class StoredFile:
                 if error.errno not in _NOT_SUPPORTED:
                     raise
                 self._no_wait = None
-        return os.pread(self._descriptor, wanted, offset)
+        return None
 
     def send_at(self, socket_fd: int, offset: int, max_bytes: int) -> int | None:
         """Send bytes at ``offset`` by sendfile, unless the first of them would have to be waited for."""
         if self._closed:
             raise TransferStopped("the file is closed")
-        warmed, self._warmed = self._warmed, None
-        if (warmed is None or warmed[0] != offset) and self._read(offset, 1) is None:
-            return None
-        return os.sendfile(socket_fd, self._descriptor, offset, max_bytes)
+        warmed = self._warmed[1] if self._warmed is not None and self._warmed[0] == offset else None
+        if warmed is None and (first := self._read(offset, 1)) in (None, b""):
+            return None if first is None else 0
+        if warmed is None or self._no_wait is not None:
+            self._warmed = None
+            return os.sendfile(socket_fd, self._descriptor, offset, max_bytes)
+        sent = os.sendfile(socket_fd, self._descriptor, offset, min(max_bytes, len(warmed)))
+        self._warmed = (offset + sent, warmed[sent:]) if sent < len(warmed) else None
+        return sent
 
     def _take_warmed(self, offset: int, wanted: int) -> bytes | None:
         """What warm() read at exactly ``offset``: taken from there, reading goes on for certain."""

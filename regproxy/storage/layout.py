@@ -13,10 +13,11 @@ from pathlib import Path
 
 import attrs
 
-from regproxy.errors import InvalidDigest, InvalidName
+from regproxy.errors import InvalidDigest, InvalidName, InvalidTag
 from regproxy.interfaces import Kind
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository, is_upstream_name
+from regproxy.oci.tag import Tag
 
 KIND_FOLDERS = {Kind.BLOB: "_layers", Kind.MANIFEST: "_manifests"}
 TAGS_FOLDER = "_tags"
@@ -129,6 +130,17 @@ def parse_link(parts: Sequence[str]) -> tuple[Repository, Kind, Digest] | None:
     if repository is None or digest is None:
         return None
     return repository, _KINDS[parts[-3]], digest
+
+
+def parse_tag(parts: Sequence[str]) -> tuple[Repository, Tag] | None:
+    """The tag whose record a path below ``repositories/`` is; None for what is none."""
+    if len(parts) < 4 or parts[-2] != TAGS_FOLDER:
+        return None
+    repository = parse_repository(parts[:-2])
+    try:
+        return None if repository is None else (repository, Tag.parse(parts[-1]))
+    except InvalidTag:
+        return None
 
 
 def parse_repository(parts: Sequence[str]) -> Repository | None:

@@ -73,6 +73,9 @@ def _write_pid(descriptor: int) -> None:
 
 
 def _who(path: Path) -> str:
-    text = (read_record(path, 32) or b"").decode("ascii", "replace").strip()
+    try:
+        text = (read_record(path, 32) or b"").decode("ascii", "replace").strip()
+    except StorageFailed:
+        text = ""
     who = f"process {text}" if text.isdecimal() else "another process"
     return f"the storage folder is in use by {who}; stop that one, or give this one another storage.root"

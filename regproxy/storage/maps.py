@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import attrs
 
 from regproxy.errors import InvalidDigest, InvalidName
@@ -18,9 +20,8 @@ class Commitment:
 
     size_bytes: int
     mtime_ns: int
-    since_s: float
-    repositories: tuple[Repository, ...]
-    """Those whose upstream has shown that they hold it (invariant 5)."""
+    proofs: Mapping[Repository, float]
+    """Those whose upstream has shown that they hold it, each with its link's ``since_s`` (invariant 5)."""
 
 
 @attrs.frozen(slots=True)
@@ -40,13 +41,12 @@ def encode_map(spool: SpoolMap) -> bytes:
         {
             "digest": str(spool.digest),
             "size": spool.size_bytes,
-            "sources": _names(spool.sources),
+            "sources": [names for _, names in _named(spool.sources)],
             "committed": done
             and {
                 "size": done.size_bytes,
                 "mtime_ns": done.mtime_ns,
-                "since": done.since_s,
-                "repositories": _names(done.repositories),
+                "proofs": [[*names, done.proofs[one]] for one, names in _named(done.proofs)],
             },
         }
     )
@@ -66,19 +66,35 @@ def decode_map(content: bytes | None) -> SpoolMap | None:
     return SpoolMap(digest, whole(record.get("size")), sources, commitment)
 
 
-def _names(repositories: tuple[Repository, ...]) -> list[list[str]]:
-    return [[repository.upstream, repository.path] for repository in repositories]
+def _named(repositories: Iterable[Repository]) -> Iterable[tuple[Repository, list[str]]]:
+    return ((repository, [repository.upstream, repository.path]) for repository in repositories)
 
 
 def _repositories(listed: object) -> tuple[Repository, ...]:
     if not isinstance(listed, list):
         raise ValueError("not a list")
-    found = []
-    for entry in listed:
-        if not isinstance(entry, list) or [type(part) for part in entry] != [str, str]:
-            raise ValueError("not two names")
-        found.append(Repository.parse(entry[0], entry[1]))
-    return tuple(found)
+    return tuple(_repository(entry) for entry in listed)
+
+
+def _repository(names: object) -> Repository:
+    if not isinstance(names, list) or [type(name) for name in names] != [str, str]:
+        raise ValueError("not two names")
+    return Repository.parse(names[0], names[1])
+
+
+def _proofs(listed: object) -> dict[Repository, float]:
+    if not isinstance(listed, list):
+        raise ValueError("not a list")
+    return dict(_proof(entry) for entry in listed)
+
+
+def _proof(entry: object) -> tuple[Repository, float]:
+    if not isinstance(entry, list) or len(entry) != 3:
+        raise ValueError("not two names and a time")
+    since_s = seconds(entry[2])
+    if since_s is None:
+        raise ValueError("not a time")
+    return _repository(entry[:2]), since_s
 
 
 def _commitment(record: object) -> Commitment | None:
@@ -86,11 +102,7 @@ def _commitment(record: object) -> Commitment | None:
         return None
     if not isinstance(record, dict):
         raise ValueError("not an object")
-    size, mtime, since = (
-        whole(record.get("size")),
-        whole(record.get("mtime_ns")),
-        seconds(record.get("since")),
-    )
-    if size is None or mtime is None or since is None:
+    size, mtime = whole(record.get("size")), whole(record.get("mtime_ns"))
+    if size is None or mtime is None:
         raise ValueError("not numbers")
-    return Commitment(size, mtime, since, _repositories(record.get("repositories")))
+    return Commitment(size, mtime, _proofs(record.get("proofs")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -9,20 +10,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from regproxy.storage.thread import storage_failed
+
 MAX_RECORD_BYTES = 64 * 1024
+_NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
+"""No file, a symbolic link, a socket."""
 
 
 def open_regular(path: Path) -> tuple[int, os.stat_result] | None:
-    """A descriptor and what fstat says of it; None unless ``path`` itself is a regular file."""
+    """A descriptor and what fstat says of it; None unless ``path`` itself is a regular file.
+
+    StorageFailed where the system cannot say, as when descriptors run out: that is no miss.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
+    except OSError as error:
+        if error.errno in _NO_SUCH_FILE:
+            return None
+        raise storage_failed(error) from None
     try:
         found = os.fstat(descriptor)
-    except OSError:
+    except OSError as error:
         os.close(descriptor)
-        return None
+        raise storage_failed(error) from None
     if not stat.S_ISREG(found.st_mode):
         os.close(descriptor)
         return None
@@ -30,7 +40,10 @@ def open_regular(path: Path) -> tuple[int, os.stat_result] | None:
 
 
 def read_record(path: Path, max_bytes: int = MAX_RECORD_BYTES) -> bytes | None:
-    """The whole of a small regular file; None when it is missing, another thing, or larger."""
+    """The whole of a small regular file; None when it is missing, another thing, or larger.
+
+    StorageFailed as :func:`open_regular`; bytes that the disk cannot read any more are None.
+    """
     opened = open_regular(path)
     if opened is None:
         return None

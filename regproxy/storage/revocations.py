@@ -1,8 +1,10 @@
 """When repositories and upstreams were revoked, and the times that links are dated by.
 
 Laws: a revocation is dated after all links that are known, and counts from the moment it is asked
-for, also while (or although) the disk does not take its record. A link made after it is dated after
-it, whatever the wall clock does.
+for, also while (or although) the disk does not take its record. Before a survey has seen all links
+it is an *early* one: dated after all that were written before this process, as they become known. A
+stamp given after it is after it, whatever the wall clock does. A repository of which the disk holds
+nothing gets no record before its first link: clients can name any number of them.
 """
 
 from __future__ import annotations
@@ -11,68 +13,142 @@ import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from math import inf, nextafter
 from pathlib import Path
+from threading import Lock
 
 from regproxy.oci.repository import Repository
 from regproxy.storage import durable
 from regproxy.storage.layout import Layout
+from regproxy.storage.ledger import Ledger
 from regproxy.storage.records import format_record, parse_record, read_record, seconds
 
+MAX_UNKNOWN = 10_000
+"""So many revoked repositories of which the disk holds nothing are told apart."""
 _MAX_BYTES = 1024
 _COST = {"n": 2**14, "r": 8, "p": 1, "maxmem": 64 * 1024 * 1024}
 
 
 class Revocations:
-    """The records ``_revoked``, and those not on disk yet."""
+    """The records ``_revoked``, and those not on disk (yet)."""
 
-    def __init__(self, layout: Layout, wall: Callable[[], float], newest: Callable[[], float]) -> None:
+    def __init__(self, layout: Layout, wall: Callable[[], float], ledger: Ledger) -> None:
         self._layout = layout
         self._wall = wall
-        self._newest = newest
+        self._ledger = ledger
         self._last_s = 0.0
+        self._heeded_s = 0.0
+        self._lock = Lock()
         self._pending: dict[Path, float] = {}
+        self._early: set[Path] = set()
+        self._unknown: dict[Path, float] = {}
+        self._forgotten_s = 0.0
 
     def revoked_s(self, repository: Repository) -> float:
-        """The later of the repository's and its upstream's; 0.0 for never."""
+        """The later of the repository's and its upstream's; 0.0 for never. StorageFailed."""
         own, whole = self._layout.revoked(repository), self._layout.upstream_revoked(repository.upstream)
         return max(self._read(own), self._read(whole))
 
-    def stamp(self, repositories: Iterable[Repository] = ()) -> float:
-        """Now, in seconds since the epoch: never before an earlier stamp, after each revocation."""
-        revoked_s = max((self.revoked_s(repository) for repository in repositories), default=0.0)
+    def stamp(self, repository: Repository) -> float:
+        """Now, in seconds since the epoch: never before an earlier stamp, after each revocation so far."""
+        revoked_s = self.revoked_s(repository)
         self._last_s = max(self._wall(), self._last_s, nextafter(revoked_s, inf) if revoked_s else 0.0)
         return self._last_s
 
+    def heed(self, since_s: float) -> None:
+        """A link of this date was found that no survey and no write has made known yet."""
+        self._heeded_s = max(self._heeded_s, since_s)
+
     def announce(self, path: Path) -> float:
         """The revocation whose record is ``path`` counts from now on; in the reactor's thread."""
-        self._pending[path] = self._last_s = max(self.stamp(), self._newest())
-        return self._pending[path]
+        revoked_s = self._last_s = max(self._wall(), self._last_s, self._ledger.newest_s)
+        with self._lock:
+            self._pending[path] = revoked_s
+            if not self._ledger.complete:
+                self._early.add(path)
+        return revoked_s
 
     def write(self, path: Path, revoked_s: float) -> None:
         """Write the record; in the writer thread. OSError."""
-        durable.write_atomic(path, format_record({"revoked": revoked_s}))
-        if self._pending.get(path) == revoked_s:
-            del self._pending[path]
+        early = {"early": True} if path in self._early else {}
+        durable.write_atomic(path, format_record({"revoked": revoked_s, **early}))
+        with self._lock:
+            if self._pending.get(path) == revoked_s:
+                del self._pending[path]
+
+    def write_known(self, repository: Repository, revoked_s: float) -> None:
+        """As write(), if the disk holds anything of the repository; else it counts in memory."""
+        path = self._layout.revoked(repository)
+        if path.parent.is_dir() or repository in self._ledger.promised:
+            self.write(path, revoked_s)
+            return
+        with self._lock:
+            self._unknown.pop(path, None)
+            self._unknown[path] = revoked_s
+            if self._pending.get(path) == revoked_s:
+                del self._pending[path]
+            self._early.discard(path)
+            if len(self._unknown) > MAX_UNKNOWN:
+                self._forgotten_s = max(self._forgotten_s, self._unknown.pop(next(iter(self._unknown))))
+
+    def record(self, repository: Repository) -> None:
+        """What counts in memory only goes to disk: a link is about to be. In the writer thread. OSError.
+
+        For a repository that is new to the disk that may be the last of those that were forgotten.
+        """
+        path = self._layout.revoked(repository)
+        revoked_s = self._unknown.get(path, 0.0)
+        if not revoked_s and self._forgotten_s and not path.parent.is_dir():
+            revoked_s = self._forgotten_s
+        if revoked_s:
+            self.write(path, revoked_s)
+            with self._lock:
+                if self._unknown.get(path) == revoked_s:
+                    del self._unknown[path]
+
+    def redate(self) -> None:
+        """A survey has ended: early revocations get the date that they have by now. In the writer thread.
+
+        OSError, StorageFailed; what is not written stays as it is.
+        """
+        for path in tuple(self._early):
+            revoked_s = self._read(path)
+            with self._lock:
+                self._early.discard(path)
+            try:
+                self.write(path, revoked_s)
+            except OSError:
+                with self._lock:
+                    self._early.add(path)
+                raise
 
     def _read(self, path: Path) -> float:
-        return max(self._pending.get(path, 0.0), _recorded(path))
+        recorded_s, early = _recorded(path)
+        revoked_s = max(self._pending.get(path, 0.0), self._unknown.get(path, 0.0), recorded_s)
+        if early:
+            self._early.add(path)
+        return max(revoked_s, self._former_s) if path in self._early else revoked_s
+
+    @property
+    def _former_s(self) -> float:
+        """The latest date of the links that this process has not written, as far as is known."""
+        return max(self._ledger.former_s, self._heeded_s)
 
 
-def _recorded(path: Path) -> float:
-    """What the record says; a broken one was written when its file was."""
+def _recorded(path: Path) -> tuple[float, bool]:
+    """What the record says, and whether it is an early one; a broken one was written when its file was."""
     content = read_record(path, _MAX_BYTES)
     if content is None and not os.path.lexists(path):
-        return 0.0
+        return 0.0, False
     record = parse_record(content)
     revoked_s = seconds(record.get("revoked")) if record is not None else None
-    if revoked_s is not None:
-        return revoked_s
+    if record is not None and revoked_s is not None:
+        return revoked_s, record.get("early") is True
     try:
-        return os.lstat(path).st_mtime
+        return os.lstat(path).st_mtime, False
     except OSError:
-        return 0.0
+        return 0.0, False
 
 
 def same_credential(path: Path, fingerprint: bytes) -> bool | None:

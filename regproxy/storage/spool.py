@@ -9,7 +9,7 @@ links come after the name, and the map that would repeat them goes last (invaria
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import attrs
@@ -28,8 +28,9 @@ from regproxy.storage.files import Files
 from regproxy.storage.layout import Layout
 from regproxy.storage.ledger import Ledger
 from regproxy.storage.maps import Commitment, SpoolMap, encode_map
-from regproxy.storage.revocations import Revocations
+from regproxy.storage.occupancy import Occupancy
 from regproxy.storage.thread import DiskThread, shield
+from regproxy.storage.underway import UnderWay
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -48,14 +49,21 @@ class Workshop:
     ledger: Ledger
     files: Files
     writer: DiskThread
-    revocations: Revocations
+    occupancy: Occupancy
+    under_way: UnderWay
+    settled: Callable[[Digest], object]
+    """Called when the vacuum waits for the last spool of a digest to close, and it has."""
 
 
 class SpoolBase:
     """What new and adopted spools share: the hash, the descriptor's life, the calls into the thread."""
 
-    def __init__(self, shop: Workshop, digest: Digest, descriptor: int) -> None:
+    def __init__(
+        self, shop: Workshop, digest: Digest, descriptor: int, files_name: str | None = None
+    ) -> None:
         self.digest: Digest = digest
+        self._files_name = files_name
+        shop.under_way.begin(digest, files_name)
         self.front: int = 0
         self._shop = shop
         self.descriptor = descriptor
@@ -77,13 +85,11 @@ class SpoolBase:
             raise TransferStopped("the spool is closed")
         return self._shop.files.duplicate(self.descriptor)
 
-    def commit(self, repositories: Iterable[Repository]) -> Deferred[None]:
-        """Make it the blob, with links for ``repositories``. After a failure it may be tried again."""
-        confirmed = tuple(dict.fromkeys(repositories))
-        since_s = self._shop.revocations.stamp(confirmed)
-        return shield(self._later(self._commit, confirmed, since_s).addCallback(self._close))
+    def commit(self, proofs: Mapping[Repository, float]) -> Deferred[None]:
+        """Make it the blob, with a link for each of ``proofs``. After a failure it may be tried again."""
+        return shield(self._later(self._commit, dict(proofs)).addCallback(self._close))
 
-    def _commit(self, repositories: tuple[Repository, ...], since_s: float) -> None:
+    def _commit(self, proofs: Mapping[Repository, float]) -> None:
         raise NotImplementedError
 
     def _check_hash(self) -> None:
@@ -118,6 +124,8 @@ class SpoolBase:
         if self._open:
             self._open = False
             os.close(self.descriptor)
+            if self._shop.under_way.end(self.digest, self._files_name):
+                self._shop.settled(self.digest)
 
 
 @implementer(ISpool)
@@ -125,7 +133,7 @@ class Spool(SpoolBase):
     """A new blob: ``fills/<name>.spool`` and its map."""
 
     def __init__(self, shop: Workshop, digest: Digest, name: str, descriptor: int) -> None:
-        super().__init__(shop, digest, descriptor)
+        super().__init__(shop, digest, descriptor, name)
         self._name = name
         self._map = SpoolMap(digest)
         self._unsynced = 0
@@ -190,25 +198,27 @@ class Spool(SpoolBase):
         if repository not in self._map.sources:
             self._write_map(attrs.evolve(self._map, sources=(*self._map.sources, repository)))
 
-    def _commit(self, repositories: tuple[Repository, ...], since_s: float) -> None:
+    def _commit(self, proofs: Mapping[Repository, float]) -> None:
         self._check_hash()
         if self._unsound:
             raise StorageFailed("the disk has lost some of the bytes; nothing was kept")
         layout = self._shop.layout
         if not self._named:
-            self._seal(repositories, since_s)
+            self._seal(proofs)
             make_way(layout, self.digest)
-            durable.move(layout.spool(self._name), layout.blob(self.digest))
+            with self._shop.occupancy.changing(self.digest):
+                durable.move(layout.spool(self._name), layout.blob(self.digest))
             self._named = True
         durable.sync_folder(layout.blob(self.digest).parent)
         durable.sync_folder(layout.fills)
         done = self._map.commitment
         if done is not None:
-            everyone = tuple(dict.fromkeys((*done.repositories, *repositories)))
-            write_links(self._shop.ledger, self.digest, attrs.evolve(done, repositories=everyone))
+            everyone = {**done.proofs, **proofs}
+            write_links(self._shop.ledger, self.digest, attrs.evolve(done, proofs=everyone))
         durable.remove(layout.map(self._name))
+        self._shop.ledger.promised.difference_update(done.proofs if done is not None else ())
 
-    def _seal(self, repositories: tuple[Repository, ...], since_s: float) -> None:
+    def _seal(self, proofs: Mapping[Repository, float]) -> None:
         """Bytes, times and the intention on disk: from the rename on, a kill only delays the links."""
         self._sealed = True
         descriptor, known = self.descriptor, self._shop.ledger.mtime_ns(self.digest)
@@ -217,7 +227,8 @@ class Spool(SpoolBase):
         durable.set_mtime(descriptor, known)
         self._sync(durable.sync_file)
         mtime_ns = os.fstat(descriptor).st_mtime_ns
-        done = Commitment(self.front, mtime_ns, since_s, repositories)
+        done = Commitment(self.front, mtime_ns, proofs)
+        self._shop.ledger.promise(proofs)
         self._write_map(attrs.evolve(self._map, size_bytes=self.front, commitment=done))
 
     def discard(self) -> Deferred[None]:

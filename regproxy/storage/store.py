@@ -10,14 +10,17 @@ from pathlib import Path
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from regproxy.errors import InvalidTag, StorageFailed
+from regproxy.errors import StorageFailed
 from regproxy.interfaces import (
     IBlob,
     IBlobSource,
+    IHoldings,
     ILocalStore,
     IManifestSource,
+    IRemovals,
     ISpool,
     Kind,
     Link,
@@ -26,27 +29,31 @@ from regproxy.interfaces import (
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Manifest
 from regproxy.oci.repository import Repository
-from regproxy.oci.tag import Tag
+from regproxy.oci.tag import Reference, Tag
 from regproxy.storage import durable, revocations
 from regproxy.storage.adopted import AdoptedSpool
 from regproxy.storage.bodies import FileBlob
 from regproxy.storage.commits import recover
 from regproxy.storage.content import DiskBlobs, DiskManifests, Shelf
+from regproxy.storage.counting import Counter
 from regproxy.storage.files import Files
 from regproxy.storage.keeping import Keeper
 from regproxy.storage.layout import Layout
 from regproxy.storage.ledger import Ledger
 from regproxy.storage.lock import FolderLock
+from regproxy.storage.occupancy import Occupancy, Occupied
 from regproxy.storage.records import read_record
 from regproxy.storage.revocations import Revocations
 from regproxy.storage.spool import Spool, Workshop
 from regproxy.storage.survey import Survey, Surveyor
-from regproxy.storage.tags import MAX_TAG_BYTES, decode_tag
-from regproxy.storage.thread import DiskThread, shield, storage_failed
+from regproxy.storage.tags import MAX_TAG_BYTES, decode_tag, tag_names
+from regproxy.storage.telling import Teller
+from regproxy.storage.thread import DiskThread, Makings, shield, storage_failed
+from regproxy.storage.underway import UnderWay
 from regproxy.storage.version import check_version, write_version
 
 
-@implementer(ILocalStore)
+@implementer(ILocalStore, IRemovals)
 class DiskStore:
     """Content, links and tags below ``root``. Made by :func:`open_store`, which locks the folder."""
 
@@ -63,16 +70,24 @@ class DiskStore:
         self._lock = lock
         self._writer = writer
         self._reader = reader
+        self._makings = Makings()
         self._own = DiskThread(reactor, "regproxy-survey")
         self._files = Files(reader)
-        self._ledger = Ledger(self._layout)
-        self._revocations = Revocations(self._layout, wall, lambda: self._ledger.newest_s)
-        self._keeper = Keeper(self._layout, self._ledger)
-        self._surveyor = Surveyor(self._layout, self._ledger, self._own, writer)
-        shelf = Shelf(self._layout, self._ledger, self._files, self._revocations, writer)
-        self._shop = Workshop(self._layout, self._ledger, self._files, writer, self._revocations)
-        self.blobs: IBlobSource = DiskBlobs(shelf)
-        self.manifests: IManifestSource = DiskManifests(shelf, self._recheck)
+        self._teller = Teller(reactor)
+        self._occupancy = Occupancy(self._layout)
+        under_way = UnderWay()
+        self._ledger = Ledger(self._layout, self._teller)
+        self._revocations = Revocations(self._layout, wall, self._ledger)
+        self._ledger.before_link = self._revocations.record
+        self._keeper = Keeper(self._layout, self._ledger, self._occupancy, under_way, self._teller)
+        counter = Counter(self._layout, self._ledger, self._keeper, self._occupancy, under_way)
+        self._surveyor = Surveyor(self._layout, counter, self._own, writer, self._teller)
+        self._shelf = Shelf(self._layout, self._ledger, self._files, self._revocations, writer)
+        self._shop = Workshop(
+            self._layout, self._ledger, self._files, writer, self._occupancy, under_way, self._settled
+        )
+        self.blobs: IBlobSource = DiskBlobs(self._shelf)
+        self.manifests: IManifestSource = DiskManifests(self._shelf, self._recheck)
 
     def __repr__(self) -> str:
         return f"<DiskStore {self._layout.root} {self._ledger!r} writer={self._writer!r}>"
@@ -82,7 +97,7 @@ class DiskStore:
     def link(self, repository: Repository, digest: Digest) -> tuple[Kind, Link] | None:
         """The link record, as a blob or else as a manifest, revoked or not."""
         for kind in Kind:
-            link = self._ledger.read(repository, digest, kind)
+            link = self._shelf.link(repository, digest, kind)
             if link is not None:
                 return kind, link
         return None
@@ -93,7 +108,8 @@ class DiskStore:
             found = os.lstat(self._layout.blob(digest))
         except OSError:
             return None
-        return found.st_size if stat.S_ISREG(found.st_mode) else None
+        known = stat.S_ISREG(found.st_mode) and not self._ledger.spoilt.is_wrong(digest, found)
+        return found.st_size if known else None
 
     def tag(self, repository: Repository, tag: Tag) -> TagRecord | None:
         """What is known of a tag."""
@@ -101,7 +117,11 @@ class DiskStore:
 
     def tags(self, repository: Repository) -> Deferred[tuple[str, ...]]:
         """The names of all tags on disk, sorted."""
-        return self._reader.run(_tag_names, self._layout.tags(repository))
+        return self._reader.run(tag_names, self._layout.tags(repository))
+
+    def stamp(self, repository: Repository) -> float:
+        """The moment for a proof that is about to be asked for."""
+        return self._revocations.stamp(repository)
 
     def revoked_s(self, repository: Repository) -> float:
         """When the repository or its upstream was last revoked; 0.0 for never."""
@@ -109,7 +129,21 @@ class DiskStore:
 
     def survey(self) -> Deferred[Survey]:
         """Go through the folder behind everything else; TransferStopped when the store closes."""
-        return self._surveyor.run(self._keeper.finish_survey)
+        return self._surveyor.run().addCallback(self._redate)
+
+    def _redate(self, found: Survey) -> Deferred[Survey]:
+        """What was revoked before all links were known is dated after those."""
+        redating = self._writer.run(self._revocations.redate)
+        return redating.addErrback(_left_for_later).addCallback(lambda _: found)
+
+    @property
+    def occupied(self) -> Occupied:
+        """How much complete content lies on disk, as events and the last survey say."""
+        return self._occupancy.now
+
+    def watch(self, watcher: IHoldings) -> None:
+        """Tell ``watcher`` from now on of all that comes, goes and is found."""
+        self._teller.watcher = watcher
 
     # content
 
@@ -117,7 +151,7 @@ class DiskStore:
         """A new, empty spool; StorageFailed. Cancelled, it is removed again."""
         name = f"{digest.algorithm}-{digest.hex[:32]}-{secrets.token_hex(8)}"
         made: Deferred[ISpool] = self._writer.run(self._make_spool, digest, name)
-        return shield(made, lambda spool: spool.discard())
+        return self._makings.add(made, lambda spool: spool.discard())
 
     def _make_spool(self, digest: Digest, name: str) -> ISpool:
         return Spool.create(self._shop, digest, name)
@@ -125,29 +159,27 @@ class DiskStore:
     def adopt(self, digest: Digest) -> Deferred[tuple[ISpool, IBlob]]:
         """An untrusted file: its bytes, and the spool that hashes them; ContentMissing."""
         made = self._writer.run(AdoptedSpool.create, self._shop, digest)
-        return shield(made.addCallback(self._with_bytes), _let_go)
+        return self._makings.add(made.addCallback(self._with_bytes), _let_go)
 
     def _with_bytes(self, spool: AdoptedSpool) -> tuple[ISpool, IBlob]:
         try:
             file = self._files.duplicate(spool.descriptor)
         except BaseException:
-            spool.discard()
+            spool.discard().addErrback(_left_for_later)
             raise
         return spool, FileBlob(file, spool.size_bytes)
 
-    def put(self, repository: Repository, manifest: Manifest) -> Deferred[None]:
+    def put(self, repository: Repository, manifest: Manifest, since_s: float) -> Deferred[None]:
         """Write a manifest and its link; InvalidManifest when its digest is not of its bytes."""
-        since_s = self._revocations.stamp([repository])
         return self._writer.run(self._keeper.put, repository, manifest, since_s)
 
     def grant(
-        self, repository: Repository, digest: Digest, kind: Kind, media_type: str, source: str
+        self, repository: Repository, digest: Digest, kind: Kind, media_type: str, source: str, since_s: float
     ) -> Deferred[None]:
         """Write or renew a link to what is on disk; ContentMissing.
 
         Where nothing vouches for the bytes yet, opening them says ContentUntrusted.
         """
-        since_s = self._revocations.stamp([repository])
         return self._writer.run(self._keeper.grant, repository, digest, kind, media_type, source, since_s)
 
     def unlink(self, repository: Repository, digest: Digest, kind: Kind) -> Deferred[bool]:
@@ -156,6 +188,13 @@ class DiskStore:
         Whether the blob went.
         """
         return self._writer.run(self._keeper.unlink, repository, digest, kind)
+
+    def expire(self, repository: Repository, reference: Reference, due: Callable[[], bool]) -> Deferred[bool]:
+        """As :meth:`IRemovals.expire`; no blob goes before a survey has finished, or under a fill."""
+        return self._writer.run(self._keeper.expire, repository, reference, due)
+
+    def _settled(self, digest: Digest) -> None:
+        self._writer.run(self._keeper.reconsider, digest).addErrback(_left_for_later)
 
     def _recheck(self, digest: Digest) -> Deferred[None]:
         return self._writer.run(self._keeper.recheck, digest)
@@ -173,14 +212,16 @@ class DiskStore:
     # permission
 
     def revoke(self, repository: Repository) -> Deferred[None]:
-        """From now on every link of the repository needs a new proof; on disk when it fires."""
-        return self._revoke(self._layout.revoked(repository))
+        """From now on every link of the repository needs a new proof; on disk when it fires.
+
+        Where the disk holds nothing of the repository it counts in memory, for what is under way.
+        """
+        revoked_s = self._revocations.announce(self._layout.revoked(repository))
+        return self._writer.run(self._revocations.write_known, repository, revoked_s)
 
     def revoke_upstream(self, upstream: str) -> Deferred[None]:
         """The same for all repositories of an upstream."""
-        return self._revoke(self._layout.upstream_revoked(upstream))
-
-    def _revoke(self, record: Path) -> Deferred[None]:
+        record = self._layout.upstream_revoked(upstream)
         return self._writer.run(self._revocations.write, record, self._revocations.announce(record))
 
     def credential_changed(self, upstream: str, fingerprint: bytes) -> Deferred[bool]:
@@ -216,6 +257,7 @@ class DiskStore:
 
     async def _close(self) -> None:
         self._surveyor.stop()
+        await self._makings.settled()
         for thread in (self._own, self._writer, self._reader):
             await thread.stop()
         if self._lock is not None:
@@ -248,23 +290,12 @@ def open_store(root: Path, reactor: IReactorFromThreads, wall: Callable[[], floa
     return store
 
 
-def _tag_names(folder: Path) -> tuple[str, ...]:
-    try:
-        names = os.listdir(folder)
-    except FileNotFoundError:
-        return ()
-    return tuple(sorted(name for name in names if _is_tag(name)))
+def _left_for_later(failure: Failure) -> None:
+    """The store is closed, or the disk refuses: the next survey finds what nobody holds."""
+    failure.trap(StorageFailed)
 
 
-def _is_tag(name: str) -> bool:
-    try:
-        Tag.parse(name)
-    except InvalidTag:
-        return False
-    return True
-
-
-def _let_go(adopted: tuple[ISpool, IBlob]) -> None:
+def _let_go(adopted: tuple[ISpool, IBlob]) -> Deferred[None]:
     spool, blob = adopted
     blob.close()
-    spool.discard()
+    return spool.discard()

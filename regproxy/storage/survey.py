@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
@@ -18,20 +18,17 @@ from typing import TypeAlias
 import attrs
 from twisted.internet.defer import Deferred
 
-from regproxy.errors import TransferStopped
-from regproxy.interfaces import Kind
-from regproxy.oci.digest import Digest
-from regproxy.oci.repository import Repository
+from regproxy.errors import StorageFailed, TransferStopped
 from regproxy.singleflight import SingleFlight
 from regproxy.storage import durable
-from regproxy.storage.layout import TAGS_FOLDER, Layout, parse_blob, parse_link
-from regproxy.storage.ledger import Ledger
+from regproxy.storage.counting import Counter, LinkKey, TagKey
+from regproxy.storage.layout import TAGS_FOLDER, Layout, parse_link, parse_tag
 from regproxy.storage.records import MAX_RECORD_BYTES, read_record
+from regproxy.storage.telling import Teller
 from regproxy.storage.thread import DiskThread
 
 SLICE = 128
 _TEMPORARY = re.compile(r"\.([0-9a-f]{16})-[0-9a-f]{16}\.tmp", re.ASCII)
-_LinkKey: TypeAlias = tuple[Repository, Kind, Digest]
 _File: TypeAlias = tuple[Path, tuple[str, ...], os.stat_result]
 
 
@@ -49,122 +46,171 @@ class Survey:
     quarantined_bytes: int = 0
     temporaries_removed: int = 0
     strangers: int = 0
+    orphans_removed: int = 0
+    spools_removed: int = 0
 
     def with_more(self, **more: int) -> Survey:
         """These counts raised by ``more``."""
         return attrs.evolve(self, **{name: getattr(self, name) + count for name, count in more.items()})
 
 
+@attrs.define(slots=True)
+class Records:
+    """What a slice of the walk came upon, by name."""
+
+    links: list[LinkKey] = attrs.field(factory=list)
+    tags: list[TagKey] = attrs.field(factory=list)
+    spools: list[str] = attrs.field(factory=list)
+
+
 class Walk:
-    """One pass over the folder, slice by slice, in a thread of its own."""
+    """One pass over the folder, slice by slice, in a thread of its own: records first, then blobs."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._files = self._all()
+        self._found = Records()
         self.counts = Survey()
+        self.troubled = False
 
-    def slice(self) -> list[_LinkKey] | None:
-        """The links among the next files; None at the end."""
+    def slice(self) -> Records | None:
+        """The records and spools among the next files; None at the end."""
         seen = list(islice(self._files, SLICE))
-        found = [key for path, parts, status in seen if (key := self._judge(path, parts, status))]
+        found = self._found = Records()
+        for path, parts, status in seen:
+            self._judge(path, parts, status)
         return found if seen else None
 
-    def _all(self) -> Iterator[_File]:
-        layout = self._layout
-        for folder in (layout.blobs, layout.repositories, layout.fills, layout.quarantine):
-            yield from _walk(folder)
+    def strangers(self) -> None:
+        """Bring the folders of blobs into memory; what lies beside them below ``blobs/`` is a stranger."""
+        for path, parts, _ in self._walk(self._layout.blobs):
+            if len(parts) != 4:
+                self.other(path)
 
-    def _judge(self, path: Path, parts: tuple[str, ...], status: os.stat_result) -> _LinkKey | None:
+    def other(self, path: Path) -> None:
+        """A file below ``blobs/`` that is no blob."""
         temporary = _TEMPORARY.fullmatch(path.name)
         if temporary is not None:
             self._remove_stale(path, temporary[1])
-            return None
-        if parts[0] == "repositories":
-            return self._judge_record(path, parts[1:])
-        size = status.st_size
-        if parts[0] == "fills":
-            self._count(spools=path.suffix == ".spool", spool_bytes=size)
-        elif parts[0] == "quarantine":
-            self._count(quarantined=1, quarantined_bytes=size)
-        elif parse_blob(parts[1:]) is not None:
-            self._count(blobs=1, blob_bytes=size)
         else:
-            self._count(strangers=1)
-        return None
+            self.count(strangers=1)
 
-    def _judge_record(self, path: Path, parts: tuple[str, ...]) -> _LinkKey | None:
-        key = parse_link(parts)
-        if key is not None:
-            self._count(links=1)
-            read_record(path, MAX_RECORD_BYTES)  # the writer thread finds it in memory then
+    def _all(self) -> Iterator[_File]:
+        layout = self._layout
+        for folder in (layout.repositories, layout.fills, layout.quarantine):
+            yield from self._walk(folder)
+
+    def _judge(self, path: Path, parts: tuple[str, ...], status: os.stat_result) -> None:
+        temporary = _TEMPORARY.fullmatch(path.name)
+        if temporary is not None:
+            self._remove_stale(path, temporary[1])
+        elif parts[0] == "repositories":
+            self._judge_record(path, parts[1:])
+        elif parts[0] == "fills":
+            self._found.spools.append("/".join(parts[1:]))
+            self.count(spools=path.suffix == ".spool", spool_bytes=status.st_size)
+        else:
+            self.count(quarantined=1, quarantined_bytes=status.st_size)
+
+    def _judge_record(self, path: Path, parts: tuple[str, ...]) -> None:
+        link, tag = parse_link(parts), parse_tag(parts)
+        if link is not None:
+            self.count(links=1)
+            self._found.links.append(link)
+            with contextlib.suppress(StorageFailed):
+                read_record(path, MAX_RECORD_BYTES)  # the writer thread finds it in memory then
         elif TAGS_FOLDER in parts[:-1]:
-            self._count(tags=1)
+            self.count(tags=1)
+            if tag is not None:
+                self._found.tags.append(tag)
         elif not parts[-1].startswith("_"):
-            self._count(strangers=1)
-        return key
+            self.count(strangers=1)
 
     def _remove_stale(self, path: Path, process: str) -> None:
         if process != durable.PROCESS:
             with contextlib.suppress(OSError):
-                self._count(temporaries_removed=durable.remove(path))
+                self.count(temporaries_removed=durable.remove(path))
 
-    def _count(self, **more: int) -> None:
+    def count(self, **more: int) -> None:
+        """Raise the counts."""
         self.counts = self.counts.with_more(**more)
 
+    def _walk(self, top: Path) -> Iterator[_File]:
+        """Every file below ``top``, with its path's parts from ``top`` on; what vanishes is left out."""
+        waiting: list[tuple[Path, tuple[str, ...]]] = [(top, (top.name,))]
+        while waiting:
+            folder, parts = waiting.pop()
+            for entry in self._entries(folder):
+                try:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append((Path(entry.path), (*parts, entry.name)))
+                    else:
+                        yield Path(entry.path), (*parts, entry.name), entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                except OSError:
+                    self.troubled = True
 
-def _walk(top: Path) -> Iterator[_File]:
-    """Every file below ``top``, with its path's parts from ``top`` on; what vanishes is left out."""
-    waiting: list[tuple[Path, tuple[str, ...]]] = [(top, (top.name,))]
-    while waiting:
-        folder, parts = waiting.pop()
-        for entry in _entries(folder):
-            try:
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append((Path(entry.path), (*parts, entry.name)))
-                else:
-                    yield Path(entry.path), (*parts, entry.name), entry.stat(follow_symlinks=False)
-            except OSError:
-                continue
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as listing:
-            return list(listing)
-    except OSError:
-        return []
+    def _entries(self, folder: Path) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(folder) as listing:
+                return list(listing)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError:
+            self.troubled = True
+            return []
 
 
 class Surveyor:
     """Runs surveys, one at a time, and keeps the last result."""
 
-    def __init__(self, layout: Layout, ledger: Ledger, own: DiskThread, writer: DiskThread) -> None:
+    def __init__(
+        self, layout: Layout, counter: Counter, own: DiskThread, writer: DiskThread, teller: Teller
+    ) -> None:
         self._layout = layout
-        self._ledger = ledger
+        self._counter = counter
         self._own = own
         self._writer = writer
+        self._teller = teller
         self._stopping = False
         self._flight: SingleFlight[str, Survey] = SingleFlight()
         self.last: Survey | None = None
 
-    def run(self, finish: Callable[[], None]) -> Deferred[Survey]:
-        """Walk the folder, then ``finish`` in the writer thread. Cancelling leaves it running.
-
-        Fails with TransferStopped when the store closes.
-        """
-        return self._flight.run("survey", lambda: self._run(finish))
+    def run(self) -> Deferred[Survey]:
+        """Walk the folder. Cancelling leaves it running; TransferStopped when the store closes."""
+        return self._flight.run("survey", self._run)
 
     def stop(self) -> None:
         """End after the slice under way."""
         self._stopping = True
 
-    async def _run(self, finish: Callable[[], None]) -> Survey:
+    async def _run(self) -> Survey:
         walk = Walk(self._layout)
+        await self._writer.run(self._counter.begin)
         while not self._stopping and (found := await self._own.run(walk.slice)) is not None:
-            if found:
-                await self._writer.run(self._ledger.look, found)
+            await self._take(walk, found)
+        self._check_running()
+        await self._own.run(walk.strangers)
+        for algorithm, prefix in await self._writer.run(self._counter.all_records_seen, walk.troubled):
+            self._check_running()
+            blobs, blob_bytes, removed, others = await self._writer.run(
+                self._counter.blobs, algorithm, prefix
+            )
+            walk.count(blobs=blobs, blob_bytes=blob_bytes, orphans_removed=removed)
+            for path in others:
+                await self._own.run(walk.other, path)
+        await self._writer.run(self._counter.end)
+        self.last = walk.counts
+        self._teller.surveyed()
+        return walk.counts
+
+    async def _take(self, walk: Walk, found: Records) -> None:
+        if found.links or found.tags:
+            self._teller.found(await self._writer.run(self._counter.records, found.links, found.tags))
+        for name in found.spools:
+            walk.count(spools_removed=await self._writer.run(self._counter.spool, name))
+
+    def _check_running(self) -> None:
         if self._stopping:
             raise TransferStopped("the store is closing; the survey was not finished")
-        await self._writer.run(finish)
-        self.last = walk.counts
-        return walk.counts

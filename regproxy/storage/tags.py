@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import attrs
 
-from regproxy.errors import InvalidDigest
+from regproxy.errors import InvalidDigest, InvalidTag
 from regproxy.interfaces import TagRecord
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor
+from regproxy.oci.tag import Tag
 from regproxy.storage.links import is_media_type
 from regproxy.storage.records import format_record, parse_record, seconds, whole
 
@@ -58,6 +62,23 @@ def carry_on(previous: TagRecord | None, record: TagRecord) -> TagRecord:
     if all(seen != digest for seen, _ in history):
         history = (*history, (digest, record.checked_s))[-MAX_HISTORY:]
     return attrs.evolve(record, history=history)
+
+
+def tag_names(folder: Path) -> tuple[str, ...]:
+    """The names of the records in a folder of tags, sorted. OSError."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return ()
+    return tuple(sorted(name for name in names if _is_tag(name)))
+
+
+def _is_tag(name: str) -> bool:
+    try:
+        Tag.parse(name)
+    except InvalidTag:
+        return False
+    return True
 
 
 def _is_etag(text: object) -> bool:

@@ -110,6 +110,36 @@ def _hand_over(waiter: Deferred[T], outcome: T | Failure) -> None:
         waiter.callback(outcome)
 
 
+class Makings:
+    """What is being made in a thread, for callers that may leave before it is there."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._settled: Waiters[None] = Waiters()
+
+    def add(self, made: Deferred[T], undo: Callable[[T], Deferred[None]]) -> Deferred[T]:
+        """``made``'s result; where the caller has cancelled, ``undo`` gets it. StorageFailed of that
+        is nobody's: what was made stays for the next start."""
+        undoing: list[Deferred[None]] = []
+        result = shield(made, lambda unwanted: undoing.append(undo(unwanted).addErrback(_trap)))
+        self._count += 1
+        made.addCallback(lambda _: undoing[0] if undoing else None).addBoth(self._ended)
+        return result
+
+    def _ended(self, _: object) -> None:
+        self._count -= 1
+        if not self._count:
+            self._settled.fire(None)
+
+    def settled(self) -> Deferred[None]:
+        """Fires when nothing is being made or undone."""
+        return self._settled.add() if self._count else succeed(None)
+
+
+def _trap(failure: Failure) -> None:
+    failure.trap(StorageFailed)
+
+
 def shield(inner: Deferred[T], drop: Callable[[T], object] | None = None) -> Deferred[T]:
     """``inner``'s result for a caller whose cancelling must not reach it.
 

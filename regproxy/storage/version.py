@@ -28,13 +28,17 @@ def check_version(layout: Layout) -> bool:
             f"{layout.version} is of another regproxy: this one reads only '{VERSION.decode().strip()}'; "
             "give it another storage.root"
         )
-    strange = sorted(name for name in os.listdir(layout.root) if name not in _OURS and name[0] != ".")
+    strange = sorted(name for name in os.listdir(layout.root) if not _is_ours(name))
     if strange:
         raise StorageForeign(
             f"{layout.root} holds files that are not regproxy's and no VERSION file; "
             "give storage.root a folder of its own"
         )
     return False
+
+
+def _is_ours(name: str) -> bool:
+    return name in _OURS or name.startswith((".", "scheduler-state."))
 
 
 def write_version(layout: Layout) -> bool:

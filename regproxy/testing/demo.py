@@ -16,11 +16,12 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.task import react
+from twisted.internet.task import deferLater, react
 
 from regproxy.testing.daemon import Daemon
 from regproxy.testing.docker_registry import free_port
-from regproxy.testing.images import Image, busybox_image, make_index, sized_image
+from regproxy.testing.images import Image, busybox_image, make_image, make_index
+from regproxy.testing.layers import sized_layer
 from regproxy.testing.pull import Puller
 from regproxy.testing.registry import ScriptableRegistry
 
@@ -51,7 +52,8 @@ class Step:
 
 def demo_image() -> Image:
     """A multi-platform index: a busybox that runs, and a larger one to have something to move."""
-    return make_index(busybox_image(), sized_image(4 << 20, 2 << 20, 1 << 20))
+    layers = (sized_layer(size, seed=size) for size in (4 << 20, 2 << 20, 1 << 20))
+    return make_index(busybox_image(), make_image(*layers, architecture="arm64"))
 
 
 async def _measure(name: str, registry: ScriptableRegistry, puller: Puller) -> Step:
@@ -82,6 +84,7 @@ def pull_commands(netloc: str) -> str:
         [
             f"docker pull {name}",
             f"podman pull --tls-verify=false {name}",
+            f"skopeo inspect --tls-verify=false docker://{name}",
             f"ctr images pull --plain-http {name}",
         ]
     )
@@ -94,23 +97,32 @@ async def run(reactor: Any, stay: bool, colour: bool) -> None:
     registry.put_image(REPOSITORY, TAG, demo_image())
     with tempfile.TemporaryDirectory(prefix="regproxy-demo-") as folder:
         port = free_port()
-        text = _SETTINGS.format(
-            port=port, admin=free_port(), root=Path(folder, "content"), upstream=registry.url
-        )
+        content = Path(folder, "content")
+        text = _SETTINGS.format(port=port, admin=free_port(), root=content, upstream=registry.url)
         settings = Path(folder, "regproxy.yml")
         settings.write_text(text, encoding="utf-8")
         daemon = Daemon(reactor, settings, port, limit_s=_YEAR_S)
         try:
-            await _show(reactor, registry, daemon, stay, colour)
+            await _show(reactor, registry, daemon, content, stay, colour)
         finally:
             await daemon.stop()
             await registry.stop()
 
 
-async def _show(reactor: Any, registry: ScriptableRegistry, daemon: Daemon, stay: bool, colour: bool) -> None:
+async def _until_kept(reactor: Any, content: Path) -> None:
+    """A client has all bytes a moment before the disk has: wait until no blob is on its way."""
+    while any((content / "fills").iterdir()):
+        await deferLater(reactor, 0.02)
+
+
+async def _show(
+    reactor: Any, registry: ScriptableRegistry, daemon: Daemon, content: Path, stay: bool, colour: bool
+) -> None:
     puller = Puller(reactor, daemon.url)
     await daemon.start()
-    steps = [await _measure("cold", registry, puller), await _measure("warm", registry, puller)]
+    steps = [await _measure("cold", registry, puller)]
+    await _until_kept(reactor, content)
+    steps.append(await _measure("warm", registry, puller))
     await daemon.kill()
     await daemon.start()
     steps.append(await _measure("after a restart", registry, puller))
@@ -121,7 +133,7 @@ async def _show(reactor: Any, registry: ScriptableRegistry, daemon: Daemon, stay
     print(f"\nPull it yourself{'' if stay else ' (with make demo ARGS=--stay)'}:\n")
     print(pull_commands(daemon.netloc))
     if stay:
-        print("\nBoth stay until Ctrl-C.")
+        print("\nBoth stay until Ctrl-C.", flush=True)
         await _until_interrupted(reactor)
 
 

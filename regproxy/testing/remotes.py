@@ -126,6 +126,13 @@ class MemoryRemote:
         """See IRemoteRegistry; fine unless scripted."""
         return Deferred.fromCoroutine(self.script.enter(Call("check_credentials")))
 
+    def answers(self) -> Deferred[bool]:
+        """See IRemoteRegistry; True unless scripted to fail."""
+        asking = Deferred.fromCoroutine(self.script.enter(Call("answers")))
+        return asking.addCallbacks(
+            lambda _: True, lambda failure: failure.trap(UpstreamError, TransferStopped) is None
+        )
+
     def close(self) -> Deferred[None]:
         """See IRemoteRegistry: what is under way and what comes after fails with TransferStopped."""
         self.closed = True
@@ -160,11 +167,11 @@ class _RemoteBlobs:
     def __init__(self, remote: MemoryRemote) -> None:
         self._remote = remote
 
-    def stat(self, repository: Repository, digest: Digest) -> Deferred[int]:
+    def stat(self, repository: Repository, digest: Digest) -> Deferred[int | None]:
         return self._remote.run(Call("blobs.stat", repository, digest), self._stat(repository, digest))
 
-    async def _stat(self, repository: Repository, digest: Digest) -> int:
-        return self._remote.there(self._remote.find_feed(repository, digest).size)
+    async def _stat(self, repository: Repository, digest: Digest) -> int | None:
+        return self._remote.find_feed(repository, digest).size
 
     def open(self, repository: Repository, digest: Digest) -> Deferred[IBlob]:
         return self._remote.run(Call("blobs.open", repository, digest), self._open(repository, digest))

@@ -2,12 +2,12 @@
 
 The laws are the disk's. A digest's bytes are trusted by one mtime, which all its links say. A link
 says the mtime that is known, not the file's: to grant a right to a touched file trusts nothing. A
-revocation counts from the moment it is asked for, and a link is dated by when its writing was.
+revocation counts from the moment it is asked for, and a later proof is never replaced by an earlier.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from math import inf, nextafter
 
 import attrs
@@ -97,10 +97,9 @@ class MemoryShelf:
         """The file is wrong: it leaves ``blobs/``."""
         self.quarantined[digest] = bytes(self._files.pop(digest).content)
 
-    def stamp(self, repositories: Iterable[Repository] = ()) -> float:
-        """Now: never before an earlier stamp, and after the last revocation of each."""
-        revoked_s = max(map(self.revoked_s, repositories), default=0.0)
-        self._last_s = max(self._clock.seconds(), self._last_s, nextafter(revoked_s, inf))
+    def stamp(self, repository: Repository) -> float:
+        """See ILocalStore: never before an earlier stamp, and after the last revocation."""
+        self._last_s = max(self._clock.seconds(), self._last_s, nextafter(self.revoked_s(repository), inf))
         return self._last_s
 
     def write_link(
@@ -110,11 +109,25 @@ class MemoryShelf:
         size = len(self.find(digest).content)
         known = self._mtimes.get(digest, UNVERIFIED_MTIME_NS)
         link = Link(size, known, media_type or BLOB_TYPE, since_s, source)
-        self._links.setdefault((repository, digest), {})[kind] = link
+        held = self._links.setdefault((repository, digest), {})
+        if kind in held and held[kind].since_s > since_s:
+            link = attrs.evolve(held[kind], size_bytes=size, mtime_ns=known)
+        held[kind] = link
 
-    def link_fetched(self, repositories: Iterable[Repository], digest: Digest, since_s: float) -> None:
+    def take_link(self, repository: Repository, digest: Digest, kind: Kind) -> bool:
+        """Without the link, and without the file once nobody holds it; whether it went."""
+        held = self._links.get((repository, digest), {})
+        held.pop(kind, None)
+        if not held:
+            self._links.pop((repository, digest), None)
+        if any(known == digest for _, known in self._links):
+            return False
+        self._mtimes.pop(digest, None)
+        return self._files.pop(digest, None) is not None
+
+    def link_fetched(self, proofs: Mapping[Repository, float], digest: Digest) -> None:
         """The links of a blob that came through a spool."""
-        for repository in repositories:
+        for repository, since_s in proofs.items():
             self.write_link(repository, digest, Kind.BLOB, BLOB_TYPE, since_s, "fetch")
 
     def link(self, repository: Repository, digest: Digest) -> tuple[Kind, Link] | None:
@@ -133,7 +146,7 @@ class MemoryShelf:
 
     def mark_revoked(self, repository: Repository) -> None:
         """Links made before now are no permission."""
-        self._revoked[repository] = self.stamp()
+        self._revoked[repository] = self._last_s = max(self._clock.seconds(), self._last_s)
 
     def revoked_s(self, repository: Repository) -> float:
         """See ILocalStore."""

@@ -16,6 +16,7 @@ from regproxy.testing.store_contract import (
     REPOSITORY,
     StoreRoom,
     fill,
+    proofs,
     refused,
     serves,
 )
@@ -48,7 +49,7 @@ class SpoolContract:
         assert await spool.append([CONTENT[1000:]]) == len(CONTENT)
         assert spool.matches()
         assert await refused(room.store, REPOSITORY)
-        await spool.commit([REPOSITORY, REPOSITORY])
+        await spool.commit(proofs(room.store, REPOSITORY, REPOSITORY))
         assert room.store.holds(DIGEST) == len(CONTENT)
         assert await serves(room.store, REPOSITORY) == CONTENT
         assert await refused(room.store, OTHER)
@@ -66,7 +67,7 @@ class SpoolContract:
         ):
             spool = await room.store.spool(digest)
             await spool.append([content])
-            await spool.commit([REPOSITORY])
+            await spool.commit(proofs(room.store, REPOSITORY))
             assert await serves(room.store, REPOSITORY, digest) == content
 
     async def test_more_was_expected(self, room: StoreRoom) -> None:
@@ -74,7 +75,7 @@ class SpoolContract:
         spool = await room.store.spool(DIGEST)
         await spool.expect(len(CONTENT) + 4096)
         await spool.append([CONTENT])
-        await spool.commit([REPOSITORY])
+        await spool.commit(proofs(room.store, REPOSITORY))
         assert room.store.holds(DIGEST) == len(CONTENT)
         assert await serves(room.store, REPOSITORY) == CONTENT
 
@@ -84,7 +85,7 @@ class SpoolContract:
             spool = await room.store.spool(DIGEST)
             await spool.append([content])
             assert not spool.matches()
-            assert isinstance(await outcome(spool.commit([REPOSITORY])), StorageFailed)
+            assert isinstance(await outcome(spool.commit(proofs(room.store, REPOSITORY))), StorageFailed)
             assert room.store.holds(DIGEST) is None
             await spool.reject()
         assert await refused(room.store, REPOSITORY)
@@ -96,7 +97,7 @@ class SpoolContract:
             spool = await room.store.spool(DIGEST)
             await spool.append([CONTENT])
             first, second = spool.file(), spool.file()
-            await (spool.commit([]) if end == "commit" else getattr(spool, end)())
+            await (spool.commit({}) if end == "commit" else getattr(spool, end)())
             first.close()
             first.close()
             assert await bytes_at(second, len(CONTENT) - 3, 99) == CONTENT[-3:]
@@ -122,12 +123,12 @@ class SpoolContract:
         for end in ("commit", "discard", "reject"):
             spool = await room.store.spool(DIGEST)
             await spool.append([CONTENT])
-            await (spool.commit([REPOSITORY]) if end == "commit" else getattr(spool, end)())
+            await (spool.commit(proofs(room.store, REPOSITORY)) if end == "commit" else getattr(spool, end)())
             for work in (
                 spool.append([b"more"]),
                 spool.expect(99),
                 spool.add_source(REPOSITORY),
-                spool.commit([OTHER]),
+                spool.commit(proofs(room.store, OTHER)),
             ):
                 assert isinstance(await outcome(work), TransferStopped), end
             try:
@@ -140,13 +141,24 @@ class SpoolContract:
             assert room.store.holds(DIGEST) == (len(CONTENT) if end == "commit" else None), end
             room.remove(DIGEST)
 
+    async def test_while_it_is_let_go_of(self, room: StoreRoom) -> None:
+        """Nothing new is begun any more, and nobody waits for it in vain."""
+        for end in ("discard", "reject"):
+            spool = await room.store.spool(DIGEST)
+            await spool.append([CONTENT])
+            leaving = getattr(spool, end)()
+            for work in (spool.append([b"more"]), spool.commit(proofs(room.store, REPOSITORY))):
+                assert isinstance(await outcome(work), TransferStopped), end
+            await leaving
+            assert room.store.holds(DIGEST) is None
+
     async def test_a_source_is_no_permission(self, room: StoreRoom) -> None:
         """add_source is for the map: only commit's repositories get a link."""
         spool = await room.store.spool(DIGEST)
         await spool.add_source(REPOSITORY)
         await spool.append([CONTENT])
         await spool.add_source(REPOSITORY)
-        await spool.commit([OTHER])
+        await spool.commit(proofs(room.store, OTHER))
         assert room.store.link(REPOSITORY, DIGEST) is None
         assert await refused(room.store, REPOSITORY)
         assert await serves(room.store, OTHER) == CONTENT
@@ -156,9 +168,9 @@ class SpoolContract:
         first, second, third = [await room.store.spool(DIGEST) for _ in range(3)]
         for spool in (first, second, third):
             await spool.append([CONTENT])
-        await first.commit([REPOSITORY])
+        await first.commit(proofs(room.store, REPOSITORY))
         blob = await room.store.blobs.open(REPOSITORY, DIGEST)
-        await second.commit([OTHER])
+        await second.commit(proofs(room.store, OTHER))
         await third.discard()
         for repository in BOTH:
             assert await serves(room.store, repository) == CONTENT
@@ -186,7 +198,7 @@ class AdoptionContract:
         assert await spool.append([await read_to_end(blob.body())]) == len(CONTENT)
         assert spool.matches()
         assert await bytes_at(file, 3, 5) == CONTENT[3:8]
-        await spool.commit([REPOSITORY])
+        await spool.commit(proofs(room.store, REPOSITORY))
         assert await bytes_at(file, 8, 5) == CONTENT[8:13]
         file.close()
         after = [room.store.link(repository, DIGEST) for repository in BOTH]
@@ -202,7 +214,7 @@ class AdoptionContract:
         room.touch(DIGEST)
         spool, blob = await self._adopt(room)
         await spool.append([await read_to_end(blob.body())])
-        await spool.commit([OTHER])
+        await spool.commit(proofs(room.store, OTHER))
         for repository in BOTH:
             assert await serves(room.store, repository) == CONTENT
 
@@ -213,7 +225,7 @@ class AdoptionContract:
         spool, blob = await self._adopt(room)
         await spool.append([await read_to_end(blob.body())])
         assert not spool.matches()
-        assert isinstance(await outcome(spool.commit([REPOSITORY])), StorageFailed)
+        assert isinstance(await outcome(spool.commit(proofs(room.store, REPOSITORY))), StorageFailed)
         await spool.reject()
         await spool.reject()
         assert (room.store.holds(DIGEST), room.quarantined(DIGEST)) == (None, WRONG)
@@ -249,7 +261,7 @@ class AdoptionContract:
         spool, blob = await self._adopt(room)
         await spool.append([await read_to_end(blob.body())])
         room.touch(DIGEST, WRONG)
-        assert isinstance(await outcome(spool.commit([REPOSITORY])), StorageFailed)
+        assert isinstance(await outcome(spool.commit(proofs(room.store, REPOSITORY))), StorageFailed)
         await spool.discard()
         assert isinstance(await serves(room.store, REPOSITORY), ContentUntrusted)
 

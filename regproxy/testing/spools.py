@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
@@ -20,7 +20,12 @@ from regproxy.testing.shelf import BlobFile, MemoryShelf
 class MemoryFile:
     """A descriptor on bytes that may still grow; ``cold`` ones need warm() before read_at()."""
 
-    def __init__(self, content: bytearray, cold: bool = False) -> None:
+    def __init__(
+        self, content: bytearray, cold: bool = False, opened: list[MemoryFile] | None = None
+    ) -> None:
+        """``opened`` is where it and its duplicates are noted."""
+        self._opened = [] if opened is None else opened
+        self._opened.append(self)
         self._content = content
         self._cold = cold
         self._warm: set[tuple[int, int]] = set()
@@ -45,6 +50,12 @@ class MemoryFile:
             return fail(TransferStopped("the file is closed"))
         self._warm.add((offset, offset + max_bytes))
         return succeed(None)
+
+    def duplicate(self) -> MemoryFile:
+        """See IFile."""
+        if self.closed:
+            raise TransferStopped("the file is closed")
+        return MemoryFile(self._content, self._cold, self._opened)
 
     def close(self) -> None:
         """See IFile."""
@@ -71,13 +82,16 @@ class MemorySpool:
         self._content = adopted.content if adopted is not None else bytearray()
         self._hash = digest.hasher()
         self._outstanding = 0
+        self._leaving = False
 
     def __repr__(self) -> str:
         return f"<MemorySpool {self.digest} {self.front} bytes, {self.state}>"
 
     async def _enter(self, operation: str, repository: Repository | None = None) -> None:
-        """What the script says; TransferStopped when the spool is at its end."""
+        """What the script says; TransferStopped when the spool is at its end, or about to be."""
         self._check_open()
+        if self._leaving:
+            raise TransferStopped("the spool is being let go of")
         await self._shelf.script.enter(Call(f"spool.{operation}", repository, self.digest))
         self._check_open()
 
@@ -129,9 +143,7 @@ class MemorySpool:
     def file(self) -> IFile:
         """See ISpool; TransferStopped after the end."""
         self._check_open()
-        opened = MemoryFile(self._content, self._shelf.cold)
-        self.files.append(opened)
-        return opened
+        return MemoryFile(self._content, self._shelf.cold, self.files)
 
     def add_source(self, repository: Repository) -> Deferred[None]:
         """See ISpool; TransferStopped after the end."""
@@ -142,12 +154,11 @@ class MemorySpool:
         if repository not in self.sources:
             self.sources.append(repository)
 
-    def commit(self, repositories: Iterable[Repository]) -> Deferred[None]:
+    def commit(self, proofs: Mapping[Repository, float]) -> Deferred[None]:
         """See ISpool; StorageFailed for bytes that do not match, which no caller may commit."""
-        confirmed = list(dict.fromkeys(repositories))
-        return Deferred.fromCoroutine(self._commit(confirmed, self._shelf.stamp(confirmed)))
+        return Deferred.fromCoroutine(self._commit(dict(proofs)))
 
-    async def _commit(self, repositories: list[Repository], since_s: float) -> None:
+    async def _commit(self, proofs: dict[Repository, float]) -> None:
         await self._enter("commit")
         if not self.matches():
             raise StorageFailed("the bytes are not what their digest names; nothing was kept")
@@ -155,8 +166,8 @@ class MemorySpool:
             self._shelf.place(self.digest, bytes(self._content))
         else:
             self._restore_trust(self._adopted)
-            repositories = [one for one in repositories if self._shelf.link(one, self.digest) is None]
-        self._shelf.link_fetched(repositories, self.digest, since_s)
+            proofs = {one: at for one, at in proofs.items() if self._shelf.link(one, self.digest) is None}
+        self._shelf.link_fetched(proofs, self.digest)
         self.state = "committed"
 
     def _restore_trust(self, file: BlobFile) -> None:
@@ -167,10 +178,12 @@ class MemorySpool:
 
     def discard(self) -> Deferred[None]:
         """See ISpool."""
+        self._leaving = True
         return Deferred.fromCoroutine(self._leave("discard", "discarded"))
 
     def reject(self) -> Deferred[None]:
         """See ISpool."""
+        self._leaving = True
         return Deferred.fromCoroutine(self._leave("reject", "rejected"))
 
     async def _leave(self, operation: str, state: str) -> None:

@@ -53,12 +53,17 @@ class StoreRoom(Protocol):
         """Close the store and open it anew on what it has kept; ``store`` is another one then."""
 
 
+def proofs(store: ILocalStore, *repositories: Repository) -> dict[Repository, float]:
+    """As if the upstream of each of ``repositories`` were asked now, and had it."""
+    return {repository: store.stamp(repository) for repository in repositories}
+
+
 async def fill(store: ILocalStore, content: bytes, *repositories: Repository) -> Digest:
     """Bring ``content`` in through a spool; each of ``repositories`` holds it."""
     digest = Digest.of(content)
     spool = await store.spool(digest)
     await spool.append([content])
-    await spool.commit(repositories)
+    await spool.commit(proofs(store, *repositories))
     return digest
 
 
@@ -95,13 +100,16 @@ class LocalStoreContract:
         assert (store.tag(REPOSITORY, LATEST), await store.tags(REPOSITORY)) == (None, ())
         assert store.revoked_s(REPOSITORY) == 0.0
         assert await refused(store, REPOSITORY)
-        for work in (store.grant(REPOSITORY, DIGEST, Kind.BLOB, "", "head"), store.adopt(DIGEST)):
+        for work in (
+            store.grant(REPOSITORY, DIGEST, Kind.BLOB, "", "head", store.stamp(REPOSITORY)),
+            store.adopt(DIGEST),
+        ):
             assert isinstance(await outcome(work), ContentMissing)
         assert store.link(REPOSITORY, DIGEST) is None
 
     async def test_put_is_a_manifest_and_a_blob(self, room: StoreRoom) -> None:
         """Its link says size, type as received, time and source (R21)."""
-        await room.store.put(REPOSITORY, IMAGE.manifest)
+        await room.store.put(REPOSITORY, IMAGE.manifest, room.store.stamp(REPOSITORY))
         assert room.store.holds(IMAGE.digest) == len(IMAGE.content)
         assert await room.store.manifests.get(REPOSITORY, IMAGE.digest) == IMAGE.manifest
         assert await serves(room.store, REPOSITORY, IMAGE.digest) == IMAGE.content
@@ -119,7 +127,9 @@ class LocalStoreContract:
     async def test_put_of_wrong_bytes_keeps_nothing(self, room: StoreRoom) -> None:
         """InvalidManifest; nothing unverified is under ``blobs/`` (invariant 1)."""
         wrong = attrs.evolve(IMAGE.manifest, content=IMAGE.content + b" ")
-        assert isinstance(await outcome(room.store.put(REPOSITORY, wrong)), InvalidManifest)
+        assert isinstance(
+            await outcome(room.store.put(REPOSITORY, wrong, room.store.stamp(REPOSITORY))), InvalidManifest
+        )
         assert room.store.holds(IMAGE.digest) is None
         assert await refused(room.store, REPOSITORY, IMAGE.digest)
 
@@ -127,7 +137,7 @@ class LocalStoreContract:
         """By HEAD, with a type or with the one that says nothing; as a blob it is no manifest."""
         await fill(room.store, CONTENT, REPOSITORY)
         assert await refused(room.store, OTHER)
-        await room.store.grant(OTHER, DIGEST, Kind.BLOB, "", "head")
+        await room.store.grant(OTHER, DIGEST, Kind.BLOB, "", "head", room.store.stamp(OTHER))
         assert await serves(room.store, OTHER) == CONTENT
         found = room.store.link(OTHER, DIGEST)
         assert found is not None
@@ -136,8 +146,8 @@ class LocalStoreContract:
 
     async def test_held_as_both(self, room: StoreRoom) -> None:
         """The blob's link is told; the manifest's still serves the manifest."""
-        await room.store.put(REPOSITORY, IMAGE.manifest)
-        await room.store.grant(REPOSITORY, IMAGE.digest, Kind.BLOB, "", "head")
+        await room.store.put(REPOSITORY, IMAGE.manifest, room.store.stamp(REPOSITORY))
+        await room.store.grant(REPOSITORY, IMAGE.digest, Kind.BLOB, "", "head", room.store.stamp(REPOSITORY))
         found = room.store.link(REPOSITORY, IMAGE.digest)
         assert found is not None
         assert found[0] is Kind.BLOB
@@ -147,10 +157,26 @@ class LocalStoreContract:
         """The later proof counts, and is dated by the clock."""
         await fill(room.store, CONTENT, REPOSITORY)
         room.advance(100)
-        await room.store.grant(REPOSITORY, DIGEST, Kind.BLOB, "", "head")
+        await room.store.grant(REPOSITORY, DIGEST, Kind.BLOB, "", "head", room.store.stamp(REPOSITORY))
         found = room.store.link(REPOSITORY, DIGEST)
         assert found is not None
         assert (found[1].since_s, found[1].source) == (room.now_s(), "head")
+
+    async def test_unlink_takes_one_right(self, room: StoreRoom) -> None:
+        """Of one repository, as one kind; the bytes go with the last, at once or later. Idempotent."""
+        store = room.store
+        await fill(store, CONTENT, *BOTH)
+        await store.grant(OTHER, DIGEST, Kind.MANIFEST, IMAGE.media_type, "head", store.stamp(OTHER))
+        for _ in range(2):
+            assert await store.unlink(REPOSITORY, DIGEST, Kind.BLOB) is False
+            assert await refused(store, REPOSITORY)
+            assert store.link(REPOSITORY, DIGEST) is None
+        assert await store.unlink(OTHER, DIGEST, Kind.BLOB) is False
+        assert await serves(store, OTHER) == CONTENT
+        went = await store.unlink(OTHER, DIGEST, Kind.MANIFEST)
+        assert went is (store.holds(DIGEST) is None)
+        assert await refused(store, OTHER)
+        assert await store.unlink(OTHER, DIGEST, Kind.MANIFEST) is False
 
     async def test_a_removed_file_is_missing(self, room: StoreRoom) -> None:
         """A miss, and no grant; the link stays, and serves what is fetched again (P3)."""
@@ -158,7 +184,7 @@ class LocalStoreContract:
         room.remove(DIGEST)
         assert room.store.holds(DIGEST) is None
         assert await refused(room.store, REPOSITORY)
-        granting = room.store.grant(OTHER, DIGEST, Kind.BLOB, "", "head")
+        granting = room.store.grant(OTHER, DIGEST, Kind.BLOB, "", "head", room.store.stamp(OTHER))
         assert isinstance(await outcome(granting), ContentMissing)
         assert room.store.link(REPOSITORY, DIGEST) is not None
         await fill(room.store, CONTENT, OTHER)
@@ -175,8 +201,8 @@ class LocalStoreContract:
         """ContentUntrusted to open, a size to stat; a new right to it trusts nothing (P31)."""
         await fill(room.store, CONTENT, REPOSITORY)
         room.touch(DIGEST, bytes(len(CONTENT)))
-        await room.store.grant(OTHER, DIGEST, Kind.BLOB, "", "head")
-        await room.store.grant(REPOSITORY, DIGEST, Kind.BLOB, "", "head")
+        await room.store.grant(OTHER, DIGEST, Kind.BLOB, "", "head", room.store.stamp(OTHER))
+        await room.store.grant(REPOSITORY, DIGEST, Kind.BLOB, "", "head", room.store.stamp(REPOSITORY))
         for repository in BOTH:
             assert isinstance(await serves(room.store, repository), ContentUntrusted)
             assert await room.store.blobs.stat(repository, DIGEST) == len(CONTENT)
@@ -191,16 +217,16 @@ class LocalStoreContract:
 
     async def test_a_put_over_a_spoilt_file_heals_it(self, room: StoreRoom) -> None:
         """As a fill."""
-        await room.store.put(REPOSITORY, IMAGE.manifest)
+        await room.store.put(REPOSITORY, IMAGE.manifest, room.store.stamp(REPOSITORY))
         room.touch(IMAGE.digest, bytes(len(IMAGE.content)))
-        await room.store.put(OTHER, IMAGE.manifest)
+        await room.store.put(OTHER, IMAGE.manifest, room.store.stamp(OTHER))
         for repository in BOTH:
             assert await room.store.manifests.get(repository, IMAGE.digest) == IMAGE.manifest
             assert await serves(room.store, repository, IMAGE.digest) == IMAGE.content
 
     async def test_a_touched_manifest_is_hashed_again(self, room: StoreRoom) -> None:
         """Manifests are small: the store does it by itself, and trusts a right one again."""
-        await room.store.put(REPOSITORY, IMAGE.manifest)
+        await room.store.put(REPOSITORY, IMAGE.manifest, room.store.stamp(REPOSITORY))
         room.touch(IMAGE.digest)
         assert await room.store.manifests.stat(REPOSITORY, IMAGE.digest) == IMAGE.descriptor
         assert await room.store.manifests.get(REPOSITORY, IMAGE.digest) == IMAGE.manifest
@@ -209,7 +235,7 @@ class LocalStoreContract:
 
     async def test_a_spoilt_manifest_is_set_aside(self, room: StoreRoom) -> None:
         """ContentMissing, and the file is no blob any more."""
-        await room.store.put(REPOSITORY, IMAGE.manifest)
+        await room.store.put(REPOSITORY, IMAGE.manifest, room.store.stamp(REPOSITORY))
         room.touch(IMAGE.digest, wrong := bytes(len(IMAGE.content)))
         reading = room.store.manifests.get(REPOSITORY, IMAGE.digest)
         assert isinstance(await outcome(reading), ContentMissing)
@@ -254,7 +280,7 @@ class LocalStoreContract:
     async def test_kept_over_a_restart(self, room: StoreRoom) -> None:
         """Content, links, tags and revocations."""
         await fill(room.store, CONTENT, REPOSITORY)
-        await room.store.put(OTHER, IMAGE.manifest)
+        await room.store.put(OTHER, IMAGE.manifest, room.store.stamp(OTHER))
         await room.store.set_tag(OTHER, LATEST, TagRecord(IMAGE.descriptor, None, 7.0))
         await room.store.revoke(REPOSITORY)
         before = room.store
@@ -268,5 +294,5 @@ class LocalStoreContract:
         ]
         assert await refused(after, REPOSITORY)
         assert await after.manifests.get(OTHER, IMAGE.digest) == IMAGE.manifest
-        await after.grant(REPOSITORY, DIGEST, Kind.BLOB, "", "head")
+        await after.grant(REPOSITORY, DIGEST, Kind.BLOB, "", "head", after.stamp(REPOSITORY))
         assert await serves(after, REPOSITORY) == CONTENT

@@ -34,8 +34,8 @@ HISTORY_LENGTH = 20
 @implementer(ILocalStore)
 class MemoryStore(MemoryShelf):
     """A store. Operations for ``script``: ``blobs.stat``, ``blobs.open``, ``manifests.stat``,
-    ``manifests.get``, ``grant``, ``put``, ``spool``, ``adopt``, ``set_tag``, ``drop_tag``, ``tags``,
-    ``revoke``, and those of MemorySpool.
+    ``manifests.get``, ``grant``, ``unlink``, ``put``, ``spool``, ``adopt``, ``set_tag``, ``drop_tag``,
+    ``tags``, ``revoke``, and those of MemorySpool.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -60,13 +60,13 @@ class MemoryStore(MemoryShelf):
         for digest, content in image.all_blobs().items():
             self._keep_blob(repository, digest, content)
         for manifest in image.all_manifests():
-            self._keep_manifest(repository, manifest, self.stamp([repository]))
+            self._keep_manifest(repository, manifest, self.stamp(repository))
         return image
 
     def _keep_blob(self, repository: Repository, digest: Digest, content: bytes) -> None:
         if digest not in self._files:
             self.place(digest, content)
-        self.link_fetched([repository], digest, self.stamp([repository]))
+        self.link_fetched({repository: self.stamp(repository)}, digest)
 
     # ILocalStore
 
@@ -75,21 +75,28 @@ class MemoryStore(MemoryShelf):
         return len(self._files[digest].content) if digest in self._files else None
 
     def grant(
-        self, repository: Repository, digest: Digest, kind: Kind, media_type: str, source: str
+        self, repository: Repository, digest: Digest, kind: Kind, media_type: str, source: str, since_s: float
     ) -> Deferred[None]:
         """See ILocalStore."""
-        since_s = self.stamp([repository])
-        return Deferred.fromCoroutine(self._grant(repository, digest, kind, media_type, since_s, source))
+        return Deferred.fromCoroutine(self._grant(repository, digest, kind, media_type, source, since_s))
 
     async def _grant(
-        self, repository: Repository, digest: Digest, kind: Kind, media_type: str, since_s: float, source: str
+        self, repository: Repository, digest: Digest, kind: Kind, media_type: str, source: str, since_s: float
     ) -> None:
         await self.script.enter(Call("grant", repository, digest))
         self.write_link(repository, digest, kind, media_type, since_s, source)
 
-    def put(self, repository: Repository, manifest: Manifest) -> Deferred[None]:
+    def unlink(self, repository: Repository, digest: Digest, kind: Kind) -> Deferred[bool]:
+        """See ILocalStore."""
+        return Deferred.fromCoroutine(self._unlink(repository, digest, kind))
+
+    async def _unlink(self, repository: Repository, digest: Digest, kind: Kind) -> bool:
+        await self.script.enter(Call("unlink", repository, digest))
+        return self.take_link(repository, digest, kind)
+
+    def put(self, repository: Repository, manifest: Manifest, since_s: float) -> Deferred[None]:
         """See ILocalStore; StorageFailed for more than ``room_bytes``, InvalidManifest for wrong bytes."""
-        return Deferred.fromCoroutine(self._put(repository, manifest, self.stamp([repository])))
+        return Deferred.fromCoroutine(self._put(repository, manifest, since_s))
 
     async def _put(self, repository: Repository, manifest: Manifest, since_s: float) -> None:
         await self.script.enter(Call("put", repository, manifest.digest))
@@ -177,10 +184,10 @@ class _LocalBlobs:
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
 
-    def stat(self, repository: Repository, digest: Digest) -> Deferred[int]:
+    def stat(self, repository: Repository, digest: Digest) -> Deferred[int | None]:
         return Deferred.fromCoroutine(self._stat(repository, digest))
 
-    async def _stat(self, repository: Repository, digest: Digest) -> int:
+    async def _stat(self, repository: Repository, digest: Digest) -> int | None:
         await self._store.script.enter(Call("blobs.stat", repository, digest))
         return self._store.permitted(repository, digest, (Kind.BLOB, Kind.MANIFEST)).size_bytes
 

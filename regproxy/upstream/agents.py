@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Hashable
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
 from twisted.internet import tcp
@@ -17,6 +17,8 @@ from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.python.failure import Failure
 from twisted.web.client import (
+    URI,
+    Agent,
     HTTPConnectionPool,
     RequestTransmissionFailed,
     ResponseNeverReceived,
@@ -24,6 +26,8 @@ from twisted.web.client import (
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
+
+_Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 BUFFER_BYTES = 256 * 1024
 """What one ``recv`` of a body connection takes: twice as fast as the default 64 KiB."""
@@ -34,7 +38,9 @@ MAX_HEAD_BYTES = 1024 * 1024
 CODED = b"X-Coded"
 """Where :class:`IdentityAgent` puts a Content-Encoding, out of sight of treq's decoder."""
 
-_METADATA = frozenset({"100.100.100.200", "fd00:ec2::254"})
+_METADATA = frozenset({"100.100.100.200", "168.63.129.16", "fd00:ec2::254"})
+_TRANSLATED = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96")))
+"""NAT64, its local use, and IPv4-compatible: the last 32 bits are an IPv4 address."""
 
 
 class DeadConnection(Exception):
@@ -47,10 +53,14 @@ class ForbiddenAddress(Exception):
 
 @implementer(IAgent)
 class IdentityAgent:
-    """Asks for ``identity`` exactly once and hides Content-Encoding from treq's decoder (R89)."""
+    """Asks for ``identity`` exactly once and hides Content-Encoding from treq's decoder (R89).
 
-    def __init__(self, inner: IAgent) -> None:
+    ``target``, from its first ``/`` on, is what is asked for at the origin that treq was given.
+    """
+
+    def __init__(self, inner: IAgent, target: bytes) -> None:
         self._inner = inner
+        self._target = target
 
     def request(
         self,
@@ -62,7 +72,8 @@ class IdentityAgent:
         """As IAgent says, with the headers set right."""
         sent = headers.copy() if headers is not None else Headers()
         sent.setRawHeaders(b"Accept-Encoding", [b"identity"])
-        return self._inner.request(method, uri, sent, bodyProducer).addCallback(_hide_coding)
+        exact = uri.removesuffix(b"/") + self._target
+        return self._inner.request(method, exact, sent, bodyProducer).addCallback(_hide_coding)
 
 
 def _hide_coding(response: IResponse) -> IResponse:
@@ -71,6 +82,25 @@ def _hide_coding(response: IResponse) -> IResponse:
         response.headers.removeHeader(b"Content-Encoding")
         response.headers.setRawHeaders(CODED, coded)
     return response
+
+
+class ExactAgent(Agent):
+    """Sends the path and query of a URL as they are; Agent drops an empty query and doubles slashes."""
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> Deferred[IResponse]:
+        """As IAgent says; ValueError for blanks, controls and non-ASCII in ``uri``."""
+        scheme, mark, rest = uri.partition(b"://")
+        host, slash, target = rest.partition(b"/")
+        origin = URI.fromBytes(scheme + mark + host + b"/")
+        key = (origin.scheme, origin.host, origin.port)
+        endpoint = self._getEndpoint(origin)
+        return self._requestWithEndpoint(key, endpoint, method, origin, headers, bodyProducer, slash + target)
 
 
 class Pool(HTTPConnectionPool):
@@ -196,14 +226,21 @@ def forbidden_address(address: str, home_is_loopback: bool) -> bool:
     """Whether a redirect or a realm may not lead to ``address`` (R80).
 
     Link-local, metadata services and "this host" never; loopback only for an upstream that is
-    there itself. Private networks are allowed: registries inside a company live there.
+    there itself. Private networks are allowed: registries inside a company live there. An IPv6
+    address that stands for an IPv4 one (mapped, 6to4, NAT64) is judged as that.
     """
     try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
+        parsed = _meant(ipaddress.ip_address(address.partition("%")[0]))
     except ValueError:
         return False
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    parsed = mapped if mapped is not None else parsed
     if parsed.is_loopback:
         return not home_is_loopback
     return parsed.is_link_local or parsed.is_unspecified or parsed.is_multicast or str(parsed) in _METADATA
+
+
+def _meant(address: _Address) -> _Address:
+    if isinstance(address, ipaddress.IPv4Address) or address.is_loopback or address.is_unspecified:
+        return address
+    if any(address in network for network in _TRANSLATED):
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address

@@ -18,6 +18,9 @@ HEAD_UNSUPPORTED = frozenset({405, 501})
 HEAD_REFUSED = frozenset({401, 403, 404, 405, 501})
 """The answers to a HEAD of a blob that a GET, closed after its headers, may contradict (R36)."""
 
+MAX_BLOB_BYTES = 16 << 40
+"""The longest blob that an upstream may announce: 16 TiB, what one file of ext4 holds."""
+
 _DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
@@ -72,3 +75,11 @@ def content_length(header: str | None) -> int | None:
     """A Content-Length as a number; None when it is absent or is none."""
     text = (header or "").strip()
     return int(text) if _DIGITS.fullmatch(text) else None
+
+
+def is_absurd_length(header: str) -> bool:
+    """Whether a Content-Length is a number of more than MAX_BLOB_BYTES, however long it is written."""
+    digits = header.strip().lstrip("0")
+    if not digits.isascii() or not digits.isdigit():
+        return False
+    return len(digits) > len(str(MAX_BLOB_BYTES)) or int(digits) > MAX_BLOB_BYTES

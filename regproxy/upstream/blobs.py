@@ -10,8 +10,9 @@ from regproxy.errors import UpstreamFailed
 from regproxy.interfaces import IBlob, IBlobSource
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
-from regproxy.upstream.answers import HEAD_REFUSED, content_length
+from regproxy.upstream.answers import HEAD_REFUSED, MAX_BLOB_BYTES, content_length, is_absurd_length
 from regproxy.upstream.calls import Calls
+from regproxy.upstream.client import Answer
 from regproxy.upstream.limits import Limits
 from regproxy.upstream.questions import Questions
 from regproxy.upstream.running import Running
@@ -38,8 +39,8 @@ class RemoteBlobs:
         self._clock = clock
         self._limits = limits
 
-    def stat(self, repository: Repository, digest: Digest) -> Deferred[int]:
-        """The size: by HEAD, else by a GET that is closed after its headers (R36)."""
+    def stat(self, repository: Repository, digest: Digest) -> Deferred[int | None]:
+        """The size: by HEAD, else by a GET that is closed after its headers (R36); None: neither tells."""
         return self._running.call(self._stat(repository, digest), f"blob {digest}", self._limits.first_byte_s)
 
     def open(self, repository: Repository, digest: Digest) -> Deferred[IBlob]:
@@ -47,25 +48,34 @@ class RemoteBlobs:
         return self._running.call(self._open(repository, digest), f"blob {digest}", self._limits.first_byte_s)
 
     async def _open(self, repository: Repository, digest: Digest) -> IBlob:
-        answer = await self._calls.ask_ok(self._questions.blob("GET", repository, digest))
+        answer = await self._get(repository, digest)
         return RemoteBlob(answer, self._clock, self._limits.idle_s, self._running.register)
 
-    async def _stat(self, repository: Repository, digest: Digest) -> int:
+    async def _stat(self, repository: Repository, digest: Digest) -> int | None:
         question = self._questions.blob("HEAD", repository, digest)
         answer = await self._calls.ask(question)
         if answer.status not in HEAD_REFUSED:
             self._calls.insist(answer, question)
+            self._bound(answer, digest)
             size = content_length(answer.header("Content-Length"))
             answer.discard()
             if size is not None:
                 return size
         else:
             answer.discard()
-        return await self._size_by_get(repository, digest)
-
-    async def _size_by_get(self, repository: Repository, digest: Digest) -> int:
-        answer = await self._calls.ask_ok(self._questions.blob("GET", repository, digest))
+        answer = await self._get(repository, digest)
         answer.abort()
-        if answer.length is None:
-            raise UpstreamFailed(self._name, f"it does not tell the size of blob {digest}")
         return answer.length
+
+    async def _get(self, repository: Repository, digest: Digest) -> Answer:
+        answer = await self._calls.ask_ok(self._questions.blob("GET", repository, digest))
+        self._bound(answer, digest)
+        return answer
+
+    def _bound(self, answer: Answer, digest: Digest) -> None:
+        """A length that no disk has is no length: nothing is counted, reserved or told by it."""
+        announced = [*answer.headers("Content-Length"), str(answer.length or 0)]
+        if any(map(is_absurd_length, announced)):
+            answer.abort()
+            limit = f"{MAX_BLOB_BYTES >> 40} TiB"
+            raise UpstreamFailed(self._name, f"it says that blob {digest} is larger than {limit}")

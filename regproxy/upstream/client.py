@@ -15,7 +15,8 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer
 from zope.interface import implementer
 
 from regproxy import __version__
-from regproxy.errors import ContentMismatch, UpstreamFailed, UpstreamUnreachable
+from regproxy.errors import UpstreamFailed, UpstreamUnreachable
+from regproxy.headers.locations import rooted
 from regproxy.headers.origins import Origin
 from regproxy.upstream.agents import CODED, DeadConnection, IdentityAgent, was_cancelled
 from regproxy.upstream.failures import TRANSPORT_ERRORS, explain
@@ -88,16 +89,16 @@ class Answer:
         self.deliver(body)
 
     async def read(self, limit: int, what: str) -> bytes:
-        """The whole body; ContentMismatch when it is longer than ``limit``, Unreachable when cut."""
+        """The whole body; UpstreamFailed when it is longer than ``limit``, Unreachable when cut."""
         if self.length is not None and self.length > limit:
             self.abort()
-            raise ContentMismatch(self.upstream, f"{what} is larger than {limit} bytes")
+            raise UpstreamFailed(self.upstream, f"{what} is larger than {limit} bytes")
         body = SmallBody(limit, self.abort)
         self.deliver(body)
         try:
             return await body.done
         except BodyTooLarge:
-            raise ContentMismatch(self.upstream, f"{what} is larger than {limit} bytes") from None
+            raise UpstreamFailed(self.upstream, f"{what} is larger than {limit} bytes") from None
         except BodyCut:
             raise UpstreamUnreachable(
                 self.upstream, f"{self.origin.host} cut the connection in the middle of {what}"
@@ -133,8 +134,8 @@ class Client:
         self._upstream = upstream
         self._reactor = reactor
         self._observe = observe
-        cookies = IndexableCookieJar(DefaultCookiePolicy(allowed_domains=[]))
-        self._http = HTTPClient(IdentityAgent(agent), cookies, _Form)
+        self._agent = agent
+        self._cookies = IndexableCookieJar(DefaultCookiePolicy(allowed_domains=[]))
 
     async def exchange(
         self, method: str, url: str, headers: Headers, kind: str, form: bytes | None = None
@@ -167,9 +168,11 @@ class Client:
         sent = headers.copy()
         sent.setRawHeaders("User-Agent", [USER_AGENT])
         began = self._reactor.seconds()
-        response = await self._http.request(
+        origin, target = Origin.split(url)
+        agent = IdentityAgent(self._agent, rooted(target).encode("ascii"))  # treq would encode it anew
+        response = await HTTPClient(agent, self._cookies, _Form).request(
             method,
-            url,
+            f"{origin}/",
             headers=sent,
             data=form,
             unbuffered=True,
@@ -177,7 +180,7 @@ class Client:
             reactor=self._reactor,
         )
         self._observe(method, kind, response.code, self._reactor.seconds() - began)
-        return Answer(self._upstream, Origin.of(url), response, self._reactor)
+        return Answer(self._upstream, origin, response, self._reactor)
 
 
 def _host(url: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from regproxy.errors import ContentMismatch, InvalidDigest, InvalidManifest, UpstreamFailed
+from regproxy.errors import ContentMismatch, InvalidDigest, InvalidManifest, ManifestRefused, UpstreamFailed
 from regproxy.interfaces import IManifestSource
 from regproxy.oci import media_type as types
 from regproxy.oci.digest import Digest
@@ -21,6 +21,7 @@ from regproxy.upstream.client import Answer
 from regproxy.upstream.limits import Limits
 from regproxy.upstream.questions import Questions
 from regproxy.upstream.running import Running
+from regproxy.upstream.threads import InThread, by_size
 
 T = TypeVar("T")
 
@@ -30,16 +31,26 @@ _SCHEMA1 = frozenset({types.DOCKER_SCHEMA1, types.DOCKER_SCHEMA1_SIGNED})
 class ManifestReader:
     """GET and HEAD of one manifest, without a deadline of its own."""
 
-    def __init__(self, name: str, questions: Questions, calls: Calls) -> None:
+    def __init__(self, name: str, questions: Questions, calls: Calls, in_thread: InThread) -> None:
         self._name = name
         self.questions = questions
         self._calls = calls
+        self._in_thread = in_thread
 
     async def get(self, repository: Repository, reference: Reference) -> tuple[Manifest, str | None]:
-        """The manifest and its ETag. Wrong bytes: ContentMismatch; no manifest: UpstreamFailed."""
+        """The manifest and its ETag. Wrong bytes: ContentMismatch; no manifest: ManifestRefused."""
         question = self.questions.manifest("GET", repository, reference)
         answer = await self._calls.ask_ok(question)
-        content = await answer.read(MAX_MANIFEST_BYTES, question.what)
+        try:
+            content = await answer.read(MAX_MANIFEST_BYTES, question.what)
+        except UpstreamFailed as too_large:
+            raise ManifestRefused(self._name, too_large.reason) from None
+        manifest = await by_size(
+            self._in_thread, len(content), lambda: self._judge(question, answer, content, reference)
+        )
+        return manifest, entity_tag_of(answer)
+
+    def _judge(self, question: Question, answer: Answer, content: bytes, reference: Reference) -> Manifest:
         stated = stated_digest(answer)
         digest = reference if isinstance(reference, Digest) else None
         if digest is not None and not digest.matches(content):
@@ -49,9 +60,9 @@ class ManifestReader:
         try:
             manifest = Manifest.receive(content, answer.header("Content-Type"), digest)
         except InvalidManifest as invalid:
-            raise UpstreamFailed(self._name, f"{question.what}: {invalid}") from None
+            raise ManifestRefused(self._name, f"{question.what}: {invalid}") from None
         self._compare(question, manifest, stated)
-        return manifest, entity_tag_of(answer)
+        return manifest
 
     def _compare(self, question: Question, manifest: Manifest, stated: Digest | None) -> None:
         """Signed schema 1 states the digest of its payload, not of its bytes: not compared (P54)."""
@@ -125,7 +136,7 @@ def described_by(name: str, answer: Answer, digest: Digest) -> Descriptor | None
     if size is None or media_type not in types.MANIFEST_TYPES or media_type in _SCHEMA1:
         return None
     if size > MAX_MANIFEST_BYTES:
-        raise ContentMismatch(name, f"the manifest {digest} is larger than {MAX_MANIFEST_BYTES} bytes")
+        raise ManifestRefused(name, f"the manifest {digest} is larger than {MAX_MANIFEST_BYTES} bytes")
     return Descriptor(digest, size, media_type)
 
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from typing import TypeAlias
 
 import attrs
-from hyperlink import URL, URLParseError
 
 from regproxy.errors import InvalidTarget
+from regproxy.headers.locations import MAX_LOCATION_LENGTH, is_exact, resolve
 from regproxy.headers.origins import Origin
 
 MAX_HOPS = 5
-MAX_LOCATION_LENGTH = 16_384
-
-_PRINTABLE = re.compile(r"[!-~]+", re.ASCII)
 
 
 @attrs.frozen(slots=True)
 class Follow:
-    """Ask ``url`` next. It may hold a signature: neither logged nor kept."""
+    """Ask ``url`` next, byte for byte. It may hold a signature: neither logged nor kept."""
 
     url: str = attrs.field(repr=False)
     origin: Origin
@@ -42,12 +38,12 @@ def decide_redirect(location: str | None, visited: tuple[str, ...]) -> Redirect:
     """
     if len(visited) > MAX_HOPS:
         return Refuse(f"it redirects more than {MAX_HOPS} times")
-    if not location or len(location) > MAX_LOCATION_LENGTH or not _PRINTABLE.fullmatch(location):
+    if not location or len(location) > MAX_LOCATION_LENGTH or not is_exact(location):
         return Refuse("it redirects without a usable Location")
     try:
-        url = URL.from_text(visited[-1]).click(location).replace(fragment="").to_text()
+        url = resolve(visited[-1], location)
         here, there = Origin.of(visited[-1]), Origin.of(url)
-    except (URLParseError, ValueError, NotImplementedError, InvalidTarget):
+    except InvalidTarget:
         return Refuse("it redirects to something that is no http or https URL")
     if here.secure and not there.secure:
         return Refuse(f"it redirects from https to {there}, which is not protected")

@@ -8,15 +8,16 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
-from twisted.web.client import Agent
+from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
-from regproxy.errors import UpstreamRefused
+from regproxy.errors import TransferStopped, UpstreamError, UpstreamRefused
 from regproxy.headers.origins import Origin
 from regproxy.interfaces import IRemoteRegistry
 from regproxy.settings import UpstreamSettings
-from regproxy.upstream.agents import BUFFER_BYTES, ForbiddenAddress, Pool, forbidden_address
+from regproxy.upstream.agents import BUFFER_BYTES, ExactAgent, ForbiddenAddress, Pool, forbidden_address
 from regproxy.upstream.answers import DENIED
 from regproxy.upstream.authorization import Door
 from regproxy.upstream.blobs import RemoteBlobs
@@ -29,6 +30,7 @@ from regproxy.upstream.pages import TagPages
 from regproxy.upstream.questions import Questions
 from regproxy.upstream.running import Running
 from regproxy.upstream.tags import RemoteTags
+from regproxy.upstream.threads import InThread, threads_of
 from regproxy.upstream.tls import tls_policy
 from regproxy.upstream.token_requests import Token, TokenNeed
 from regproxy.upstream.tokens import RealmRules, TokenCache, TokenFetcher
@@ -47,24 +49,28 @@ class RemoteRegistry:
         limits: Limits = LIMITS,
         observe: Observe = unobserved,
         agent: IAgent | None = None,
+        in_thread: InThread | None = None,
+        heard: Callable[[bool], None] = lambda answered: None,
     ) -> None:
         """``realm`` is the built-in token server of a well-known registry; ``wall`` gives epoch seconds.
 
-        ``agent`` replaces our own connections, for tests.
+        ``agent`` replaces our own connections, for tests. ``in_thread`` runs what is long for the
+        reactor; None: in the reactor's thread pool. ``heard`` is told whether calls are answered.
         """
+        in_thread = in_thread or threads_of(reactor)
         self.name = settings.name
         self._limits = limits
-        self._running = Running(settings.name, reactor)
+        self._running = Running(settings.name, reactor, heard)
         self._credentials = CredentialSource(settings.name, settings.credentials)
         self._links = _Links(settings, reactor, realm, limits, agent)
-        small = Client(settings.name, self._links.small, reactor, observe)
+        self._small = small = Client(settings.name, self._links.small, reactor, observe)
         bulk = Client(settings.name, self._links.bulk, reactor, observe)
         doors = _Hall(settings, small, wall, realm, self._running, limits, self._credentials).doors()
         self._calls = Calls(settings.name, small, doors, wall)
         bodies = Calls(settings.name, bulk, doors, wall)
         self._questions = Questions(settings.endpoints[0])
-        reader = ManifestReader(settings.name, self._questions, self._calls)
-        pages = TagPages(settings.name, self._questions, self._calls)
+        reader = ManifestReader(settings.name, self._questions, self._calls, in_thread)
+        pages = TagPages(settings.name, self._questions, self._calls, in_thread)
         self.blobs = RemoteBlobs(settings.name, self._questions, bodies, self._running, reactor, limits)
         self.manifests = RemoteManifests(settings.name, reader, self._running, limits)
         self.tags = RemoteTags(settings.name, reader, pages, self._running, limits)
@@ -86,11 +92,27 @@ class RemoteRegistry:
         if answer.status == 429 or answer.status >= 500:
             self._calls.insist(answer, self._questions.base())
 
+    def answers(self) -> Deferred[bool]:
+        """Whether /v2/ gives any answer below 500, a challenge too; no token is asked for."""
+        asking = self._running.call(self._ping(), "its API", self._limits.first_byte_s)
+        return asking.addErrback(_no_answer)
+
+    async def _ping(self) -> bool:
+        question = self._questions.base()
+        answer = await self._small.exchange(question.method, question.url, Headers(), question.kind)
+        answer.discard()
+        return answer.status < 500
+
     def close(self) -> Deferred[None]:
         """Cancel what is under way and close every connection."""
         self._running.close()
         self._links.close()
         return succeed(None)
+
+
+def _no_answer(failure: Failure) -> bool:
+    failure.trap(UpstreamError, TransferStopped)
+    return False
 
 
 class _Links:
@@ -110,7 +132,9 @@ class _Links:
         self._home_is_loopback = False
         self._pools = Pool(reactor, None, self._judge), Pool(reactor, BUFFER_BYTES, self._judge)
         policy = tls_policy(settings.ca)
-        agents = [Agent(reactor, policy, connectTimeout=limits.connect_s, pool=pool) for pool in self._pools]
+        agents = [
+            ExactAgent(reactor, policy, connectTimeout=limits.connect_s, pool=pool) for pool in self._pools
+        ]
         self.small: IAgent = agent or agents[0]
         self.bulk: IAgent = agent or agents[1]
 

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from regproxy.errors import TransferStopped, UpstreamTimeout, UpstreamTrouble
+from regproxy.errors import TransferStopped, UpstreamError, UpstreamTimeout, UpstreamTrouble
 from regproxy.upstream.deadlines import within
 
 T = TypeVar("T")
@@ -24,8 +24,12 @@ class Running:
     Trouble is logged here, once for each call however many clients wait for it; answers are not.
     """
 
-    def __init__(self, name: str, clock: IReactorTime) -> None:
+    def __init__(
+        self, name: str, clock: IReactorTime, heard: Callable[[bool], None] = lambda answered: None
+    ) -> None:
+        """``heard`` is told of each call whether an answer came, whatever it said, or trouble."""
         self._name = name
+        self._heard = heard
         self._clock = clock
         self._calls: set[Deferred[Any]] = set()
         self._stops: set[Callable[[], None]] = set()
@@ -50,7 +54,10 @@ class Running:
         def settle(result: T | Failure) -> T | Failure:
             self._calls.discard(running)
             if not isinstance(result, Failure):
+                self._heard(True)
                 return result
+            if result.check(UpstreamError):
+                self._heard(not result.check(UpstreamTrouble))
             if self._closed and result.check(CancelledError):
                 return Failure(TransferStopped("the daemon ends"))
             if result.check(UpstreamTrouble) and not nested:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import datetime, timezone
 from urllib.parse import urlencode
@@ -11,12 +10,14 @@ import attrs
 from hyperlink import URL
 
 from regproxy.headers.challenges import Challenge
+from regproxy.oci.documents import BadDocument, read_document
 from regproxy.upstream.credentials import IDENTITY_USER, Login
 
 CLIENT_ID = "regproxy"
 MAX_TOKEN_BYTES = 1024 * 1024
 """A token answer larger than this is refused while it comes."""
 MAX_TOKEN_LENGTH = 64 * 1024
+MAX_TOKEN_PARTS = 2000
 DEFAULT_LIFE_S = 60.0
 MAX_LIFE_S = 86_400.0
 RENEW_AT = 0.85
@@ -106,9 +107,9 @@ class Token:
 def read_token(body: bytes, now_s: float) -> Token | str:
     """The token in a token server's answer, or a clause that says why there is none (R78)."""
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return "it is not JSON"
+        document = read_document(body, MAX_TOKEN_PARTS, MAX_TOKEN_PARTS)
+    except BadDocument as bad:
+        return str(bad)
     if not isinstance(document, dict):
         return "it is not a JSON object"
     value = document.get("access_token") or document.get("token")

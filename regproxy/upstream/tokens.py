@@ -13,7 +13,6 @@ import attrs
 from twisted.web.http_headers import Headers
 
 from regproxy.errors import (
-    ContentMismatch,
     Denied,
     InvalidTarget,
     UpstreamError,
@@ -147,7 +146,7 @@ class TokenFetcher:
             raise error
         try:
             body = await answer.read(MAX_TOKEN_BYTES, "the token answer")
-        except ContentMismatch as too_large:
+        except UpstreamFailed as too_large:
             raise UpstreamFailed(self._name, f"the token server {realm}: {too_large.reason}") from None
         token = read_token(body, self._wall())
         if isinstance(token, str):

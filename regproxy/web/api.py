@@ -1,6 +1,6 @@
 """The registry API towards clients: parse, one call, answer.
 
-``ApiResource`` routes and asks ``access`` once, for every shape of URL. Klein is then given the
+``ApiResource`` asks ``access`` and routes, once, for every shape of URL. Klein is then given the
 one word that the route stands for, so that no path of a client's ever meets its rules.
 Who leaves cancels the handler's Deferred, and with it what that handler alone waits for.
 """
@@ -28,6 +28,7 @@ from regproxy.oci.tag import Tag
 from regproxy.settings import Network
 from regproxy.web.answers import Answer, Asked, Remarks, blob_answer, manifest_answer, plain_headers
 from regproxy.web.errors import Subject
+from regproxy.web.gate import Gate
 from regproxy.web.listing import tag_page
 from regproxy.web.request import RegistryRequest
 from regproxy.web.routing import (
@@ -81,25 +82,38 @@ class ApiResource(Resource):
 
     isLeaf = True
 
-    def __init__(self, api: RegistryApi, routes: Routes, networks: Iterable[Network]) -> None:
+    def __init__(
+        self, api: RegistryApi, routes: Routes, networks: Iterable[Network], gate: Gate | None = None
+    ) -> None:
         Resource.__init__(self)
         self._klein = api.app.resource()
         self._routes = routes
         self._networks = tuple(networks)
+        self._gate = gate or Gate(is_open=True)
 
     def render(self, request: IRequest) -> int:
-        """Route, admit, serve. Raises what :meth:`Routes.find` and :func:`admit` raise."""
+        """Admit, route, serve. Raises what :func:`admit` and :meth:`Routes.find` raise.
+
+        In this order: whoever is kept out learns nothing of the settings.
+        """
         assert isinstance(request, RegistryRequest)
+        admit(request.peer, self._networks)
         route = self._routes.find(request.path, request.query, request.host_name)
         place: Place | None = getattr(route, "place", None)
         if place is not None:
             request.upstream, request.namespace = place.repository.upstream, place.namespace
         request.route = route
         request.subject = _SUBJECTS.get(type(route), Subject.NAME)
-        admit(request.peer, self._networks)
         request.postpath = [_WORDS[type(route)]]
-        self._klein.render(request)
+        if place is None:
+            self._serve(request)
+        else:
+            self._gate.passed().addCallback(lambda _: self._serve(request)).addErrback(request.failed)
         return int(NOT_DONE_YET)
+
+    def _serve(self, request: RegistryRequest) -> None:
+        if not request.is_gone():
+            self._klein.render(request)
 
 
 class RegistryApi:
@@ -115,7 +129,8 @@ class RegistryApi:
     def _run(self, handler: Handler, request: IRequest) -> Deferred[None]:
         assert isinstance(request, RegistryRequest)
         running = Deferred.fromCoroutine(handler(self, request, request.route))
-        return running.addErrback(request.failed)
+        # Klein ends a request whose handler has ended; this one ends by itself, when it is taken
+        return running.addCallback(lambda _: request.over()).addErrback(request.failed)
 
     @app.route("/base")
     def base(self, request: IRequest) -> Deferred[None]:

@@ -34,6 +34,8 @@ class Problem:
     message: str
     detail: dict[str, str] = attrs.field(factory=dict)
     headers: tuple[tuple[str, str], ...] = ()
+    refers_to_log: bool = False
+    """The message sends its reader to the log: there must be a line."""
 
     @property
     def body(self) -> bytes:
@@ -51,10 +53,11 @@ class Row:
     message: str | None = None
     retry: bool = False
     allow: bool = False
+    logged: bool = False
 
 
 TABLE: dict[type[errors.RegproxyError], Row] = {
-    errors.RegproxyError: Row(500, "UNKNOWN", "the mirror failed; its log says why"),
+    errors.RegproxyError: Row(500, "UNKNOWN", "the mirror failed; its log says why", logged=True),
     errors.InvalidRequest: Row(400, "UNSUPPORTED"),
     errors.InvalidName: Row(400, "NAME_INVALID"),
     errors.InvalidTarget: Row(400, "NAME_INVALID"),
@@ -68,7 +71,11 @@ TABLE: dict[type[errors.RegproxyError], Row] = {
     errors.AccessDenied: Row(403, "DENIED"),
     errors.ContentError: Row(404, None, "not known to this mirror"),
     errors.StorageFailed: Row(
-        503, "UNAVAILABLE", "the mirror's own store fails; its operator finds why in its log", retry=True
+        503,
+        "UNAVAILABLE",
+        "the mirror's own store fails; its operator finds why in its log",
+        retry=True,
+        logged=True,
     ),
     errors.TransferStopped: Row(503, "UNAVAILABLE", "the transfer was stopped", retry=True),
     errors.NotFound: Row(404, None),
@@ -81,6 +88,7 @@ TABLE: dict[type[errors.RegproxyError], Row] = {
     errors.UpstreamFailed: Row(502, "UNAVAILABLE"),
     errors.UpstreamRefused: Row(502, "UNAVAILABLE"),
     errors.ContentMismatch: Row(502, "DIGEST_INVALID"),
+    errors.ManifestRefused: Row(502, "MANIFEST_INVALID"),
     errors.InvalidManifest: Row(502, "MANIFEST_INVALID"),
 }
 """A class that is not named here is answered as the nearest class above it."""
@@ -97,6 +105,7 @@ def problem_for(error: errors.RegproxyError, subject: Subject = Subject.NAME) ->
         row.message or error.message,
         _detail(error),
         _headers(row, error),
+        row.logged,
     )
 
 

@@ -6,66 +6,29 @@ document, or, once the status line is gone, an aborted connection (R37).
 
 from __future__ import annotations
 
-import fcntl
-import io
-import struct
-import termios
-from collections.abc import Callable
-from typing import Any
-
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
-from twisted.internet.interfaces import ISystemHandle
 from twisted.logger import Logger
-from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
-from twisted.web import http, server
+from twisted.web import http
 
-from regproxy.access.networks import peer_host
 from regproxy.errors import RegproxyError, WriteRefused
+from regproxy.http1.channel import READS
+from regproxy.http1.request import StrictRequest
+from regproxy.http1.sockets import unsent_bytes
 from regproxy.interfaces import How
 from regproxy.oci.digest import Digest
-from regproxy.web.access_log import AccessRecord, quote_path
+from regproxy.web.access_log import AccessRecord, quote_method, quote_path
 from regproxy.web.answers import Answer
 from regproxy.web.errors import UNEXPECTED, Problem, Subject, problem_for
 from regproxy.web.routing import BaseRoute, Route
 from regproxy.web.targets import check_host, split_target
 
-READS = (b"GET", b"HEAD")
 _ON_EVERY_ANSWER = (b"Server", b"Date", b"Docker-Distribution-Api-Version", b"Connection")
 READ_ONLY = "this mirror is read-only: push to the registry itself"
 
 
-def unsent_bytes(transport: object) -> int:
-    """Bytes in a transport's socket that the other machine has not confirmed; 0 where unknown."""
-    while isinstance(transport, ProtocolWrapper):  # TLS, the PROXY protocol
-        transport = transport.transport
-    if not ISystemHandle.providedBy(transport):
-        return 0
-    handle: Any = transport.getHandle()
-    try:
-        answer = fcntl.ioctl(handle.fileno(), termios.TIOCOUTQ, struct.pack("i", 0))
-    except OSError:
-        return 0
-    return int(struct.unpack("i", answer)[0])
-
-
-class _Nowhere(io.BytesIO):
-    """A request body that is dropped as it comes."""
-
-    def write(self, data: object, /) -> int:
-        return 0
-
-
-class RegistryRequest(server.Request):
-    """One request. ``note_*`` attributes are for the access record."""
-
-    # the types that Twisted leaves out
-    channel: Any
-    site: Any
-    getClientAddress: Callable[[], object]
-    setHeader: Callable[[bytes, bytes], None]
-    write: Callable[[bytes], None]
-    finish: Callable[[], None]
+class RegistryRequest(StrictRequest):
+    """One request. What is known of it is for the access record."""
 
     log = Logger()
     route: Route = BaseRoute()
@@ -78,24 +41,10 @@ class RegistryRequest(server.Request):
     query = b""
     _began_s: float | None = None
 
-    @property
-    def is_head(self) -> bool:
-        """Whether headers alone are asked for."""
-        return bool(self.method == b"HEAD")
-
-    @property
-    def peer(self) -> str | None:
-        """The client's address; None on a unix socket."""
-        return peer_host(self.getClientAddress())
-
     def header(self, name: str) -> str | None:
         """A request header as text, several of one name joined (RFC 9110 5.3)."""
         values = self.requestHeaders.getRawHeaders(name.encode("ascii"))
         return None if values is None else b", ".join(values).decode("latin-1")
-
-    def gotLength(self, length: int | None) -> None:
-        """Keep nothing of a body, whatever its length: no read has a use for one."""
-        self.content = _Nowhere()
 
     def process(self) -> None:
         """Serve it: the rules of HTTP first, then the resource."""
@@ -104,11 +53,9 @@ class RegistryRequest(server.Request):
 
     def begin(self) -> None:
         """Start the clock of the access record; the headers that every answer has (R2)."""
-        self.site = self.channel.site
+        super().begin()
         self._began_s = self.site.reactor.seconds()
         self.notifyFinish().addBoth(self._record)
-        self.setHeader(b"Server", b"regproxy")
-        self.setHeader(b"Date", http.datetimeToString())
         self.setHeader(b"Docker-Distribution-Api-Version", b"registry/2.0")
 
     def _serve(self) -> None:
@@ -118,12 +65,7 @@ class RegistryRequest(server.Request):
         hosts = list(self.requestHeaders.getRawHeaders(b"Host") or [])
         self.host_name = check_host(hosts, required=self.clientproto == b"HTTP/1.1")
         self.path, self.query = target.path, target.query
-        self.prepath, self.postpath = [], []
         self.site.resource.render(self)
-
-    def getRequestHostname(self) -> bytes:
-        """What Klein binds its map of routes to; it has no hosts, so it sees none of the client's."""
-        return b"registry"
 
     def render(self, resrc: object) -> None:
         """Not used: resources here answer by themselves, later."""
@@ -163,7 +105,7 @@ class RegistryRequest(server.Request):
         if self.is_gone() or failure.check(CancelledError):
             if not failure.check(CancelledError, RegproxyError):
                 self.log.failure("a request failed after its client had left", failure)
-            return succeed(None)
+            return self.over() if self.is_gone() else succeed(None)
         if isinstance(failure.value, RegproxyError):
             self._fail(failure.value)
         else:
@@ -174,14 +116,23 @@ class RegistryRequest(server.Request):
         if self.startedWriting:
             self.log.warn(
                 "{method} {path}: connection aborted after {sent} bytes: {cause}",
-                method=self.method.decode("ascii"),
+                method=quote_method(self.method),
                 path=quote_path(self.path),
                 sent=self.sentLength,
                 cause=error.message,
             )
             self.abort()
-        else:
-            self.refuse(problem_for(error, self.subject))
+            return
+        problem = problem_for(error, self.subject)
+        if problem.refers_to_log:
+            self.log.error(
+                "{method} {path} is answered {status}: {cause}",
+                method=quote_method(self.method),
+                path=quote_path(self.path),
+                status=problem.status,
+                cause=error.message,
+            )
+        self.refuse(problem)
 
     def processingFailed(self, reason: Failure) -> Failure:
         """A fault of ours: logged whole, told to the client as a bare 500."""
@@ -197,18 +148,6 @@ class RegistryRequest(server.Request):
     def abort(self) -> None:
         """Cut the connection: the client must not take what it got for the whole (R37)."""
         self.channel.transport.abortConnection()
-
-    def is_gone(self) -> bool:
-        """Whether the connection is lost, or the answer finished."""
-        return getattr(self, "channel", None) is None
-
-    def over(self) -> Deferred[None]:
-        """Fires when the answer is finished or the connection lost, whichever it is."""
-        if self.is_gone():
-            return succeed(None)
-        done: Deferred[None] = Deferred()
-        self.notifyFinish().addBoth(lambda _: None if done.called else done.callback(None))
-        return done
 
     def way_out(self) -> object:
         """What the answer goes out by; None when the connection is lost."""
@@ -227,7 +166,7 @@ class RegistryRequest(server.Request):
         self.site.record(
             AccessRecord(
                 client=self.peer or "unix",
-                method=self.method.decode("ascii"),
+                method=quote_method(self.method),
                 path=quote_path(self.path, self.namespace),
                 status=self.code if self.startedWriting else 499,
                 sent_bytes=self.sentLength,

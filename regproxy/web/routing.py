@@ -157,7 +157,7 @@ class Routes:
     def _choose(self, name: list[str], namespace: str | None) -> tuple[UpstreamSettings, list[str]]:
         """The upstream, and the name without the component that chose it."""
         named = self._lookup(namespace) if namespace is not None else None
-        prefixed = self._by_name.get(name[0].lower())
+        prefixed = self._named(name[0])
         if prefixed is None or not prefixed.prefix:
             return named or self._fallback(), name
         if named is not None and named is not prefixed:
@@ -167,10 +167,14 @@ class Routes:
         return prefixed, name[1:]
 
     def _lookup(self, namespace: str) -> UpstreamSettings:
-        upstream = self._by_name.get(namespace.lower()) if namespace.isascii() else None
+        upstream = self._named(namespace)
         if upstream is None:
             raise UnknownUpstream("ns names a registry that is not among this mirror's upstreams")
         return upstream
+
+    def _named(self, name: str) -> UpstreamSettings | None:
+        """The upstream of this name; signs that only become ASCII by ``lower()`` name none."""
+        return self._by_name.get(name.lower()) if name.isascii() else None
 
     def _fallback(self) -> UpstreamSettings:
         if self._default is None:
@@ -181,14 +185,14 @@ class Routes:
 
 
 def _with_default_ports(upstream: UpstreamSettings) -> Iterator[str]:
-    """The other spellings of an upstream's names: with the default port, or without (R97)."""
-    ports = {":80" if endpoint.startswith("http:") else ":443" for endpoint in upstream.endpoints}
+    """The other spellings of an upstream's names: without a default port, or with either (R97).
+
+    Either, because clients put the port of the scheme that they think of, not of our endpoint's.
+    """
     for name in (upstream.name, *upstream.aliases):
-        for port in ports:
-            if name.endswith(port):
-                yield name.lower().removesuffix(port)
-            elif ":" not in name:
-                yield name.lower() + port
+        bare = name.lower().removesuffix(":80").removesuffix(":443")
+        if ":" not in bare:
+            yield from (bare, f"{bare}:80", f"{bare}:443")
 
 
 def _is_upload(rest: list[str]) -> bool:

@@ -105,3 +105,52 @@ def test_a_fault_of_ours_is_500_json_and_logged(logged_failures: LoggedFailures)
     assert headers["Content-Type"].startswith("application/json")
     assert b"ZeroDivision" not in body
     assert len(logged_failures.flush(ZeroDivisionError)) == 1
+
+
+STRANGER = IPv4Address("TCP", "203.0.113.7", 40000)
+FORM = b"POST /healthz HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"NONSENSE\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 999999\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00", 400),
+        (FORM + b"Content-Length: 20000000\r\n\r\n", 405),
+        (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+        (b"GET * HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+        (b"GET /healthz HTTP/1.1\r\nHost: a\r\nCookie: a=\xff\r\n\r\n", 200),
+    ],
+)
+def test_whatever_is_sent_is_answered_by_json_of_ours(data: bytes, code: int) -> None:
+    """No body is waited for, nothing is told of what serves."""
+    status, headers, body = ask(data)
+    assert status == code
+    assert headers["Content-Type"].startswith("application/json")
+    assert headers["Server"] == "regproxy"
+    assert headers["Content-Length"] == str(len(body))
+    assert isinstance(json.loads(body), dict)
+
+
+@pytest.mark.parametrize(
+    "head", [request(b"/healthz"), request(b"/x", b"PUT"), FORM + b"Content-Length: 20000000\r\n\r\n"]
+)
+def test_a_stranger_is_refused_before_anything_else(head: bytes) -> None:
+    status, headers, body = ask(head, STRANGER)
+    assert (status, headers["Connection"]) == (403, "close")
+    assert b"access.networks" in body
+
+
+def test_nothing_of_a_refused_body_is_kept() -> None:
+    site = AdminSite(healthy, [ip_network("127.0.0.0/8")], Clock())
+    protocol = site.buildProtocol(LOCAL)
+    transport = StringTransport(peerAddress=LOCAL)
+    protocol.makeConnection(transport)
+    protocol.dataReceived(FORM + b"Content-Length: 20000000\r\n\r\n")
+    answered = transport.value()
+    protocol.dataReceived(b"a=b&" * 100_000 + request(b"/healthz"))
+    assert transport.value() == answered
+    protocol.connectionLost(None)

@@ -59,9 +59,11 @@ def test_what_is_no_absolute_path_counts_as_not_set(value: str) -> None:
 
 
 def test_the_admin_socket() -> None:
-    assert defaults.admin({}, Path("/srv/a:b")) == (r"unix:/srv/a\:b/admin.sock:mode=660",)
+    port = "tcp:5001:interface=127.0.0.1"
+    assert defaults.admin({}, Path("/srv/a:b")) == (r"unix:/srv/a\:b/admin.sock:mode=660", port)
     assert defaults.admin({"RUNTIME_DIRECTORY": "/run/regproxy"}, Path("/srv")) == (
         "unix:/run/regproxy/admin.sock:mode=660",
+        port,
     )
 
 
@@ -82,5 +84,5 @@ def test_a_kernel_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_environment_is_that_which_is_passed_in(tmp_path: Path) -> None:
     found = load(None, {"STATE_DIRECTORY": str(tmp_path), "RUNTIME_DIRECTORY": "/run/r"})
     assert found.storage.root == tmp_path
-    assert found.admin == ("unix:/run/r/admin.sock:mode=660",)
+    assert found.admin == ("unix:/run/r/admin.sock:mode=660", "tcp:5001:interface=127.0.0.1")
     assert not found.admin_written

@@ -88,6 +88,10 @@ def test_a_limit_of_nothing_is_refused() -> None:
 def test_networks() -> None:
     assert values.network("10.0.0.0/8") == ip_network("10.0.0.0/8")
     assert values.network("fe80::1") == ip_network("fe80::1/128")
+    assert values.network("::ffff:0:0/96") == ip_network("0.0.0.0/0")
+    assert values.network("::ffff:10.0.0.0/104") == ip_network("10.0.0.0/8")
+    assert values.network("::ffff:10.1.2.3") == ip_network("10.1.2.3/32")
+    assert values.network("::/0") == ip_network("::/0")
     with pytest.raises(Unfit, match=r"write 10\.0\.0\.0/8"):
         values.network("10.1.2.3/8")
     with pytest.raises(Unfit, match="expected a network"):

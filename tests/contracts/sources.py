@@ -17,7 +17,7 @@ from regproxy.oci.manifest import Manifest
 from regproxy.proxy.registry import ProxyRegistry
 from regproxy.settings import TagRule
 from regproxy.testing.contracts import read_to_end
-from regproxy.testing.store_contract import REPOSITORY, fill
+from regproxy.testing.store_contract import REPOSITORY, fill, proofs
 from tests.contracts.upstreams import MemoryUpstream, SocketUpstream
 
 Upstream: TypeAlias = MemoryUpstream | SocketUpstream
@@ -34,7 +34,7 @@ class StoreBlobs:
     async def put(self, content: bytes, algorithm: str = "sha256") -> Digest:
         spool = await self._store.spool(digest := Digest.of(content, algorithm))
         await spool.append([content])
-        await spool.commit([REPOSITORY])
+        await spool.commit(proofs(self._store, REPOSITORY))
         return digest
 
     def stalled(self, content: bytes, here_bytes: int) -> None:
@@ -50,7 +50,7 @@ class StoreManifests:
         self._store = store
 
     async def put(self, manifest: Manifest) -> None:
-        await self._store.put(REPOSITORY, manifest)
+        await self._store.put(REPOSITORY, manifest, self._store.stamp(REPOSITORY))
 
 
 class RemoteBlobs:

@@ -11,7 +11,7 @@ import attrs
 import pytest
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.logger import LogEvent, globalLogPublisher
@@ -61,7 +61,27 @@ def _lines() -> Iterator[list[str]]:
     globalLogPublisher.removeObserver(note)
 
 
+class Disk:
+    """A store on which there is nothing; comparing credentials takes until ``compared`` fires."""
+
+    def __init__(self) -> None:
+        self.compared: Deferred[bool] = Deferred()
+
+    def tag(self, *_: object) -> None:
+        return None
+
+    def revoked_s(self, *_: object) -> float:
+        return 0.0
+
+    def stamp(self, *_: object) -> float:
+        return 1.0
+
+    def credential_changed(self, *_: object) -> Deferred[bool]:
+        return self.compared
+
+
 def built(access: io.StringIO | None, store: Any = None) -> Mirror:
+    store = store or Disk()
     return build_mirror(settings(upstream("registry.example")), store, reactor, lambda: 0.0, access)
 
 
@@ -89,11 +109,10 @@ def test_access_lines_can_be_off() -> None:
 
 
 def test_responses_under_way_are_counted_until_they_end_or_their_client_leaves() -> None:
-    class Waiting:
-        def tag(self, *_: object) -> None:
-            return None
-
-    mirror = built(None, Waiting())
+    disk = Disk()
+    disk.compared.callback(False)
+    mirror = built(None, disk)
+    mirror.begin()
     asked: list[Deferred[Any]] = []
     mirror.remotes["registry.example"].tags.get = lambda *_: asked.append(Deferred()) or asked[-1]
     protocol, _ = connected(mirror)
@@ -102,6 +121,53 @@ def test_responses_under_way_are_counted_until_they_end_or_their_client_leaves()
     protocol.connectionLost(Failure(ConnectionDone()))
     assert mirror.responses() == 0
     asked[0].callback(None) if not asked[0].called else None
+
+
+ASK = b"GET /v2/app/manifests/1 HTTP/1.1\r\nHost: mirror\r\n\r\n"
+
+
+@pytest.mark.parametrize("ends", [True, False, StorageFailed("full"), ZeroDivisionError()])
+def test_content_waits_until_credentials_are_compared(ends: object) -> None:
+    """Invariant 5: a link that the old credential earned is not served meanwhile; ``/v2/`` is."""
+    disk = Disk()
+    mirror = built(None, disk)
+    asked: list[Deferred[Any]] = []
+    mirror.remotes["registry.example"].tags.get = lambda *_: asked.append(Deferred()) or asked[-1]
+    early, _ = connected(mirror)
+    early.dataReceived(ASK)
+    begun = mirror.begin()
+    client, transport = connected(mirror)
+    client.dataReceived(b"GET /v2/ HTTP/1.1\r\nHost: mirror\r\n\r\n")
+    assert transport.value().startswith(b"HTTP/1.1 200 OK")
+    client.dataReceived(ASK)
+    gone, _ = connected(mirror)
+    gone.dataReceived(ASK)
+    gone.connectionLost(Failure(ConnectionDone()))
+    assert (asked, mirror.responses()) == ([], 2)
+    begun.addErrback(lambda failure: failure.trap(ZeroDivisionError))
+    disk.compared.errback(ends) if isinstance(ends, Exception) else disk.compared.callback(bool(ends))
+    assert begun.called
+    assert len(asked) == 1, "one question for all who wait"
+    for protocol in (early, client):
+        protocol.connectionLost(Failure(ConnectionDone()))
+
+
+async def test_all_upstreams_are_compared_at_once() -> None:
+    class Slow(Disk):
+        shown: list[str] = []
+
+        def credential_changed(self, upstream: object, *_: object) -> Deferred[bool]:
+            self.shown.append(str(upstream))
+            return self.compared
+
+    store: Any = Slow()
+    comparing = Deferred.fromCoroutine(
+        compare_credentials(settings(upstream("a.example"), upstream("b.example")), store)
+    )
+    assert store.shown == ["a.example", "b.example"]
+    comparing.cancel()
+    with pytest.raises(CancelledError):
+        await comparing
 
 
 async def test_each_upstream_shows_its_credential_once(tmp_path: Path) -> None:

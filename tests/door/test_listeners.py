@@ -60,7 +60,8 @@ def test_a_port_in_use_is_refused_in_one_line(ports: Ports) -> None:
     [
         ("tcp:5000:interface=203.0.113.1", "Cannot assign requested address"),
         ("ssl:0:privateKey=/nowhere/key.pem", "No such file or directory (/nowhere/key.pem)"),
-        ("systemd:domain=INET:index=7", ""),
+        ("systemd:domain=INET:index=7", "systemd has passed this process no such socket"),
+        ("systemd:domain=INET:name=web", "systemd has passed this process no such socket"),
         ("carrier-pigeon:5000", ""),
         ("unix:/nowhere/there/socket", "No such file or directory"),
     ],

@@ -111,3 +111,32 @@ def test_access_lines_reach_their_file_at_once(tmp_path: Path) -> None:
 
 def test_a_daemon_has_no_standard_output_but_the_log() -> None:
     assert logs.open_access_log("-", daemonised=True) is sys.stdout
+
+
+def test_a_rotated_access_log_is_followed(tmp_path: Path) -> None:
+    path, now = tmp_path / "access.log", [0.0]
+    with logs.RotatedFile(str(path), lambda: now[0]) as out:
+        out.write("1\n")
+        path.rename(tmp_path / "access.log.1")
+        now[0] = 0.5
+        out.write("2\n")
+        now[0] = 1.5
+        out.write("3\n")
+        path.unlink()
+        path.write_text("new\n")
+        now[0] = 3.0
+        out.write("4\n")
+    assert (tmp_path / "access.log.1").read_text() == "1\n2\n"
+    assert path.read_text() == "new\n4\n"
+
+
+def test_a_name_that_cannot_be_had_again_keeps_the_file(tmp_path: Path) -> None:
+    folder, now = tmp_path / "log", [0.0]
+    folder.mkdir()
+    with logs.RotatedFile(str(folder / "access.log"), lambda: now[0]) as out:
+        moved = folder.rename(tmp_path / "moved")
+        now[0] = 2.0
+        with pytest.raises(OSError, match="No such file"):
+            out.write("lost\n")
+        out.write("kept\n")
+    assert (moved / "access.log").read_text() == "kept\n"

@@ -269,6 +269,19 @@ def test_the_hangup_handler_goes_with_the_service() -> None:
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
 
 
+def test_a_hangup_while_it_ends_is_ignored() -> None:
+    """Its default would kill the process in the middle of the drain."""
+    for exit_process in (None, lambda code: None):
+        house = House(settings_with(), exit_process)
+        house.start()
+        ended = ending(house)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        house.store.closed.callback(None)
+        assert ended == [None]
+        expected = signal.SIG_DFL if exit_process is None else signal.SIG_IGN
+        assert signal.getsignal(signal.SIGHUP) is expected
+
+
 def ending(house: House) -> list[object]:
     ended: list[object] = []
     house.service.stopService().addBoth(ended.append)

@@ -177,6 +177,52 @@ def test_a_term_signal_ends_it_within_ten_seconds(command: tuple[str, ...], tmp_
     assert not (tmp_path / "admin.sock").exists()
 
 
+def test_a_clock_that_is_set_back_stops_no_timer(tmp_path: Path) -> None:
+    """The reactor runs on the monotonic clock: uptime is its ``seconds()``, which timers run by."""
+    mark = tmp_path / "back"
+    script = (
+        "import os, sys, time; real = time.time; "
+        f"time.time = lambda: real() - 86400 * os.path.exists({str(mark)!r}); "
+        "from twisted.scripts.twistd import run; run()"
+    )
+    command = [sys.executable, "-c", script, *TWISTD[1:], "--config", str(settings(tmp_path))]
+    with running(command, tmp_path) as daemon:
+        mark.touch()
+        _, body = get(tmp_path / "admin.sock", "/healthz")
+        assert 0 <= json.loads(body)["uptime_s"] < START_S
+        assert daemon.end() < 5
+
+
+def test_a_hangup_does_not_cut_the_end_short(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(10)
+        upstream = {"endpoints": [f"http://127.0.0.1:{silent.getsockname()[1]}"], "insecure": True}
+        config = settings(tmp_path, upstreams={"registry.example": {**upstream, "default": True}})
+        with running([*TWISTD, "--config", str(config)], tmp_path) as daemon:
+            client = socket.create_connection(("127.0.0.1", client_port(daemon)), timeout=10)
+            client.sendall(b"GET /v2/app/manifests/1 HTTP/1.1\r\nHost: mirror\r\n\r\n")
+            _hear(silent, b"GET /v2/")
+            daemon.process.send_signal(signal.SIGTERM)
+            daemon.wait_for("regproxy ends")
+            daemon.end(signal.SIGHUP)
+            client.close()
+        assert "regproxy has ended" in daemon.said
+
+
+def test_an_access_log_that_takes_nothing_costs_no_answer(tmp_path: Path) -> None:
+    config = settings(tmp_path, log={"access": "/dev/full"})
+    with running([*TWISTD, "--config", str(config)], tmp_path) as daemon:
+        assert get(client_port(daemon), "/v2/") == (200, b"{}")
+        assert get(client_port(daemon), "/v2/x", "PUT")[0] == 405
+        client = socket.create_connection(("127.0.0.1", client_port(daemon)), timeout=10)
+        client.sendall(b"NONSENSE\r\n\r\n")
+        assert client.recv(1000).startswith(b"HTTP/1.1 400 ")
+        client.close()
+        daemon.end()
+    assert daemon.said.count("The access log cannot be written") == 1
+    assert "Traceback" not in daemon.said
+
+
 def test_a_killed_daemon_starts_again(tmp_path: Path) -> None:
     config = str(settings(tmp_path))
     with running([*TWISTD, "--config", config], tmp_path) as daemon:

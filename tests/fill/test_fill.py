@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from itertools import count
 
 import pytest
 from twisted.internet.defer import CancelledError
+from twisted.internet.task import Clock
 
 from regproxy.errors import (
     ContentMismatch,
@@ -18,9 +20,11 @@ from regproxy.errors import (
     UpstreamUnreachable,
 )
 from regproxy.fill.plan import HOLD_BACK_BYTES
+from regproxy.fill.pokes import Pokes
 from regproxy.interfaces import How
 from regproxy.oci.digest import Digest
 from regproxy.testing.bodies import Feed
+from regproxy.testing.spools import MemoryFile
 from tests.proxy.world import KIB, Seen, World, content_of, drain
 
 CONTENT = os.urandom(300 * KIB)
@@ -342,7 +346,7 @@ class TestAnswersBelongToTheirRepository:
         early.close()
         quiet.close()
 
-    def test_wrong_bytes_twice_end_the_fill(self):
+    def test_wrong_bytes_from_every_source_end_the_fill(self):
         world = World("other.test", "third.test")
         repositories = [world.repository("x", name) for name in world.remotes]
         digest = Digest.of(CONTENT)
@@ -350,12 +354,11 @@ class TestAnswersBelongToTheirRepository:
         bodies = [world.open(r, digest).result.body() for r in repositories]
         for feed in feeds:
             feed.give(bytes(len(CONTENT)))
-            feed.end()
         for body in bodies:
             with pytest.raises(ContentMismatch):
                 drain(body)
             body.close()
-        assert world.asked("blobs.open", "third.test") == 0
+        assert [world.asked("blobs.open", name) for name in world.remotes] == [1, 1, 1]
         assert digest not in world.store.contents
 
 
@@ -454,7 +457,7 @@ class TestFailures:
 
     def test_stopping_while_the_commit_runs_loses_nothing(self):
         world = World()
-        repository, digest, feed, first = begun(world)
+        _, _, feed, first = begun(world)
         body = first.result.body()
         gate = world.store.script.hold("spool.commit")
         feed.give(CONTENT)
@@ -512,7 +515,77 @@ class TestFailures:
         assert feed.open_count == 0
 
 
+class TestDescriptorsThatRunOut:
+    @pytest.fixture
+    def third_fails(self, monkeypatch):
+        """The third file that is opened for a reader is one too many."""
+        real, opened = MemoryFile.duplicate, []
+
+        def duplicate(file):
+            opened.append(file)
+            if len(opened) == 3:
+                raise StorageFailed("too many open files (EMFILE)")
+            return real(file)
+
+        monkeypatch.setattr(MemoryFile, "duplicate", duplicate)
+
+    def test_concern_one_waiter_and_nobody_else(self, third_fails):
+        world = World()
+        gate = world.remote.script.hold("blobs.open", times=1)
+        repository = world.repository()
+        digest, feed = world.feed(CONTENT, repository)
+        asking = [world.open(repository, digest) for _ in range(5)]
+        gate.open()
+        feed.give(CONTENT)
+        assert [content_of(seen.result) for seen in asking] == [CONTENT] * 5
+        assert world.asked("blobs.open") == 2, "the one without a file has a transfer of its own"
+
+    def test_a_waiter_that_cancels_another_while_it_is_told(self):
+        world = World()
+        gate = world.remote.script.hold("blobs.open")
+        repository = world.repository()
+        digest, feed = world.feed(CONTENT, repository)
+        first, second, third = (world.proxy.blobs.open(repository, digest) for _ in range(3))
+        got = []
+        first.addCallback(lambda blob: (got.append(blob), second.cancel()))
+        second.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        third.addCallback(got.append)
+        gate.open()
+        feed.give(CONTENT)
+        assert [content_of(blob) for blob in got] == [CONTENT] * 2
+
+
 class TestPace:
+    def test_a_stop_is_heard_while_a_batch_lingers(self):
+        world = World()
+        _, _, feed, first = begun(world)
+        body = first.result.body()
+        feed.give(CONTENT[:10])
+        stopping = Seen(world.proxy.stop())
+        assert stopping.result is None
+        with pytest.raises(TransferStopped):
+            body.read(1)
+        body.close()
+        assert feed.open_count == 0
+        assert world.clock.getDelayedCalls() == []
+
+    def test_readers_are_told_in_turns(self):
+        """Each look at the time is 3 ms after the last: a turn of 5 ms tells one reader."""
+        clock, told, looks = Clock(), [], count()
+
+        class Reader:
+            def poke(self):
+                told.append(self)
+
+        pokes, readers = Pokes(clock, lambda: next(looks) * 0.003), [Reader() for _ in range(3)]
+        pokes.add(*readers)
+        assert told == readers[:1]
+        pokes.add(*readers)
+        assert (len(told), len(clock.getDelayedCalls())) == (1, 1)
+        clock.advance(0)
+        assert told == [*readers, readers[0]], "who waits for its turn is told once"
+        assert clock.getDelayedCalls() == []
+
     def test_bytes_wait_for_the_disk_and_only_for_it(self):
         world = World()
         _, _, feed, first = begun(world, os.urandom(8 * 1024 * KIB))

@@ -39,6 +39,12 @@ def test_origin_of(url: str, origin: Origin) -> None:
         "https://:secret@a.example/",
         "https://a.example:port/",
         "https://[::1/",
+        "https://a.example:0/",
+        "https://a.example:65536/",
+        "https://a.example:/",
+        "https://a.example\\b.example/",
+        "https://a b/",
+        "https://a%2eb/",
     ],
 )
 def test_not_an_origin(url: str) -> None:
@@ -76,3 +82,9 @@ def test_any_text_is_an_origin_or_refused(text: str) -> None:
 
 def test_a_scheme_is_case_insensitive():
     assert Origin.of("HTTPS://Registry.Example") == Origin("https", "registry.example", 443)
+
+
+@pytest.mark.parametrize("rest", ["", "/", "?", "/%FF?x=%zz", "/{[|]}^", "#x", "?a=https://b.example/@"])
+def test_only_the_start_is_read(rest: str) -> None:
+    """What follows an origin may hold any bytes, and comes back as it is."""
+    assert Origin.split(f"https://a.example{rest}") == (Origin("https", "a.example", 443), rest)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from regproxy.errors import InvalidManifest
+from regproxy.oci import manifest as manifest_module
 from regproxy.oci import media_type as types
 from regproxy.oci.digest import Digest
-from regproxy.oci.manifest import MAX_MANIFEST_BYTES, Descriptor, Manifest, judge_type
+from regproxy.oci.manifest import MAX_MANIFEST_BYTES, MAX_OPENINGS, Descriptor, Manifest, judge_type
 
 LAYER = {
     "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
@@ -135,3 +137,40 @@ def test_arbitrary_json_is_judged_or_refused_and_nothing_else(document, sent):
 def test_the_accept_header_lists_every_manifest_type():
     listed = {types.essence(part) for part in types.ACCEPT.split(",")}
     assert listed == types.MANIFEST_TYPES | {"*/*"}
+
+
+def layers_of(entry, number):
+    return b'{"config":{},"layers":[' + b",".join([entry] * number) + b"]}"
+
+
+@pytest.mark.parametrize("entry", [b"[]", b"{}", b'""', b"1", b"1.5e7", b'{"digest":"x","size":1}', b'"\\n"'])
+def test_a_hostile_manifest_holds_nobody_up(entry):
+    """4 MiB of it took 0.7 s to judge and 1 s to name; refused in 10 ms (invariant 8)."""
+    content = layers_of(entry, (MAX_MANIFEST_BYTES - 100) // (len(entry) + 1))
+    began = time.process_time()
+    with pytest.raises(InvalidManifest, match="more values"):
+        judge_type(content, types.OCI_MANIFEST)
+    assert Manifest(content, types.OCI_MANIFEST, LAYER["digest"]).names() == []
+    assert time.process_time() - began < 0.25
+
+
+@pytest.mark.parametrize("entry", [b"[]", json.dumps(LAYER).encode(), b'{"digest":"x","size":1}'])
+def test_the_largest_that_is_judged_is_judged_soon(entry):
+    content = layers_of(entry, 8_000)
+    began = time.process_time()
+    Manifest.receive(content, types.OCI_MANIFEST).names()
+    assert time.process_time() - began < 0.25
+
+
+def test_as_many_values_as_allowed():
+    fits = layers_of(b"[]", MAX_OPENINGS - 3)
+    assert judge_type(fits, None) == types.OCI_MANIFEST
+    with pytest.raises(InvalidManifest):
+        judge_type(layers_of(b"[]", MAX_OPENINGS - 2), None)
+
+
+def test_names_look_at_a_bounded_number_of_entries(monkeypatch):
+    """Entries that are none cost as much as others, so they count."""
+    monkeypatch.setattr(manifest_module, "_MAX_DESCRIPTORS", 3)
+    odd = Manifest.receive(encoded({"layers": [1, 2, LAYER, LAYER, LAYER]}), types.OCI_MANIFEST)
+    assert len(odd.names()) == 1

@@ -85,7 +85,7 @@ def test_that_a_manifest_names_a_digest_is_no_permission():
     world.store.put_image(owner, IMAGE)
     hostile = make_image(labels={"names": "what it does not hold"})
     world.remote.holding(thief).manifests[hostile.digest] = hostile.manifest
-    Seen(world.store.put(thief, hostile.manifest))
+    Seen(world.store.put(thief, hostile.manifest, world.store.stamp(thief)))
     for named in IMAGE.manifest.names():
         assert world.open(thief, named.digest).failed_with(NotFound)
 

@@ -62,11 +62,16 @@ CONTENT = b"some bytes of a layer" * 1000
 DIGEST = Digest.of(CONTENT)
 
 
+def proofs(store: DiskStore, *repositories: Repository) -> dict[Repository, float]:
+    """As if the upstream of each of ``repositories`` were asked now, and had it."""
+    return {repository: store.stamp(repository) for repository in repositories}
+
+
 async def fill(store: DiskStore, content: bytes = CONTENT, *repositories: Repository) -> Digest:
     """Bring ``content`` in as a blob, through a spool."""
     spool = await store.spool(Digest.of(content))
     await spool.append([content])
-    await spool.commit(repositories or [NGINX])
+    await spool.commit(proofs(store, *(repositories or [NGINX])))
     return Digest.of(content)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import socket
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -109,11 +111,42 @@ async def test_cold_pages_are_read_in_the_thread(path: Path, reader: DiskThread,
 async def test_where_the_kernel_cannot_tell(
     path: Path, reader: DiskThread, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """It is read as it is (tmpfs, other systems)."""
-    monkeypatch.setattr(files_module, "os", ColdOs(OSError(number, "no")))
+    """It is read in the thread (tmpfs, other systems), never in the reactor's."""
+    strange = ColdOs(OSError(number, "no"))
+    monkeypatch.setattr(files_module, "os", strange)
     file = opened(path, reader)
+    assert file.read_at(5, 5) is None
+    await file.warm(5, 5)
     assert file.read_at(5, 5) == CONTENT[5:10]
+    assert file.read_at(10, 5) is None
+    assert strange.preads == 1
     file.close()
+
+
+async def test_sending_where_the_kernel_cannot_tell(
+    path: Path, reader: DiskThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No more than what the thread has brought in, in as many pieces as the socket likes."""
+    monkeypatch.setattr(files_module, "os", ColdOs(OSError(errno.EOPNOTSUPP, "no")))
+    file = opened(path, reader)
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    assert file.send_at(ours.fileno(), 5, 10) is None
+    await file.warm(5, 10)
+    assert file.send_at(ours.fileno(), 5, 4) == 4
+    assert file.send_at(ours.fileno(), 9, 100) == 6
+    assert file.send_at(ours.fileno(), 15, 100) is None
+    assert theirs.recv(100) == CONTENT[5:15]
+    await file.warm(15, 1 << 20)
+    sent = 0
+    with contextlib.suppress(BlockingIOError):
+        while sent < 1 << 20:
+            sent += file.send_at(ours.fileno(), 15 + sent, 1 << 20) or 0
+    assert sent < 1 << 20
+    theirs.recv(1 << 20)
+    assert file.send_at(ours.fileno(), 15 + sent, 10) == 10
+    for end in (ours, theirs, file):
+        end.close()
 
 
 async def test_a_broken_disk_is_an_error_of_ours(

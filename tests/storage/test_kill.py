@@ -17,7 +17,7 @@ from regproxy.oci.media_type import OCI_MANIFEST
 from regproxy.oci.tag import Tag
 from regproxy.storage import durable
 from regproxy.storage.store import DiskStore
-from tests.storage.conftest import CONTENT, DIGEST, NGINX, OTHER, REDIS, Folder, fill, reading
+from tests.storage.conftest import CONTENT, DIGEST, NGINX, OTHER, REDIS, Folder, fill, proofs, reading
 from tests.storage.mortal import Killed, MortalOs
 
 MANIFEST = Manifest.receive(b'{"schemaVersion":2,"layers":[],"config":{}}', OCI_MANIFEST)
@@ -39,7 +39,7 @@ async def pull(store: DiskStore) -> None:
         await spool.expect(len(CONTENT))
         await spool.append([CONTENT[:100], CONTENT[100:]])
         await spool.add_source(REDIS)
-        await spool.commit([NGINX, OTHER])
+        await spool.commit(proofs(store, NGINX, OTHER))
     finally:
         spool._close(None)
 
@@ -154,7 +154,7 @@ async def test_a_disk_that_refuses_at_each_step(
             patch.setattr(durable, "os", mortal)
             failed = False
             try:
-                await spool.commit([NGINX, OTHER])
+                await spool.commit(proofs(store, NGINX, OTHER))
             except StorageFailed:
                 failed = True
                 file = spool.file()
@@ -169,10 +169,10 @@ async def test_a_disk_that_refuses_at_each_step(
                 assert await reading(store)(OTHER, DIGEST) == CONTENT
         elif spool._unsound:
             with pytest.raises(StorageFailed):
-                await spool.commit([NGINX, OTHER])
+                await spool.commit(proofs(store, NGINX, OTHER))
             await spool.discard()
         else:
-            await spool.commit([NGINX, OTHER])
+            await spool.commit(proofs(store, NGINX, OTHER))
             assert await reading(store)(OTHER, DIGEST) == CONTENT
         await folder.close()
         if not mortal.reached:
@@ -199,8 +199,8 @@ async def test_kill_at_each_step_of_small_writes(
         with monkeypatch.context() as patch:
             patch.setattr(durable, "os", mortal)
             try:
-                await store.put(OTHER, MANIFEST)
-                await store.grant(OTHER, DIGEST, Kind.BLOB, "a/b", "head")
+                await store.put(OTHER, MANIFEST, store.stamp(OTHER))
+                await store.grant(OTHER, DIGEST, Kind.BLOB, "a/b", "head", store.stamp(OTHER))
                 await store.set_tag(NGINX, LATEST, record("b", 2))
                 await store.revoke(NGINX)
             except Killed:
@@ -214,7 +214,7 @@ async def test_kill_at_each_step_of_small_writes(
             assert await store.manifests.get(OTHER, MANIFEST.digest) == MANIFEST
         if store.link(OTHER, DIGEST) is not None:
             assert await reading(store)(OTHER, DIGEST) == CONTENT
-        await store.put(NGINX, MANIFEST)
+        await store.put(NGINX, MANIFEST, store.stamp(NGINX))
         await folder.close()
         if not mortal.reached:
             return
@@ -229,7 +229,7 @@ async def test_the_order_of_a_commit(folder: Folder, monkeypatch: pytest.MonkeyP
     spooled = os.readlink(f"/proc/self/fd/{spool.descriptor}")
     mortal = MortalOs(10**6, Killed)
     monkeypatch.setattr(durable, "os", mortal)
-    await spool.commit([NGINX])
+    await spool.commit(proofs(store, NGINX))
     seen = [(name, str(args[-1] if name == "rename" else args[0])) for name, args in mortal.steps]
     named = max(i for i, (name, path) in enumerate(seen) if name == "rename" and "/blobs/" in path)
     linked = max(i for i, (name, path) in enumerate(seen) if name == "rename" and "/_layers/" in path)

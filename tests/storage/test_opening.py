@@ -86,7 +86,7 @@ async def test_a_disk_that_takes_no_writes_is_served(
     manifest = Manifest.receive(b'{"schemaVersion":2,"layers":[]}', OCI_MANIFEST)
     store = folder.open()
     await fill(store)
-    await store.put(NGINX, manifest)
+    await store.put(NGINX, manifest, store.stamp(NGINX))
     path = folder.blob(manifest.digest)
     os.utime(path, ns=(5, 5))
     await store.spool(DIGEST)  # left behind, as by a kill
@@ -99,8 +99,8 @@ async def test_a_disk_that_takes_no_writes_is_served(
         await store.survey()
         for writing in (
             lambda: store.spool(DIGEST),
-            lambda: store.put(OTHER, manifest),
-            lambda: store.grant(OTHER, DIGEST, Kind.BLOB, "a/b", "head"),
+            lambda: store.put(OTHER, manifest, store.stamp(OTHER)),
+            lambda: store.grant(OTHER, DIGEST, Kind.BLOB, "a/b", "head", store.stamp(OTHER)),
         ):
             with pytest.raises(StorageFailed):
                 await writing()

@@ -37,7 +37,7 @@ tag_records = st.builds(
     st.lists(st.tuples(digests, times), max_size=MAX_HISTORY).map(tuple),
 )
 commitments = st.none() | st.builds(
-    Commitment, sizes, sizes, times, st.lists(repositories, max_size=3).map(tuple)
+    Commitment, sizes, sizes, st.dictionaries(repositories, times, max_size=3)
 )
 maps = st.builds(
     SpoolMap, digests, st.none() | sizes, st.lists(repositories, max_size=3).map(tuple), commitments
@@ -80,7 +80,7 @@ def test_arbitrary_bytes_are_no_record(content: bytes) -> None:
 KEYS = {
     decode_link: encode_link(Link(1, 2, "a/b", 3.0, "fetch")),
     decode_tag: encode_tag(TagRecord(Descriptor(DIGEST, 1, "a/b"), "x", 2.0, ((DIGEST, 1.0),))),
-    decode_map: encode_map(SpoolMap(DIGEST, 1, (NGINX,), Commitment(1, 2, 3.0, (NGINX,)))),
+    decode_map: encode_map(SpoolMap(DIGEST, 1, (NGINX,), Commitment(1, 2, {NGINX: 3.0}))),
 }
 
 
@@ -149,7 +149,7 @@ async def test_a_broken_link_on_disk_is_a_miss_and_written_again(
     path = folder.root.joinpath("repositories/docker.io/library/nginx/_layers/sha256", DIGEST.hex)
     path.write_bytes(content)
     assert store.link(NGINX, DIGEST) is None
-    await store.grant(NGINX, DIGEST, Kind.BLOB, "a/b", "head")
+    await store.grant(NGINX, DIGEST, Kind.BLOB, "a/b", "head", store.stamp(NGINX))
     assert await store.blobs.stat(NGINX, DIGEST) > 0
 
 

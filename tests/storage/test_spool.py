@@ -15,7 +15,7 @@ from regproxy.interfaces import Kind
 from regproxy.oci.digest import Digest
 from regproxy.storage import durable, spool
 from regproxy.storage.store import DiskStore
-from tests.storage.conftest import CONTENT, DIGEST, NGINX, OTHER, REDIS, Folder, fill, reading
+from tests.storage.conftest import CONTENT, DIGEST, NGINX, OTHER, REDIS, Folder, fill, proofs, reading
 from tests.storage.mortal import MortalOs
 from tests.storage.test_store import LATEST, MANIFEST
 
@@ -30,7 +30,7 @@ async def test_a_reader_follows_and_outlives_the_commit(store: DiskStore) -> Non
     assert (file.read_at(0, 100), made.front, made.matches()) == (CONTENT[:20], 20, False)
     assert await made.append([CONTENT[20:]]) == len(CONTENT)
     assert made.matches()
-    await made.commit([NGINX])
+    await made.commit(proofs(store, NGINX))
     assert file.read_at(len(CONTENT) - 5, 100) == CONTENT[-5:]
     file.close()
     with pytest.raises(TransferStopped):
@@ -49,7 +49,7 @@ async def test_a_reader_outlives_discard(folder: Folder, store: DiskStore) -> No
     assert folder.files("fills") == []
     assert file.read_at(0, 10) == CONTENT[:10]
     file.close()
-    for call in (lambda: made.append([b"x"]), lambda: made.commit([]), lambda: made.expect(1)):
+    for call in (lambda: made.append([b"x"]), lambda: made.commit({}), lambda: made.expect(1)):
         with pytest.raises(TransferStopped):
             await call()
     assert "open=False" in repr(made)
@@ -59,7 +59,7 @@ async def test_discard_after_commit_does_nothing(store: DiskStore) -> None:
     """Also when it is asked for before the commit has ended."""
     made = await store.spool(DIGEST)
     await made.append([CONTENT])
-    committed, discarded = made.commit([NGINX]), made.discard()
+    committed, discarded = made.commit(proofs(store, NGINX)), made.discard()
     await committed
     await discarded
     await made.discard()
@@ -71,9 +71,9 @@ async def test_wrong_bytes_are_never_committed(folder: Folder, store: DiskStore)
     made = await store.spool(DIGEST)
     await made.append([CONTENT[:-1]])
     with pytest.raises(StorageFailed):
-        await made.commit([NGINX])
+        await made.commit(proofs(store, NGINX))
     await made.append([CONTENT[-1:]])
-    await made.commit([NGINX])
+    await made.commit(proofs(store, NGINX))
     assert await reading(store)(NGINX, DIGEST) == CONTENT
     wrong = await store.spool(DIGEST)
     await wrong.append([b"x" * len(CONTENT)])
@@ -85,7 +85,10 @@ async def test_calls_that_come_after_commit_do_not_change_the_blob(folder: Folde
     """Nothing under blobs/ ever changes (invariant 1)."""
     made = await store.spool(DIGEST)
     await made.append([CONTENT])
-    committed, late = made.commit([NGINX]), [made.append([b"x"]), made.expect(LARGE), made.add_source(OTHER)]
+    committed, late = (
+        made.commit(proofs(store, NGINX)),
+        [made.append([b"x"]), made.expect(LARGE), made.add_source(OTHER)],
+    )
     await committed
     for call in late:
         with pytest.raises(TransferStopped):
@@ -105,7 +108,7 @@ async def test_sha512(store: DiskStore) -> None:
     digest = Digest.of(CONTENT, "sha512")
     made = await store.spool(digest)
     await made.append([CONTENT])
-    await made.commit([NGINX])
+    await made.commit(proofs(store, NGINX))
     assert await reading(store)(NGINX, digest) == CONTENT
 
 
@@ -113,7 +116,12 @@ async def test_cancelled_calls_run_to_their_end(folder: Folder, store: DiskStore
     """The bytes are there, the descriptor is closed, the blob is whole."""
     before = set(os.listdir("/proc/self/fd"))
     made = await store.spool(DIGEST)
-    calls = [made.expect(len(CONTENT)), made.append([CONTENT]), made.add_source(OTHER), made.commit([NGINX])]
+    calls = [
+        made.expect(len(CONTENT)),
+        made.append([CONTENT]),
+        made.add_source(OTHER),
+        made.commit(proofs(store, NGINX)),
+    ]
     for call in calls:
         call.cancel()
         with pytest.raises(CancelledError):
@@ -148,7 +156,7 @@ async def test_expect_allocates_and_commit_cuts(folder: Folder, store: DiskStore
     assert path.stat().st_size == len(CONTENT) * 2
     assert path.stat().st_blocks * 512 >= len(CONTENT) * 2
     await made.append([CONTENT])
-    await made.commit([NGINX])
+    await made.commit(proofs(store, NGINX))
     assert await reading(store)(NGINX, DIGEST) == CONTENT
 
 
@@ -166,7 +174,7 @@ async def test_expect_of_more_than_there_is(
         await made.expect(LARGE)
     assert file.read_at(0, 10) == CONTENT[:10]
     file.close()
-    await made.commit([NGINX])
+    await made.commit(proofs(store, NGINX))
     assert await reading(store)(NGINX, DIGEST) == CONTENT
 
 
@@ -195,7 +203,7 @@ async def test_a_failed_append_can_be_repeated(store: DiskStore, monkeypatch: py
     assert file.read_at(0, 100) == CONTENT[:100]
     file.close()
     await made.append([CONTENT[100:]])
-    await made.commit([NGINX])
+    await made.commit(proofs(store, NGINX))
     assert await reading(store)(NGINX, DIGEST) == CONTENT
 
 
@@ -239,7 +247,7 @@ async def test_bytes_that_the_disk_lost_on_the_way_are_never_committed(
     assert made.front == 0
     await made.append([CONTENT])
     with pytest.raises(StorageFailed, match="lost"):
-        await made.commit([NGINX])
+        await made.commit(proofs(store, NGINX))
     await made.discard()
 
 
@@ -252,9 +260,9 @@ async def test_bytes_that_the_disk_lost_at_the_end_are_never_committed(
     with monkeypatch.context() as patch:
         patch.setattr(durable, "sync_file", refuse)
         with pytest.raises(StorageFailed, match="EIO"):
-            await made.commit([NGINX])
+            await made.commit(proofs(store, NGINX))
     with pytest.raises(StorageFailed, match="lost"):
-        await made.commit([NGINX])
+        await made.commit(proofs(store, NGINX))
     await made.discard()
     assert store.holds(DIGEST) is None
 
@@ -267,7 +275,9 @@ async def test_two_spools_of_one_digest(folder: Folder, store: DiskStore) -> Non
     """Bytes once on disk, both links good."""
     spools = [await store.spool(DIGEST) for _ in range(2)]
     await gatherResults([made.append([CONTENT]) for made in spools])
-    await gatherResults([made.commit([one]) for made, one in zip(spools, (NGINX, OTHER), strict=True)])
+    await gatherResults(
+        [made.commit(proofs(store, one)) for made, one in zip(spools, (NGINX, OTHER), strict=True)]
+    )
     assert len(folder.files("blobs")) == 1
     for repository in (NGINX, OTHER):
         assert await reading(store)(repository, DIGEST) == CONTENT
@@ -288,10 +298,10 @@ async def test_commit_without_repositories_leaves_a_trusted_blob(store: DiskStor
     """A link that is granted later vouches for it at once: this process has verified it."""
     made = await store.spool(DIGEST)
     await made.append([CONTENT])
-    await made.commit([])
+    await made.commit({})
     with pytest.raises(ContentMissing):
         await store.blobs.open(NGINX, DIGEST)
-    await store.grant(NGINX, DIGEST, Kind.BLOB, "a/b", "head")
+    await store.grant(NGINX, DIGEST, Kind.BLOB, "a/b", "head", store.stamp(NGINX))
     assert await reading(store)(NGINX, DIGEST) == CONTENT
 
 
@@ -300,7 +310,7 @@ async def test_folders_that_somebody_removed_are_made_again(folder: Folder, stor
     made = await store.spool(DIGEST)
     await made.append([CONTENT])
     await store.drop_tag(NGINX, LATEST)
-    await made.commit([NGINX])
+    await made.commit(proofs(store, NGINX))
     for path in sorted(folder.root.rglob("*"), reverse=True):
         if path.is_dir() and not any(path.iterdir()):
             path.rmdir()
@@ -328,7 +338,7 @@ async def test_an_adopted_file_that_changes_is_not_trusted(folder: Folder, store
         await adopted.append([content])
         change(folder.blob(DIGEST))
         with pytest.raises(StorageFailed):
-            await adopted.commit([NGINX])
+            await adopted.commit(proofs(store, NGINX))
         await adopted.discard()
         folder.blob(DIGEST).unlink()
         await fill(store)
@@ -359,12 +369,13 @@ async def test_an_adopted_spool_of_another_size(store: DiskStore) -> None:
 
 async def test_an_adopted_manifest_keeps_its_kind(folder: Folder) -> None:
     """A repository that holds it as a manifest gets no second link (R21)."""
-    await folder.open().put(NGINX, MANIFEST)
+    store = folder.open()
+    await store.put(NGINX, MANIFEST, store.stamp(NGINX))
     store = await folder.reopen()
     os.utime(folder.blob(MANIFEST.digest), ns=(5, 5))
     adopted, blob = await store.adopt(MANIFEST.digest)
     await adopted.append([blob.body().read(1 << 20)])
-    await adopted.commit([NGINX])
+    await adopted.commit(proofs(store, NGINX))
     assert store.link(NGINX, MANIFEST.digest)[0] is Kind.MANIFEST
     assert await reading(store)(NGINX, MANIFEST.digest) == MANIFEST.content
 
@@ -376,9 +387,45 @@ async def test_closing_the_store_with_a_commit_under_way(folder: Folder) -> None
     gate = threading.Event()
     store._writer.run(gate.wait, 10)
     made.append([CONTENT])
-    committed, closed = made.commit([NGINX]), store.close()
+    committed, closed = made.commit(proofs(store, NGINX)), store.close()
     gate.set()
     await committed
     await closed
     store = await folder.reopen()
     assert await reading(store)(NGINX, DIGEST) == CONTENT
+
+
+async def test_a_cancelled_spool_and_then_close_leaves_nothing(folder: Folder) -> None:
+    """close() waits until what nobody wants any more is undone; adopted ones too."""
+    store = folder.open()
+    await fill(store)
+    before = set(os.listdir("/proc/self/fd"))
+    for making in (store.spool(DIGEST), store.adopt(DIGEST), store.spool(Digest.of(b"x"))):
+        making.cancel()
+        with pytest.raises(CancelledError):
+            await making
+    await store.close()
+    assert folder.files("fills") == []
+    assert len(os.listdir("/proc/self/fd")) <= len(before)
+
+
+async def test_nothing_is_begun_while_it_is_let_go_of(folder: Folder, store: DiskStore) -> None:
+    """Not even a commit: the last job is the last."""
+    made = await store.spool(DIGEST)
+    await made.append([CONTENT])
+    gate = threading.Event()
+    store._writer.run(gate.wait, 10)
+    leaving = made.discard()
+    late = [
+        made.append([b"x"]),
+        made.commit(proofs(store, NGINX)),
+        made.add_source(NGINX),
+        made.expect(LARGE),
+    ]
+    for call in late:
+        with pytest.raises(TransferStopped):
+            await call
+    gate.set()
+    await leaving
+    assert store.holds(DIGEST) is None
+    assert folder.files("fills") == []

@@ -26,7 +26,7 @@ from regproxy.oci.media_type import OCI_MANIFEST
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Tag
 from regproxy.storage.store import DiskStore
-from tests.storage.conftest import CONTENT, DIGEST, NGINX, OTHER, REDIS, Folder, fill, reading
+from tests.storage.conftest import CONTENT, DIGEST, NGINX, OTHER, REDIS, Folder, fill, proofs, reading
 
 MANIFEST = Manifest.receive(b'{"schemaVersion":2,"layers":[],"config":{}}', OCI_MANIFEST)
 LATEST = Tag.parse("latest")
@@ -68,7 +68,7 @@ async def test_a_committed_blob_is_served_also_after_a_restart(folder: Folder) -
 async def test_modes_are_tight(folder: Folder, store: DiskStore) -> None:
     """Folders 0750, files 0640, blobs read-only."""
     await fill(store)
-    await store.put(NGINX, MANIFEST)
+    await store.put(NGINX, MANIFEST, store.stamp(NGINX))
     for path in folder.root.rglob("*"):
         mode = stat.S_IMODE(path.stat().st_mode)
         blob = "blobs" in path.parts and not path.is_dir()
@@ -80,7 +80,7 @@ async def test_another_repository_is_not_served_without_a_link(store: DiskStore)
     await fill(store)
     with pytest.raises(ContentMissing):
         await store.blobs.open(OTHER, DIGEST)
-    await store.grant(OTHER, DIGEST, Kind.BLOB, "application/octet-stream", "head")
+    await store.grant(OTHER, DIGEST, Kind.BLOB, "application/octet-stream", "head", store.stamp(OTHER))
     assert await reading(store)(OTHER, DIGEST) == CONTENT
     assert store.link(OTHER, DIGEST)[1].source == "head"
 
@@ -88,14 +88,14 @@ async def test_another_repository_is_not_served_without_a_link(store: DiskStore)
 async def test_grant_of_what_is_not_there(store: DiskStore) -> None:
     """There is nothing to link to."""
     with pytest.raises(ContentMissing):
-        await store.grant(NGINX, DIGEST, Kind.BLOB, "a/b", "head")
+        await store.grant(NGINX, DIGEST, Kind.BLOB, "a/b", "head", store.stamp(NGINX))
 
 
 async def test_grant_does_not_trust_a_touched_file(folder: Folder, store: DiskStore) -> None:
     """The new link has the mtime that the old one knows, so opening says so."""
     await fill(store)
     os.utime(folder.blob(DIGEST), ns=(5, 5))
-    await store.grant(OTHER, DIGEST, Kind.BLOB, "a/b", "head")
+    await store.grant(OTHER, DIGEST, Kind.BLOB, "a/b", "head", store.stamp(OTHER))
     with pytest.raises(ContentUntrusted):
         await store.blobs.open(OTHER, DIGEST)
 
@@ -108,12 +108,12 @@ async def test_grant_of_a_file_that_nothing_vouches_for(folder: Folder, mtime_ns
     path.parent.mkdir(parents=True)
     path.write_bytes(CONTENT)
     os.utime(path, ns=(mtime_ns, mtime_ns))
-    await store.grant(NGINX, DIGEST, Kind.BLOB, "a/b", "head")
+    await store.grant(NGINX, DIGEST, Kind.BLOB, "a/b", "head", store.stamp(NGINX))
     with pytest.raises(ContentUntrusted):
         await store.blobs.open(NGINX, DIGEST)
     spool, blob = await store.adopt(DIGEST)
     await spool.append([blob.body().read(1 << 20)])
-    await spool.commit([NGINX])
+    await spool.commit(proofs(store, NGINX))
     assert await reading(store)(NGINX, DIGEST) == CONTENT
 
 
@@ -180,7 +180,7 @@ async def test_a_touched_blob_is_adopted_and_all_links_trust_it_again(folder: Fo
     while chunk := body.read(1000):
         await spool.append([chunk])
     assert spool.matches()
-    await spool.commit([NGINX])
+    await spool.commit(proofs(store, NGINX))
     body.close()
     assert await reading(store)(NGINX, DIGEST) == CONTENT
     assert await reading(store)(OTHER, DIGEST) == CONTENT
@@ -191,11 +191,11 @@ async def test_a_link_to_unverified_bytes_vouches_for_nothing(folder: Folder) ->
     """But one that the survey finds later does."""
     await fill(folder.open())
     store = await folder.reopen()
-    await store.grant(OTHER, DIGEST, Kind.BLOB, "a/b", "head")
+    await store.grant(OTHER, DIGEST, Kind.BLOB, "a/b", "head", store.stamp(OTHER))
     with pytest.raises(ContentUntrusted):
         await store.blobs.open(OTHER, DIGEST)
     await store.survey()
-    await store.grant(REDIS, DIGEST, Kind.BLOB, "a/b", "head")
+    await store.grant(REDIS, DIGEST, Kind.BLOB, "a/b", "head", store.stamp(REDIS))
     assert await reading(store)(REDIS, DIGEST) == CONTENT
 
 
@@ -249,7 +249,8 @@ async def test_adopting_what_is_not_there(store: DiskStore) -> None:
 
 async def test_manifests_come_back_as_they_were_sent(folder: Folder) -> None:
     """Exact bytes, and the media type of the link; on /blobs/ too (R21)."""
-    await folder.open().put(NGINX, MANIFEST)
+    store = folder.open()
+    await store.put(NGINX, MANIFEST, store.stamp(NGINX))
     store = await folder.reopen()
     assert await store.manifests.get(NGINX, MANIFEST.digest) == MANIFEST
     assert await store.manifests.stat(NGINX, MANIFEST.digest) == MANIFEST.descriptor
@@ -262,7 +263,7 @@ async def test_manifests_come_back_as_they_were_sent(folder: Folder) -> None:
 async def test_a_manifest_of_another_digest_is_not_put(folder: Folder, store: DiskStore) -> None:
     """Nothing unverified is ever under blobs/ (invariant 1)."""
     with pytest.raises(InvalidManifest):
-        await store.put(NGINX, Manifest(b"{}", OCI_MANIFEST, DIGEST))
+        await store.put(NGINX, Manifest(b"{}", OCI_MANIFEST, DIGEST), store.stamp(NGINX))
     assert folder.files("blobs") == []
 
 
@@ -275,7 +276,7 @@ async def test_a_layer_is_no_manifest(store: DiskStore) -> None:
 
 async def test_a_touched_manifest_is_hashed_again_and_trusted(folder: Folder, store: DiskStore) -> None:
     """Its links know its mtime again."""
-    await store.put(NGINX, MANIFEST)
+    await store.put(NGINX, MANIFEST, store.stamp(NGINX))
     path = folder.blob(MANIFEST.digest)
     right = path.stat().st_mtime_ns
     os.utime(path, ns=(5, 5))
@@ -288,7 +289,7 @@ async def test_a_touched_manifest_is_hashed_again_and_trusted(folder: Folder, st
 
 async def test_a_damaged_manifest_is_a_miss_and_set_aside(folder: Folder, store: DiskStore) -> None:
     """Same size, other bytes: found by its mtime (P31)."""
-    await store.put(NGINX, MANIFEST)
+    await store.put(NGINX, MANIFEST, store.stamp(NGINX))
     path = folder.blob(MANIFEST.digest)
     path.chmod(0o600)
     path.write_bytes(b" " * len(MANIFEST.content))
@@ -296,15 +297,15 @@ async def test_a_damaged_manifest_is_a_miss_and_set_aside(folder: Folder, store:
         await store.manifests.get(NGINX, MANIFEST.digest)
     assert not path.exists()
     assert len(folder.files("quarantine")) == 1
-    await store.put(NGINX, MANIFEST)
+    await store.put(NGINX, MANIFEST, store.stamp(NGINX))
     assert await store.manifests.get(NGINX, MANIFEST.digest) == MANIFEST
 
 
 async def test_put_again_keeps_the_bytes_and_the_other_links(folder: Folder, store: DiskStore) -> None:
     """Bytes once on disk, trusted by both."""
-    await store.put(NGINX, MANIFEST)
+    await store.put(NGINX, MANIFEST, store.stamp(NGINX))
     inode = folder.blob(MANIFEST.digest).stat().st_ino
-    await store.put(OTHER, MANIFEST)
+    await store.put(OTHER, MANIFEST, store.stamp(OTHER))
     assert folder.blob(MANIFEST.digest).stat().st_ino == inode
     assert await store.manifests.get(NGINX, MANIFEST.digest) == await store.manifests.get(
         OTHER, MANIFEST.digest
@@ -327,7 +328,7 @@ async def test_revoked_links_need_a_new_proof(folder: Folder) -> None:
     assert store.revoked_s(REDIS) == folder.wall.now_s
     assert store.revoked_s(OTHER) == 0.0
     await store.blobs.stat(OTHER, DIGEST)
-    await store.grant(REDIS, DIGEST, Kind.BLOB, "a/b", "head")
+    await store.grant(REDIS, DIGEST, Kind.BLOB, "a/b", "head", store.stamp(REDIS))
     assert await store.blobs.stat(REDIS, DIGEST) == len(CONTENT)
 
 
@@ -341,7 +342,7 @@ async def test_a_revocation_after_the_clock_was_set_back(folder: Folder) -> None
     with pytest.raises(ContentMissing):
         await store.blobs.stat(NGINX, DIGEST)
     store = await folder.reopen()
-    await store.grant(NGINX, DIGEST, Kind.BLOB, "a/b", "head")
+    await store.grant(NGINX, DIGEST, Kind.BLOB, "a/b", "head", store.stamp(NGINX))
     assert await store.blobs.stat(NGINX, DIGEST) == len(CONTENT)
 
 
@@ -407,6 +408,21 @@ async def test_unlink_removes_the_blob_with_its_last_link(folder: Folder, store:
     assert await store.unlink(OTHER, DIGEST, Kind.BLOB) is True
     assert folder.files("blobs") == []
     assert store.link(OTHER, DIGEST) is None
+
+
+async def test_unlink_before_the_survey_takes_what_the_index_does_not_know(folder: Folder) -> None:
+    """Of two links of one repository the other is seen, so the blob stays for it; then it goes."""
+    store = folder.open()
+    await store.put(NGINX, MANIFEST, store.stamp(NGINX))
+    digest = MANIFEST.digest
+    await store.grant(NGINX, digest, Kind.BLOB, "a/b", "head", store.stamp(NGINX))
+    store = await folder.reopen()
+    await store.unlink(NGINX, digest, Kind.BLOB)
+    assert store.link(NGINX, digest)[0] is Kind.MANIFEST
+    assert store._ledger.mtime_ns(digest) == folder.blob(digest).stat().st_mtime_ns
+    await store.survey()
+    assert await store.manifests.get(NGINX, digest) == MANIFEST
+    assert await store.unlink(NGINX, digest, Kind.MANIFEST) is True
 
 
 async def test_a_last_link_that_goes_before_the_survey_is_looked_at_when_it_ends(folder: Folder) -> None:

@@ -76,7 +76,7 @@ async def test_after_it_a_grant_knows_who_vouches(folder: Folder) -> None:
     await populate(folder.open())
     store = await folder.reopen()
     await store.survey()
-    await store.grant(REDIS, DIGEST, Kind.BLOB, "a/b", "head")
+    await store.grant(REDIS, DIGEST, Kind.BLOB, "a/b", "head", store.stamp(REDIS))
     assert await reading(store)(REDIS, DIGEST) == CONTENT
 
 
@@ -100,7 +100,7 @@ async def test_commits_and_unlinks_during_the_survey(folder: Folder, monkeypatch
     digests = [Digest.of(b"%d" % number) for number in range(12)]
     for number, digest in enumerate(digests):
         await fill(store, b"new %d" % number, OTHER)
-        await store.grant(REDIS, digest, Kind.BLOB, "a/b", "head")
+        await store.grant(REDIS, digest, Kind.BLOB, "a/b", "head", store.stamp(REDIS))
         await store.unlink(NGINX, digest, Kind.BLOB)
         if number % 2:
             await store.unlink(REDIS, digest, Kind.BLOB)

@@ -45,6 +45,7 @@ class Mirror:
         self.mirror = compose.build_mirror(self._settings, self.store, reactor, self.wall, None)
         self._port = reactor.listenTCP(0, self.mirror.factory, interface="127.0.0.1")
         self.mirror.prepare(self._port)
+        await self.mirror.begin()
         await self.store.survey()
         self.client = Client(reactor, self.url)
 

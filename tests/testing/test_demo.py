@@ -39,7 +39,7 @@ def test_on_a_terminal_what_cost_nothing_is_green() -> None:
 
 def test_the_commands_are_for_docker_podman_and_ctr() -> None:
     commands = pull_commands("127.0.0.1:5000").splitlines()
-    assert [command.split()[0] for command in commands] == ["docker", "podman", "ctr"]
+    assert [command.split()[0] for command in commands] == ["docker", "podman", "skopeo", "ctr"]
     assert all("127.0.0.1:5000/demo/busybox:latest" in command for command in commands)
 
 

@@ -24,6 +24,7 @@ from regproxy.testing.bodies import Feed, MemoryBlob
 from regproxy.testing.contracts import read_to_end
 from regproxy.testing.images import make_image
 from regproxy.testing.remotes import MemoryRemote
+from regproxy.testing.store_contract import proofs
 from regproxy.testing.stores import MemoryStore
 
 REPOSITORY = Repository.parse("registry.test", "team/app")
@@ -155,21 +156,21 @@ async def test_spool_grows_is_read_meanwhile_and_commits(store: MemoryStore) -> 
     assert store.holds(digest) is None
     await spool.append([b" world"])
     assert spool.matches()
-    await spool.commit([REPOSITORY])
+    await spool.commit(proofs(store, REPOSITORY))
     assert store.holds(digest) == 11
     assert reader.read_at(6, 99) == b"world"
     await spool.discard()
     blob = await store.blobs.open(REPOSITORY, digest)
     assert await read_to_end(blob.body()) == b"hello world"
     assert isinstance(await error_of(store.blobs.stat(OTHER, digest)), ContentMissing)
-    await store.grant(OTHER, digest, Kind.BLOB, "application/octet-stream", "head")
+    await store.grant(OTHER, digest, Kind.BLOB, "application/octet-stream", "head", store.stamp(OTHER))
     assert await store.blobs.stat(OTHER, digest) == 11
 
 
 async def test_wrong_bytes_are_not_committed(store: MemoryStore) -> None:
     spool = await store.spool(Digest.of(b"right"))
     await spool.append([b"wrong"])
-    assert isinstance(await error_of(spool.commit([REPOSITORY])), StorageFailed)
+    assert isinstance(await error_of(spool.commit(proofs(store, REPOSITORY))), StorageFailed)
     assert store.contents == {}
 
 
@@ -188,7 +189,7 @@ async def test_touched_blob_is_not_trusted_until_hashed_again(store: MemoryStore
     assert isinstance(await error_of(store.blobs.open(REPOSITORY, digest)), ContentUntrusted)
     spool, blob = await store.adopt(digest)
     await spool.append([await read_to_end(blob.body())])
-    await spool.commit([])
+    await spool.commit({})
     assert await store.blobs.stat(REPOSITORY, digest) == 7
 
 
@@ -208,7 +209,10 @@ async def test_a_removed_or_short_file_is_missing(store: MemoryStore) -> None:
     assert isinstance(await error_of(store.blobs.stat(REPOSITORY, digest)), ContentMissing)
     store.remove(digest)
     assert isinstance(await error_of(store.blobs.stat(REPOSITORY, digest)), ContentMissing)
-    assert isinstance(await error_of(store.grant(REPOSITORY, digest, Kind.BLOB, "x", "head")), ContentMissing)
+    assert isinstance(
+        await error_of(store.grant(REPOSITORY, digest, Kind.BLOB, "x", "head", store.stamp(REPOSITORY))),
+        ContentMissing,
+    )
 
 
 async def test_a_manifest_is_served_as_a_blob_too_but_not_the_reverse(store: MemoryStore) -> None:
@@ -254,7 +258,9 @@ async def test_a_revoked_link_serves_nothing_until_it_is_made_again(time_s: int)
         assert isinstance(await error_of(work(REPOSITORY, digest)), ContentMissing)
     assert isinstance(await error_of(store.manifests.get(REPOSITORY, IMAGE.digest)), ContentMissing)
     assert await store.blobs.stat(OTHER, digest) == 6
-    await store.grant(REPOSITORY, digest, Kind.BLOB, "application/octet-stream", "head")
+    await store.grant(
+        REPOSITORY, digest, Kind.BLOB, "application/octet-stream", "head", store.stamp(REPOSITORY)
+    )
     assert await store.blobs.stat(REPOSITORY, digest) == 6
 
 

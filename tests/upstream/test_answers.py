@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regproxy.errors import Denied, NotFound, Throttled, UpstreamError, UpstreamFailed
-from regproxy.upstream.answers import MAX_RETRY_AFTER_S, content_length, judge, judge_form, retry_after_s
+from regproxy.upstream.answers import (
+    MAX_BLOB_BYTES,
+    MAX_RETRY_AFTER_S,
+    content_length,
+    is_absurd_length,
+    judge,
+    judge_form,
+    retry_after_s,
+)
 
 NOW = 1_795_500_000.0
 
@@ -89,3 +97,22 @@ def test_forms(content_type: str | None, coding: str | None, good: bool) -> None
 )
 def test_content_length(header: str | None, length: int | None) -> None:
     assert content_length(header) == length
+
+
+@pytest.mark.parametrize(
+    ("header", "absurd"),
+    [
+        ("0", False),
+        (str(MAX_BLOB_BYTES), False),
+        ("0" * 50 + str(MAX_BLOB_BYTES), False),
+        (str(MAX_BLOB_BYTES + 1), True),
+        (f" {2**63} ", True),
+        ("9" * 5000, True),
+        ("", False),
+        ("-1", False),
+        ("x" * 50, False),
+        ("٣" * 50, False),
+    ],
+)
+def test_absurd_lengths(header: str, absurd: bool) -> None:
+    assert is_absurd_length(header) is absurd

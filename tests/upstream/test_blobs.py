@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from regproxy.errors import Denied, NotFound, Throttled, UpstreamFailed
+from regproxy.upstream.answers import MAX_BLOB_BYTES
 from regproxy.upstream.registry import RemoteRegistry
 from tests.upstream.conftest import REPOSITORY
 from tests.upstream.servers import Asked, Server
@@ -51,9 +52,40 @@ async def test_no_get_on_trouble(
 
 
 async def test_a_size_that_nobody_tells(server: Server, registry: RemoteRegistry) -> None:
+    """It is there, and its length is not told: no error, nothing read (R36, R42)."""
+    server.on(BLOB_PATH, lambda asked: asked.head(200, {"Transfer-Encoding": "chunked"}))
+    assert await registry.blobs.stat(REPOSITORY, BLOB_DIGEST) is None
+    assert server.log() == [f"HEAD {BLOB_PATH}", f"GET {BLOB_PATH}"]
+    for connection in list(server.connections):
+        await connection.lost
+
+
+async def test_a_size_that_the_get_tells(server: Server, registry: RemoteRegistry) -> None:
     def answer(asked: Asked) -> None:
-        asked.head(200, {"Transfer-Encoding": "chunked"})
+        if asked.method == "HEAD":
+            asked.head(200, {"Transfer-Encoding": "chunked"})
+        else:
+            asked.reply(200, BLOB)
 
     server.on(BLOB_PATH, answer)
-    with pytest.raises(UpstreamFailed, match="size"):
-        await registry.blobs.stat(REPOSITORY, BLOB_DIGEST)
+    assert await registry.blobs.stat(REPOSITORY, BLOB_DIGEST) == len(BLOB)
+
+
+@pytest.mark.parametrize("length", [MAX_BLOB_BYTES + 1, 2**63, 10**22, "0" * 20 + "9" * 22])
+@pytest.mark.parametrize("call", ["stat", "open"])
+async def test_a_length_that_no_disk_has(
+    server: Server, registry: RemoteRegistry, length: int | str, call: str
+) -> None:
+    """Neither told to a client nor reserved: the upstream failed, by HEAD and by GET."""
+    server.on(BLOB_PATH, lambda asked: asked.head(200, {"Content-Length": str(length)}))
+    with pytest.raises(UpstreamFailed, match="larger than 16 TiB"):
+        await getattr(registry.blobs, call)(REPOSITORY, BLOB_DIGEST)
+    assert len(server.asked) == 1
+    for connection in list(server.connections):
+        await connection.lost
+
+
+async def test_the_longest_blob(server: Server, registry: RemoteRegistry) -> None:
+    server.on(BLOB_PATH, lambda asked: asked.head(200, {"Content-Length": str(MAX_BLOB_BYTES)}))
+    assert await registry.blobs.stat(REPOSITORY, BLOB_DIGEST) == MAX_BLOB_BYTES
+    (await registry.blobs.open(REPOSITORY, BLOB_DIGEST)).close()

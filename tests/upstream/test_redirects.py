@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regproxy.errors import Denied, UpstreamFailed
+from regproxy.errors import Denied, NotFound, UpstreamFailed
 from regproxy.headers.origins import Origin
 from regproxy.settings import Credentials
+from regproxy.upstream.calls import MAX_FOREIGN_DOORS, Doors
 from regproxy.upstream.redirects import MAX_HOPS, Follow, Refuse, decide_redirect
 from regproxy.upstream.registry import RemoteRegistry
 from tests.upstream.conftest import REPOSITORY
@@ -180,3 +181,74 @@ async def test_the_metadata_service_is_out_of_reach(server: Server, registry: Re
     with pytest.raises(UpstreamFailed, match="not allowed"):
         await registry.blobs.open(REPOSITORY, BLOB_DIGEST)
     assert len(server.asked) == 1
+
+
+EXACT = [
+    "/f?sig=abc%2Bdef%3D&x=a+b",
+    "/f?sig=abc%2bdef%3d",
+    "/f?a=%7Ex~y",
+    "/f?a&b=&c&&d=1&",
+    "/f?a=1;b=2",
+    "/a%2Fb/c?x=%2F%3A/:",
+    "/f?X-Amz-Credential=AK%2F20%2Fs3&s=%21%27%28%29%2A!'()*",
+    "/f?",
+    "/?",
+    "//dbl//x/?q=1",
+    "/a/../b/./c?q",
+    "/%41%42?%41=%42",
+    '/f?p={"a":1}|^`<>\\',
+    "/{[]}|^`",
+    "/f?a=[1]&b=@:,$",
+    "/%",
+    "/f?x=%zz%",
+    "/f?x=%E2%82%AC%FF",
+    "/%ff?x=%FF",
+    "/a;p=1;/b=2;?x",
+    "/f%3Fq?x=?y/z",
+]
+
+
+@pytest.mark.parametrize(
+    ("target", "absolute"),
+    [
+        (target, absolute)
+        for target in EXACT
+        for absolute in (True, False)
+        if absolute or not target.startswith("//")  # that would be another host
+    ],
+)
+async def test_a_signature_arrives_byte_for_byte(
+    server: Server, registry: RemoteRegistry, target: str, absolute: bool
+) -> None:
+    """What was signed is what is asked for: nothing decoded, encoded, dropped or tidied (R85)."""
+    location = f"{server.url}{target}" if absolute else target
+    server.on(BLOB_PATH, lambda asked: asked.reply(307, b"", {"Location": f"{location}#fragment"}))
+    with pytest.raises(NotFound):
+        await registry.blobs.open(REPOSITORY, BLOB_DIGEST)
+    assert server.asked[1].target == target
+    assert server.asked[1].header("Host") == f"127.0.0.1:{server.port}"
+
+
+@pytest.mark.parametrize("mark", [" ", "\t", "\r", "\n", "\0", "\x7f", "\x85", "ä", "\ufffd"])
+@pytest.mark.parametrize(
+    "place", ["https://cdn.example/{}", "https://cdn.example/?{}x", "https://c{}n/", "/{}"]
+)
+def test_hostile_characters(mark: str, place: str) -> None:
+    """Nothing that could end a request line or stand for other bytes is followed."""
+    assert isinstance(decide_redirect(place.format(mark), (HERE,)), Refuse)
+
+
+def test_doors_of_others_are_bounded() -> None:
+    """Memory does not depend on how many hosts an upstream sends us to; the oldest use goes first."""
+    own = Origin.of("https://own.example")
+    made: list[Origin] = []
+    doors = Doors({own: "own"}, lambda origin: made.append(origin) or object())
+    origins = [Origin.of(f"https://h{number}.example") for number in range(MAX_FOREIGN_DOORS)]
+    first = [doors.of(origin) for origin in origins]
+    assert doors.of(origins[0]) is first[0]
+    doors.of(Origin.of("https://one.more"))
+    assert len(doors._others) == MAX_FOREIGN_DOORS
+    assert doors.of(origins[0]) is first[0]
+    assert doors.of(origins[1]) is not first[1]
+    assert doors.of(own) == "own"
+    assert len(made) == MAX_FOREIGN_DOORS + 2

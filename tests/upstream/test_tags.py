@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from regproxy.errors import ContentMismatch, Denied, NotFound, Throttled, UpstreamFailed
+from regproxy.errors import ContentMismatch, Denied, ManifestRefused, NotFound, Throttled, UpstreamFailed
 from regproxy.interfaces import RemoteTag
 from regproxy.oci import media_type as types
 from regproxy.oci.digest import Digest
@@ -133,7 +133,7 @@ async def test_a_head_for_another_digest_or_too_large(server: Server, registry: 
     with pytest.raises(ContentMismatch, match="another digest"):
         await registry.manifests.stat(REPOSITORY, DIGEST)
     server.on(BY_TAG, lambda asked: asked.head(200, {**GOOD, "Content-Length": str(MAX_MANIFEST_BYTES + 1)}))
-    with pytest.raises(ContentMismatch, match="larger"):
+    with pytest.raises(ManifestRefused, match="larger"):
         await registry.tags.stat(REPOSITORY, TAG, None)
 
 
@@ -157,9 +157,9 @@ async def test_sha512(server: Server, registry: RemoteRegistry) -> None:
 async def test_what_is_no_manifest(
     server: Server, registry: RemoteRegistry, content: bytes, content_type: str, reason: str
 ) -> None:
-    """The error names the cause (R19)."""
+    """The error names the cause, and that it is about a manifest (R19, R60)."""
     server.on(BY_TAG, lambda asked: asked.reply(200, content, {"Content-Type": content_type}))
-    with pytest.raises(UpstreamFailed, match=reason):
+    with pytest.raises(ManifestRefused, match=reason):
         await registry.tags.get(REPOSITORY, TAG)
 
 

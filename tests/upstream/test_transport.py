@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.defer import CancelledError
 
 from regproxy.errors import (
-    ContentMismatch,
+    ManifestRefused,
     TransferStopped,
     UpstreamFailed,
     UpstreamTimeout,
@@ -75,10 +75,10 @@ async def test_a_huge_manifest_is_given_up_while_it_comes(server: Server, regist
             asked.write(b"10000\r\n" + bytes(65536) + b"\r\n")
 
     server.on(BY_TAG, Flood)
-    with pytest.raises(ContentMismatch, match="larger"):
+    with pytest.raises(ManifestRefused, match="larger"):
         await registry.tags.get(REPOSITORY, TAG)
     server.on(BY_TAG, chunked)
-    with pytest.raises(ContentMismatch, match="larger"):
+    with pytest.raises(ManifestRefused, match="larger"):
         await registry.tags.get(REPOSITORY, TAG)
     for connection in list(server.connections):
         await connection.lost

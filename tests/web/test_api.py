@@ -13,9 +13,9 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
 from regproxy import errors
+from regproxy.http1.sockets import unsent_bytes
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
-from regproxy.web.request import unsent_bytes
 from tests.conftest import LoggedFailures
 from tests.web.doubles import (
     BLOB,

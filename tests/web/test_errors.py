@@ -24,6 +24,7 @@ CASES = [
     (errors.UpstreamTrouble(*UP), Subject.BLOB, 503, "UNAVAILABLE"),
     (errors.UpstreamTimeout(*UP), Subject.BLOB, 504, "UNAVAILABLE"),
     (errors.ContentMismatch(*UP), Subject.BLOB, 502, "DIGEST_INVALID"),
+    (errors.ManifestRefused(*UP), Subject.MANIFEST, 502, "MANIFEST_INVALID"),
     (errors.InvalidManifest("no manifest"), Subject.MANIFEST, 502, "MANIFEST_INVALID"),
     (errors.StorageFailed("/secret/path: ENOSPC"), Subject.BLOB, 503, "UNAVAILABLE"),
     (errors.ContentMissing("/secret/path"), Subject.BLOB, 404, "BLOB_UNKNOWN"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -115,7 +116,7 @@ def test_which_upstream(target: str, repository: str) -> None:
         ("/v2/a/tags/list?n=%D9%A1", errors.InvalidPage),
         ("/v2/a/manifests/x?ns=evil.example", errors.UnknownUpstream),
         ("/v2/a/manifests/x?ns=", errors.UnknownUpstream),
-        ("/v2/a/manifests/x?ns=ghcr.io:80", errors.UnknownUpstream),
+        ("/v2/a/manifests/x?ns=ghcr.io:8080", errors.UnknownUpstream),
         ("/v2/a/manifests/x?ns=gh%C4%B0.io", errors.UnknownUpstream),
         ("/v2/a/manifests/x?ns=http://ghcr.io", errors.UnknownUpstream),
         ("/v2/a/manifests/x?ns=ghcr.io&ns=docker.io", errors.InvalidTarget),
@@ -201,3 +202,37 @@ def test_long_near_misses_cost_nothing() -> None:
         with pytest.raises(errors.InvalidRequest):
             find(f"/v2/{name}/manifests/latest")
     assert time.perf_counter() - began < 0.5
+
+
+@pytest.mark.parametrize("name", ["doc\u212aer.io", "\u212a.example"])
+def test_signs_that_become_ascii_in_lower_case_name_no_upstream(name: str) -> None:
+    """``"\u212a".lower() == "k"``: neither as a prefix nor as ns."""
+    routes = Routes(
+        [UpstreamSettings("docker.io", ("https://a",)), UpstreamSettings("k.example", ("https://b",))]
+    )
+    quoted = quote(name).encode()
+    with pytest.raises(errors.UnknownUpstream, match="no default upstream"):
+        routes.find(b"/v2/" + quoted + b"/a/manifests/x", b"")
+    with pytest.raises(errors.UnknownUpstream, match="ns names"):
+        routes.find(b"/v2/a/manifests/x", b"ns=" + quoted)
+
+
+@pytest.mark.parametrize("endpoint", ["http://docker.io", "https://docker.io"])
+@pytest.mark.parametrize("configured", ["docker.io", "docker.io:80", "docker.io:443"])
+@pytest.mark.parametrize("asked", ["docker.io", "docker.io:80", "docker.io:443", "Docker.io:443"])
+def test_both_default_ports_of_a_name_are_the_name(endpoint: str, configured: str, asked: str) -> None:
+    routes = Routes([UpstreamSettings(configured, (endpoint,))])
+    for path, query in ((f"/v2/{asked}/a/manifests/x", ""), ("/v2/a/manifests/x", f"ns={asked}")):
+        route = routes.find(path.encode(), query.encode())
+        assert isinstance(route, ManifestRoute)
+        assert route.place.repository.upstream == configured
+
+
+def test_a_name_with_its_port_written_wins_over_another_spelling() -> None:
+    routes = Routes(
+        [UpstreamSettings("a.example", ("https://a",)), UpstreamSettings("a.example:80", ("http://a",))]
+    )
+    for name in ("a.example", "a.example:80"):
+        route = routes.find(b"/v2/x/manifests/x", f"ns={name}".encode())
+        assert isinstance(route, ManifestRoute)
+        assert route.place.repository.upstream == name

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
 from zope.interface import implementer
 
 from regproxy.access.networks import admit, peer_host
-from regproxy.errors import AccessDenied
-from regproxy.settings import LOCAL_NETWORKS
+from regproxy.errors import AccessDenied, NotFound, StorageFailed
+from regproxy.settings import LOCAL_NETWORKS, Network
+from regproxy.web.access_log import AccessRecord
 from regproxy.web.api import ApiResource, RegistryApi
 from regproxy.web.routing import Routes
 from regproxy.web.site import RegistrySite
@@ -26,6 +31,7 @@ from tests.web.doubles import (
     Front,
     MemoryRegistry,
     Reply,
+    failing,
     filled,
     parse,
 )
@@ -36,16 +42,22 @@ VERSION = "registry/2.0"
 class Wire:
     """A site over a memory transport and a clock, for what needs neither socket nor time."""
 
-    def __init__(self, registry: MemoryRegistry | None = None, resource: IResource | None = None) -> None:
+    def __init__(
+        self,
+        registry: MemoryRegistry | None = None,
+        resource: IResource | None = None,
+        transport: Transport | None = None,
+        networks: Iterable[Network] = LOCAL_NETWORKS,
+    ) -> None:
         self.clock = Clock()
         self.registry = registry or MemoryRegistry()
-        self.records: list[object] = []
+        self.records: list[AccessRecord] = []
         api = RegistryApi(self.registry, self.clock)
-        root = resource or ApiResource(api, Routes(UPSTREAMS), LOCAL_NETWORKS)
+        root = resource or ApiResource(api, Routes(UPSTREAMS), networks)
         site = RegistrySite(root, self.clock, self.records.append, header_s=30, idle_s=120)
         self.channel = site.buildProtocol(None)
         assert self.channel is not None
-        self.transport = Transport()
+        self.transport = transport or Transport()
         self.transport.protocol = self.channel
         self.channel.makeConnection(self.transport)
 
@@ -201,6 +213,48 @@ def test_a_write_is_refused_before_its_body(method: bytes, framing: bytes) -> No
     wire.close()
 
 
+@implementer(ISSLTransport)
+class EncryptedTransport(Transport):
+    """A TLS transport forwards ``loseWriteConnection`` to the socket below it."""
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Nothing here."""
+
+    def getPeerCertificate(self) -> None:
+        return None
+
+
+def test_under_tls_a_refusal_ends_by_a_close_of_tls() -> None:
+    """A FIN of the socket below would come without TLS's own goodbye, in front of the answer."""
+    wire = Wire(transport=EncryptedTransport())
+    assert parse(wire.send(get(b"/v2/x", b"Content-Length: 9", method=b"PUT")))[0].status == 405
+    assert (wire.transport.half_closed, wire.transport.disconnecting) == (False, True)
+    wire.close()
+
+
+def test_a_client_that_is_kept_out_learns_nothing_of_the_settings() -> None:
+    """The same answer whether the names mean something or not."""
+    paths = [b"/v2/", b"/v2/a/manifests/x?ns=docker.io", b"/v2/a/manifests/x?ns=other.example", b"/v2/%00/x"]
+    paths += [b"/v2/ghcr.io/manifests/x", b"/v2/ghcr.io/a/manifests/x", b"/nowhere", b"/v2/a/blobs/x"]
+    bodies = set()
+    for path in paths:
+        wire = Wire(networks=[])
+        reply, _ = parse(wire.send(get(path)))
+        bodies.add((reply.status, reply.body))
+        wire.close()
+    ((status, _),) = bodies
+    assert status == 403
+
+
+def test_a_method_of_any_length_is_kept_short_in_its_record() -> None:
+    for framing in (b"X: y", b"Content-Length: 5"):
+        wire = Wire()
+        wire.send(get(b"/v2/", framing, method=b"A" * 9000))
+        (record,) = wire.records
+        assert record.method == "A" * 32
+        wire.close()
+
+
 @pytest.mark.parametrize("framing", [b"Content-Length: 65537", b"Transfer-Encoding: chunked"])
 def test_a_read_with_a_large_body_is_refused(framing: bytes) -> None:
     wire = Wire()
@@ -292,6 +346,24 @@ def test_a_fault_of_ours_is_a_bare_500(logged_failures: LoggedFailures) -> None:
     assert b"Zero" not in reply.body
     assert len(logged_failures.flush(ZeroDivisionError)) == 1
     wire.close()
+
+
+def test_an_error_that_sends_its_reader_to_the_log_has_a_line_there() -> None:
+    lines: list[str] = []
+
+    def note(event: LogEvent) -> None:
+        lines.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(note)
+    try:
+        for error, count in ((StorageFailed("the disk is full"), 1), (NotFound("docker.io", "404"), 0)):
+            wire = Wire(failing(error))
+            wire.send(get(b"/v2/nginx/manifests/latest"))
+            wire.close()
+            assert len([line for line in lines if error.message in line]) == count
+    finally:
+        globalLogPublisher.removeObserver(note)
+    assert "GET /v2/nginx/manifests/latest is answered 503: the disk is full" in lines
 
 
 def test_only_http_1_1_is_negotiated() -> None:

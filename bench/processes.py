@@ -1,0 +1,110 @@
+"""Child processes: bounded in time, ended by their own pid, gone when the bench is gone; what they cost."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bench.errors import BenchFailed
+
+_TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
+_PR_SET_PDEATHSIG = 1
+_RESET_PEAK = "5"
+_LIBC = ctypes.CDLL(None)
+
+
+def _die_with_parent() -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Child:
+    """One process whose output goes to the file ``log``, as a service's goes to a journal."""
+
+    def __init__(
+        self, argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> None:
+        self.log = log
+        with log.open("wb") as out:
+            self._process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(env or {})},
+                cwd=cwd,
+                preexec_fn=_die_with_parent,
+            )
+        self.pid = self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
+    def last_words(self) -> str:
+        """The end of its output, for a message."""
+        return self.log.read_text("utf-8", "replace")[-2000:]
+
+    def stop(self, patience_s: float = 8.0) -> None:
+        """TERM, then KILL; nothing when it has ended."""
+        if self.alive:
+            self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(patience_s)
+        if self.alive:
+            self._process.kill()
+            self._process.wait()
+
+    def cpu_s(self) -> float:
+        """User and system seconds of all its threads so far, in ticks of 10 ms."""
+        fields = self._proc("stat").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) * _TICK_S
+
+    def settled_cpu_s(self, quiet_s: float = 0.1, limit_s: float = 5.0) -> float:
+        """The same, once it has done nothing for ``quiet_s``: what is left to do after an answer counts."""
+        end = time.monotonic() + limit_s
+        before = self.cpu_s()
+        while time.monotonic() < end:
+            time.sleep(quiet_s)
+            now = self.cpu_s()
+            if now - before <= _TICK_S:
+                return now
+            before = now
+        return before
+
+    def forget_peak(self) -> None:
+        """Let the peak of its memory start anew from what it holds now."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text(_RESET_PEAK)
+
+    def peak_mib(self) -> float:
+        """The most memory that it had resident, in MiB (VmHWM)."""
+        for line in self._proc("status").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+        raise BenchFailed(f"/proc/{self.pid}/status has no VmHWM")
+
+    def _proc(self, name: str) -> str:
+        try:
+            return Path(f"/proc/{self.pid}/{name}").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            raise BenchFailed(f"process {self.pid} ended: {self.last_words()}") from None
+
+
+def busy_share(seconds: float = 1.0) -> float:
+    """The share of this machine's cores that was busy during the next ``seconds``."""
+    before, idle_before = _jiffies()
+    time.sleep(seconds)
+    total, idle = _jiffies()
+    return 1.0 - (idle - idle_before) / max(1, total - before)
+
+
+def _jiffies() -> tuple[int, int]:
+    """All and idle ticks of all cores so far; waiting for the disk is idle."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return sum(fields), fields[3] + fields[4]

@@ -1,0 +1,177 @@
+"""Writing the state: changes go to a journal within seconds, the journal is folded now and then.
+
+A fold first opens journal n+1, so that no change is without a place; then it writes the state, which
+names n+1, renames it, and removes the journals up to n. A kill at any step leaves the old state with
+its journals, or the new one. A disk that refuses loses nothing: what is to be written waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from twisted.logger import Logger
+
+from regproxy.errors import StorageFailed
+from regproxy.expiry.entries import Entries
+from regproxy.expiry.files import StateFiles
+from regproxy.expiry.lines import FOOTER, journal_header, journal_line, member, state_header
+from regproxy.expiry.loading import InThread
+from regproxy.expiry.slices import Slices
+from regproxy.expiry.timeline import Timeline
+
+_log = Logger()
+
+FOLD_LINES = 20_000
+FOLD_EVERY_S = 86_400.0
+RETRY_S = 600.0
+_BATCH = 200
+_WRITE_BYTES = 256 * 1024
+
+
+class Saver:
+    """Keeps the files in step with ``entries``. One call at a time: the scheduler's loop sees to it."""
+
+    def __init__(
+        self,
+        files: StateFiles,
+        in_thread: InThread,
+        entries: Entries,
+        timeline: Timeline,
+        slices: Slices,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._files = files
+        self._in_thread = in_thread
+        self._entries = entries
+        self._timeline = timeline
+        self._slices = slices
+        self._monotonic = monotonic
+        self._changed: set[str] = set()
+        self._number = 0
+        self._lines = 0
+        self._folded_s = monotonic()
+        self._wanted = False
+        self._refused = False
+        self._open = False
+        self._fresh = False
+        self._fold_from_s = 0.0
+
+    def note(self, key: str) -> None:
+        """The entry under ``key`` is new, changed or gone."""
+        self._changed.add(key)
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is something to write."""
+        return bool(self._changed) or self._wanted
+
+    def want_fold(self) -> None:
+        """Fold at the next occasion: what was written so far is of another time."""
+        self._wanted = True
+
+    async def begin(self, last_journal: int, lines: int, tidy: bool) -> None:
+        """After loading: go on in a new journal, with a new state where things were not in order."""
+        self._number = last_journal
+        self._lines = lines
+        self._wanted = self._wanted or not tidy
+        await self.save()
+
+    async def save(self, final: bool = False) -> bool:
+        """Write what changed; fold when it is time, or at the end. Whether the disk took it."""
+        self._slices.restart()
+        try:
+            if not self._open:
+                await self._next_journal()
+            await self._flush()
+            if final or self._time_to_fold():
+                await self._fold()
+        except StorageFailed as error:
+            if not self._refused:
+                _log.error("the state of the scheduler is not saved: {error}", error=error.message)
+            self._refused = True
+            return False
+        if self._refused:
+            _log.info("the state of the scheduler is saved again")
+        self._refused = False
+        return True
+
+    def _time_to_fold(self) -> bool:
+        many = self._lines > max(FOLD_LINES, 2 * len(self._entries))
+        old = self._lines > 0 and self._monotonic() - self._folded_s > FOLD_EVERY_S
+        return (self._wanted or many or old) and self._monotonic() >= self._fold_from_s
+
+    async def _next_journal(self) -> None:
+        await self._in_thread(self._files.begin_journal, self._number + 1, journal_header(self._number + 1))
+        self._number += 1
+        self._open = self._fresh = True
+
+    async def _flush(self) -> None:
+        while self._changed:
+            taken: list[str] = []
+            lines: list[str] = []
+            while self._changed and len(taken) < 10 * _BATCH and not self._slices.over:
+                key = self._changed.pop()
+                entry = self._entries.get(key)
+                taken.append(key)
+                lines.append(journal_line(key, entry, self._wall(entry.used_s if entry else 0.0)))
+            try:
+                await self._in_thread(self._files.append, "".join(lines).encode())
+            except StorageFailed:
+                self._changed.update(taken)
+                raise
+            self._lines += len(taken)
+            self._fresh = False
+            await self._slices.give_way()
+
+    def _wall(self, used_s: float) -> float:
+        return max(0.0, self._timeline.to_wall(used_s))
+
+    async def _fold(self) -> None:
+        self._wanted = False
+        try:
+            if not self._fresh:
+                await self._next_journal()
+            await self._in_thread(self._files.begin_state)
+            saved_s = self._wall(self._timeline.now())
+            await self._in_thread(self._files.write_state, state_header(self._number, saved_s))
+            await self._members()
+            await self._in_thread(self._files.write_state, FOOTER)
+            await self._in_thread(self._files.sync_state)
+            await self._in_thread(self._files.name_state)
+        except StorageFailed:
+            self._wanted = True
+            self._fold_from_s = self._monotonic() + RETRY_S
+            await self._abandon()
+            raise
+        self._lines, self._folded_s = 0, self._monotonic()
+        for number in await self._in_thread(self._files.journals):
+            if number < self._number:
+                await self._in_thread(self._files.remove_journal, number)
+
+    async def _abandon(self) -> None:
+        with suppress(StorageFailed):
+            await self._in_thread(self._files.abandon_state)
+
+    async def _members(self) -> None:
+        before, text, size = "\n", [], 0
+        for count, key in enumerate(self._entries):
+            entry = self._entries.get(key)
+            if entry is not None:
+                text.append(before + member(key, entry, self._wall(entry.used_s)))
+                size += len(text[-1])
+                before = ",\n"
+            if size >= _WRITE_BYTES:
+                await self._in_thread(self._files.write_state, "".join(text).encode())
+                text, size = [], 0
+            if count % _BATCH == 0 and self._slices.over:
+                await self._slices.give_way()
+        if text:
+            await self._in_thread(self._files.write_state, "".join(text).encode())
+
+    async def end(self) -> None:
+        """Write the whole state, and let go of the files."""
+        await self.save(final=True)
+        self._open = False
+        with suppress(StorageFailed):
+            await self._in_thread(self._files.close_journal)

@@ -1,0 +1,121 @@
+"""What a survey does in the writer thread, between commits and unlinks: decide, count, clear away.
+
+Laws: no blob is an orphan before every link was seen, none while it has a spool, and none at all
+when the system kept us from reading a folder or a link: content never goes by such an accident.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from twisted.logger import Logger
+
+from regproxy.errors import StorageFailed
+from regproxy.interfaces import Held, Kind
+from regproxy.oci.digest import Digest
+from regproxy.oci.repository import Repository
+from regproxy.oci.tag import Tag
+from regproxy.storage.commits import recover_one
+from regproxy.storage.keeping import Keeper
+from regproxy.storage.layout import Layout, parse_blob
+from regproxy.storage.ledger import Ledger
+from regproxy.storage.occupancy import Occupancy, regular
+from regproxy.storage.underway import UnderWay
+
+_log = Logger()
+
+LinkKey: TypeAlias = tuple[Repository, Kind, Digest]
+TagKey: TypeAlias = tuple[Repository, Tag]
+
+
+class Counter:
+    """Each method is one job in the writer thread."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        ledger: Ledger,
+        keeper: Keeper,
+        occupancy: Occupancy,
+        under_way: UnderWay,
+    ) -> None:
+        self._layout = layout
+        self._ledger = ledger
+        self._keeper = keeper
+        self._occupancy = occupancy
+        self._under_way = under_way
+        self._sound = False
+
+    def begin(self) -> None:
+        """A survey begins."""
+        self._ledger.unreadable = 0
+        self._occupancy.begin_count()
+
+    def records(self, links: Sequence[LinkKey], tags: Sequence[TagKey]) -> list[Held]:
+        """Those of these records that are still there."""
+        held = self._ledger.look(links)
+        for repository, tag in tags:
+            if os.path.lexists(self._layout.tags(repository) / tag.name):
+                held.append(Held(repository, tag, None))
+        return held
+
+    def all_records_seen(self, troubled: bool) -> list[tuple[str, str]]:
+        """Every link is known, unless the system kept some from us; the folders of blobs come next."""
+        self._sound = not troubled and not self._ledger.unreadable
+        if self._sound:
+            self._keeper.finish_survey()
+        else:
+            _log.error("Some of the storage folder cannot be read: what nobody holds stays where it is")
+        return self._occupancy.begin_count()
+
+    def spool(self, name: str) -> bool:
+        """Clear away a file under ``fills/`` that no fill of this process has open."""
+        stem = name.rpartition(".")[0]
+        if self._under_way.has(stem) or not os.path.lexists(self._layout.fills / name):
+            return False
+        with contextlib.suppress(OSError, StorageFailed):
+            recover_one(self._layout, self._ledger, name)
+            return True
+        return False
+
+    def blobs(self, algorithm: str, prefix: str) -> tuple[int, int, int, list[Path]]:
+        """Count a folder of blobs, and remove what nobody holds: blobs, bytes, removed, others."""
+        folder = self._layout.blobs / algorithm / prefix
+        blobs = blob_bytes = removed = 0
+        others = []
+        for name in _names(folder):
+            digest = parse_blob((algorithm, prefix, name))
+            found = regular(folder / name)
+            if digest is None or found is None:
+                others.append(folder / name)
+            elif self._is_orphan(digest):
+                removed += 1
+            else:
+                blobs, blob_bytes = blobs + 1, blob_bytes + found.st_size
+        self._occupancy.counted(algorithm, prefix, blobs, blob_bytes)
+        return blobs, blob_bytes, removed, others
+
+    def _is_orphan(self, digest: Digest) -> bool:
+        """Whether it was one, and is gone."""
+        if not self._sound or self._ledger.holders(digest):
+            return False
+        with contextlib.suppress(OSError):
+            return self._keeper.reconsider(digest)
+        return False
+
+    def end(self) -> None:
+        """The figures of this survey count from now on."""
+        off_bytes = self._occupancy.end_count()
+        if off_bytes:
+            _log.warn("The content on disk is {off} bytes more than was known", off=off_bytes)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []

@@ -1,0 +1,532 @@
+"""The state file survives everything: cuts, kills, rubbish, other versions, disks that refuse."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+
+from regproxy.expiry import saving
+from regproxy.expiry.entries import Entry, parse_key
+from regproxy.expiry.files import StateFiles
+from regproxy.expiry.lines import journal_line, member, parse_header, parse_line, state_header
+from regproxy.interfaces import Held, Kind
+from regproxy.oci.tag import Tag
+from tests.expiry.world import CORP, DAY_S, NGINX, TAG, TTL_S, WALL_S, Shelf, World, digest
+
+ONE, TWO = digest(1), digest(2)
+STATE = "scheduler-state.json"
+
+
+def document(world: World) -> Any:
+    return json.loads((world.folder / STATE).read_bytes())
+
+
+def uses(world: World) -> dict[str, tuple[str, float, int, int]]:
+    """What the scheduler knows, with wall times."""
+    found = {}
+    entries = world.scheduler._entries
+    for key in entries:
+        entry = entries.get(key)
+        assert entry is not None
+        wall_s = world.scheduler._timeline.to_wall(entry.used_s)
+        found[key] = (entry.type, round(wall_s, 3), entry.size_bytes, entry.pulls)
+    return found
+
+
+def populate(world: World) -> None:
+    world.begin()
+    world.shelf.put(NGINX, ONE)
+    world.shelf.put(CORP, TWO, Kind.MANIFEST)
+    world.shelf.put(CORP, TAG, None)
+    world.pass_s(DAY_S)
+    world.scheduler.used(NGINX, ONE)
+
+
+def test_the_state_is_json_with_an_entry_a_line(world: World) -> None:
+    """As people can read it, and grep it."""
+    populate(world)
+    world.end()
+    lines = (world.folder / STATE).read_text().splitlines()
+    assert len(lines) == 5
+    assert (
+        f'"docker.io/library/nginx@{ONE}":{{"type":"blob","used":{int(WALL_S + DAY_S)},"size":10,"pulls":2}}'
+        in (line.rstrip(",") for line in lines)
+    )
+    whole = document(world)
+    assert (whole["version"], whole["saved"]) == (1, "2027-01-16T08:00:00Z")
+    assert whole["entries"][f"registry.corp:5000/team/app:{TAG}"]["type"] == "tag"
+    assert len(whole["entries"]) == 3
+
+
+def test_an_empty_state_is_json_too(world: World) -> None:
+    """It is written at first start."""
+    world.begin()
+    assert document(world)["entries"] == {}
+
+
+def test_a_restart_in_the_middle_keeps_the_rest_of_the_time(world: World) -> None:
+    """Stopped cleanly."""
+    world.begin()
+    world.shelf.put(NGINX, ONE)
+    world.pass_s(3 * DAY_S)
+    world.end()
+    world.begin()
+    world.pass_s(4 * DAY_S - 1)
+    assert world.shelf.expired == []
+    world.pass_s(61)
+    assert world.shelf.expired == [(NGINX, ONE)]
+
+
+def test_a_kill_loses_seconds_of_last_used_and_no_entry(world: World) -> None:
+    """The journal has all but the last five seconds."""
+    populate(world)
+    world.pass_s(5)
+    before = uses(world)
+    world.shelf.put(NGINX, TWO)
+    world.kill()
+    world.begin(survey=False)
+    assert uses(world) == before
+    world.shelf.survey()
+    assert set(uses(world)) == {*before, f"{NGINX}@{TWO}"}
+
+
+def test_what_expired_while_the_daemon_was_down_goes_soon_after_start(world: World) -> None:
+    """In slices, within a slot."""
+    world.begin()
+    for number in range(300):
+        world.shelf.put(NGINX, digest(number))
+    world.end()
+    world.clock.advance(TTL_S + DAY_S)
+    world.begin()
+    world.pass_s(61)
+    assert len(world.shelf.expired) == 300
+
+
+def test_after_a_very_long_time_nothing_goes_at_once(world: World) -> None:
+    """More than 30 days: a wrong clock is likelier; the time that was left counts from now."""
+    world.begin()
+    world.shelf.put(NGINX, ONE)
+    world.pass_s(DAY_S)
+    world.end()
+    world.clock.advance(31 * DAY_S)
+    world.begin()
+    world.pass_s(TTL_S - DAY_S - 1)
+    assert world.shelf.expired == []
+    world.pass_s(61)
+    assert world.shelf.expired == [(NGINX, ONE)]
+
+
+def test_a_clock_before_the_state(world: World) -> None:
+    """The time that was left counts, and a later right clock is no jump into expiry."""
+    world.begin()
+    world.shelf.put(NGINX, ONE)
+    world.pass_s(DAY_S)
+    world.end()
+    world.wall.ahead_s -= 400 * DAY_S
+    world.begin()
+    world.pass_s(TTL_S - DAY_S - 1)
+    assert world.shelf.expired == []
+    world.pass_s(61)
+    assert world.shelf.expired == [(NGINX, ONE)]
+
+
+def test_a_use_in_the_future_counts_as_now(world: World) -> None:
+    """It lives no longer than a full life from the start."""
+    world.begin()
+    world.end()
+    line = f'"{NGINX}@{ONE}":{{"type":"blob","used":{int(WALL_S + 90 * DAY_S)},"size":1,"pulls":1}}\n'
+    path = world.folder / STATE
+    path.write_bytes(path.read_bytes().replace(b'"entries":{\n', b'"entries":{\n' + line.encode()))
+    world.begin(survey=False)
+    assert uses(world)[f"{NGINX}@{ONE}"][1] == WALL_S
+
+
+def test_a_changed_ttl_applies_to_old_entries(world: World) -> None:
+    """Uses are stored, deadlines computed (P35)."""
+    world.begin()
+    world.shelf.put(NGINX, ONE)
+    world.pass_s(2 * DAY_S)
+    world.end()
+    world.ttl_s = DAY_S
+    world.begin()
+    world.pass_s(60)
+    assert world.shelf.expired == [(NGINX, ONE)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0" * 4096,
+        b"[]\n",
+        b"{}",
+        b'{"version":1}',
+        b"\xff\xfe rubbish\n" * 50,
+        b"x" * 1_000_000,
+        b'{"version":2,"saved":"2027-01-16T08:00:00Z","entries":{\n"a.b/c:d":{"type":"tag","used":5}\n}}\n',
+        b'{"version":1,"saved":"yesterday","journal":0,"entries":{\n}}\n',
+        b'{"version":1,"saved":"2027-01-16T08:00:00Z","journal":-1,"entries":{\n}}\n',
+    ],
+)
+def test_a_state_that_is_none_is_moved_aside(world: World, content: bytes) -> None:
+    """The daemon starts; what is on disk gets entries with a full life (P12)."""
+    (world.folder / STATE).write_bytes(content)
+    world.shelf.put(NGINX, ONE)
+    world.begin()
+    assert (world.folder / f"{STATE}.damaged").read_bytes() == content
+    assert uses(world) == {f"{NGINX}@{ONE}": ("blob", WALL_S, 10, 0)}
+    world.pass_s(6)
+    world.kill()
+    world.begin(survey=False)
+    assert list(uses(world)) == [f"{NGINX}@{ONE}"]
+
+
+def test_valid_lines_among_rubbish_count(world: World) -> None:
+    """And the journal on top of them."""
+    populate(world)
+    world.pass_s(60)
+    world.end()
+    path = world.folder / STATE
+    first, *lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([first, b'"rubbish\n', *lines]))
+    journal = sorted(world.folder.glob("scheduler-state.journal.*"))[-1]
+    with journal.open("ab") as more:
+        more.write(
+            f'{{"{NGINX}@{TWO}":{{"type":"blob","used":{int(WALL_S)},"size":3,"pulls":9}}}}\n'.encode()
+        )
+        more.write(f'{{"{CORP}:{TAG}":null}}\n{{"torn'.encode())
+    world.begin(survey=False)
+    found = uses(world)
+    assert found[f"{NGINX}@{TWO}"] == ("blob", WALL_S, 3, 9)
+    assert found[f"{NGINX}@{ONE}"] == ("blob", WALL_S + DAY_S, 10, 2)
+    assert f"{CORP}:{TAG}" not in found
+    assert path.with_name(f"{STATE}.damaged").exists()
+    assert len(document(world)["entries"]) == 3
+
+
+def test_no_state_but_journals(world: World) -> None:
+    """Somebody removed it: the journal still counts."""
+    world.begin()
+    world.shelf.put(NGINX, ONE)
+    world.pass_s(6)
+    before = uses(world)
+    world.kill()
+    (world.folder / STATE).unlink()
+    world.begin(survey=False)
+    assert uses(world) == before
+
+
+def test_a_folder_under_its_name(world: World) -> None:
+    """Whatever stands there, the daemon starts."""
+    (world.folder / STATE).mkdir()
+    world.shelf.put(NGINX, ONE)
+    world.begin()
+    assert list(uses(world)) == [f"{NGINX}@{ONE}"]
+
+
+def whole_state() -> bytes:
+    """A state of twenty entries, last used on different days."""
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder))
+        world.begin()
+        for number in range(20):
+            world.shelf.put(NGINX, digest(number))
+            world.pass_s(3600)
+        world.end()
+        return (Path(folder) / STATE).read_bytes()
+
+
+WHOLE = whole_state()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, len(WHOLE) - 1), st.booleans())
+def test_cut_at_any_byte(cut: int, zeros: bool) -> None:
+    """Nothing expires early, every whole line counts, and the rest comes from the disk."""
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder))
+        world.clock.advance(20 * 3600)
+        content = WHOLE[:cut] + (b"\0" * (len(WHOLE) - cut) if zeros else b"")
+        (world.folder / STATE).write_bytes(content)
+        for number in range(20):
+            world.shelf.held[NGINX, digest(number)] = Held(NGINX, digest(number), Kind.BLOB, 10)
+        world.begin()
+        found = uses(world)
+        assert len(found) == 20
+        whole_lines = WHOLE[:cut].count(b"\n") - 1
+        used = [found[f"{NGINX}@{digest(number)}"][1] for number in range(20)]
+        kept = sum(used_s == WALL_S + number * 3600 for number, used_s in enumerate(used))
+        assert kept >= min(20, max(0, whole_lines))
+        assert min(used) >= WALL_S
+        assert len(document(world)["entries"]) >= kept
+        world.pass_s(TTL_S - 20 * 3600 - 120)
+        assert world.shelf.expired == []
+        world.pass_s(TTL_S + 120)
+        assert len(world.scheduler) == 0
+        world.end()
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class MortalFiles(StateFiles):
+    """Dies at its ``last`` step, perhaps in the middle of writing."""
+
+    STEPS = (
+        "begin_journal", "append", "begin_state", "write_state", "sync_state", "name_state", "remove_journal",
+        "abandon_state", "close_journal",
+    )  # fmt: skip
+
+    def __init__(self, folder: Path, last: int, torn: bool) -> None:
+        super().__init__(folder)
+        self.steps = 0
+        self.last = last
+        self.torn = torn
+        self.cutting = False
+
+    def _write(self, descriptor: int, content: bytes) -> None:
+        if self.cutting:
+            self.cutting = False
+            super()._write(descriptor, content[: len(content) // 2])
+            raise OSError("killed")
+        super()._write(descriptor, content)
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name not in MortalFiles.STEPS:
+            return found
+
+        def step(*args: Any) -> Any:
+            if self.steps >= self.last:
+                if not self.torn or self.steps > self.last or name not in ("append", "write_state"):
+                    raise OSError("killed")
+                self.cutting = True
+            self.steps += 1
+            return found(*args)
+
+        return step
+
+
+@pytest.mark.parametrize("torn", [False, True])
+@pytest.mark.parametrize("last", range(1, 30))
+def test_a_kill_at_any_step_of_a_fold(
+    world: World, monkeypatch: pytest.MonkeyPatch, last: int, torn: bool
+) -> None:
+    """Before and after it the same entries, but for what the last five seconds brought."""
+    monkeypatch.setattr(saving, "_WRITE_BYTES", 200)
+    world.begin()
+    for number in range(8):
+        world.shelf.put(NGINX, digest(number))
+    world.pass_s(3600)
+    world.end()
+    world.files = files = MortalFiles(world.folder, 10_000, torn)
+    world.begin(survey=False)
+    world.scheduler.used(NGINX, ONE)
+    world.shelf.expire(NGINX, TWO, lambda: True)
+    world.shelf.put(NGINX, digest(99))
+    world.pass_s(6)
+    before = uses(world)
+    files.steps, files.last = 0, last
+    world.scheduler._saver.want_fold()
+    world.scheduler.used(NGINX, digest(3))
+    world.pass_s(6)
+    after = uses(world)
+    world.kill()
+    world.begin(survey=False)
+    changed = f"{NGINX}@{digest(3)}"
+    found = uses(world)
+    assert found.pop(changed) in (before.pop(changed), after.pop(changed))
+    assert found == before == after
+    assert len(list(world.folder.glob("scheduler-state.journal.*"))) <= 4
+    world.end()
+    assert len(document(world)["entries"]) == 8
+    assert len(list(world.folder.glob("scheduler-state.journal.*"))) == 1
+
+
+def test_a_disk_that_refuses_for_a_while_loses_nothing(world: World) -> None:
+    """The changes wait; lines that it cut harm no later ones."""
+    world.files = files = MortalFiles(world.folder, 10_000, True)
+    world.begin()
+    files.steps, files.last = 0, 0
+    world.shelf.put(NGINX, ONE)
+    world.pass_s(60)
+    files.last = 10_000
+    world.shelf.put(NGINX, TWO)
+    world.pass_s(12)
+    before = uses(world)
+    world.kill()
+    world.begin(survey=False)
+    assert uses(world) == before
+
+
+def test_a_read_only_folder(world: World) -> None:
+    """It starts, and expires nothing that it cannot remove."""
+    world.files = MortalFiles(world.folder, 0, False)
+    world.shelf.put(NGINX, ONE)
+    world.begin()
+    assert list(uses(world)) == [f"{NGINX}@{ONE}"]
+    world.pass_s(60)
+    world.end()
+    assert os.listdir(world.folder) == []
+
+
+def test_long_journals_are_folded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither many uses nor a long time make them grow without end."""
+    monkeypatch.setattr(saving, "FOLD_LINES", 50)
+    world.begin()
+    world.shelf.put(NGINX, ONE)
+    sizes = []
+    for _ in range(300):
+        world.scheduler.used(NGINX, ONE)
+        world.pass_s(6)
+        sizes.append(sum(path.stat().st_size for path in world.folder.glob("*.journal.*")))
+    assert max(sizes) < 60 * 150
+    assert len(list(world.folder.glob("*.journal.*"))) == 1
+
+
+def test_a_day_old_journal_is_folded(world: World) -> None:
+    """So that `saved` is never much older than the last use."""
+    world.begin()
+    world.shelf.put(NGINX, ONE)
+    world.pass_s(DAY_S + 60)
+    world.scheduler.used(NGINX, ONE)
+    world.pass_s(6)
+    assert document(world)["saved"] == "2027-01-16T08:01:05Z"
+
+
+# while it is being read
+
+
+def test_uses_and_changes_while_the_state_is_read(world: World) -> None:
+    """The daemon serves meanwhile: what happens then counts more than what is read."""
+    populate(world)
+    world.end()
+    world.pass_s(DAY_S)
+    made = world.make()
+    made.used(NGINX, ONE)
+    made.gone(CORP, TWO)
+    made.added(Held(NGINX, TWO, Kind.BLOB, 4))
+    made.used(NGINX, Tag("unknown"))
+    made.start()
+    world.settle()
+    assert uses(world) == {
+        f"{NGINX}@{ONE}": ("blob", WALL_S + 2 * DAY_S, 10, 3),
+        f"{NGINX}@{TWO}": ("blob", WALL_S + 2 * DAY_S, 4, 1),
+        f"{CORP}:{TAG}": ("tag", WALL_S, 0, 0),
+    }
+    world.pass_s(6)
+    world.kill()
+    world.begin(survey=False)
+    assert len(uses(world)) == 3
+
+
+def test_a_stop_while_the_state_is_read_writes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the entries would be lost."""
+    populate(world)
+    world.end()
+    before = {path.name: path.read_bytes() for path in world.folder.iterdir()}
+    monkeypatch.setattr("tests.expiry.world.at_once", lambda job, *args: Deferred())
+    world.make()
+    loading = world.scheduler.start()
+    world.scheduler.used(NGINX, ONE)
+    world.shelf.put(NGINX, digest(5))
+    assert not loading.called
+    world.end()
+    assert loading.called
+    assert {path.name: path.read_bytes() for path in world.folder.iterdir()} == before
+
+
+def test_nothing_is_due_before_the_state_is_read(world: World) -> None:
+    """Not begun, it does nothing, and leaves nothing behind."""
+    world.make()
+    world.shelf.put(NGINX, ONE)
+    world.scheduler.used(NGINX, ONE)
+    assert not world.clock.getDelayedCalls()
+    assert not world.scheduler.loaded
+    world.end()
+    assert os.listdir(world.folder) == []
+
+
+# lines
+
+
+@given(
+    st.integers(0, 2**40), st.integers(0, 2**62), st.integers(0, 2**40), st.sampled_from(["blob", "manifest"])
+)
+def test_lines_are_read_as_they_were_written(used: int, size: int, pulls: int, kind: str) -> None:
+    """In the state and in a journal."""
+    used %= 10**11
+    entry = Entry(kind, float(used), size, pulls)
+    key = f"{CORP}@{ONE}"
+    for text in (
+        member(key, entry, used) + ",",
+        member(key, entry, used),
+        journal_line(key, entry, used)[:-1],
+    ):
+        line = parse_line(text.encode())
+        assert line is not None
+        assert line.entry is not None
+        assert (line.key, line.entry.type, line.entry.used_s) == (key, kind, used)
+        assert (line.entry.size_bytes, line.entry.pulls) == (size, pulls)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_line_or_rubbish(content: bytes) -> None:
+    """Never an error."""
+    parse_line(content)
+    parse_header(content)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'"a/b":{"type":"blob","used":1}',
+        b'"docker.io/a:b":{"type":"blob","used":1}',
+        b'"docker.io/a:b":{"type":"tag","used":-1}',
+        b'"docker.io/a:b":{"type":"tag","used":1.5}',
+        b'"docker.io/a:b":{"type":"tag","used":true}',
+        b'"docker.io/a:b":{"type":"tag","used":99999999999999}',
+        b'"docker.io/a:b":{"type":"tag","used":1,"size":null}',
+        b'"docker.io/../a:b":{"type":"tag","used":1}',
+        b'"docker.io/a:b":{"type":"tag","used":1},"docker.io/a:c":{"type":"tag","used":1}',
+        b'"docker.io/a:b":[]',
+        b'"docker.io/a:b":' + b"[" * 3000,
+    ],
+)
+def test_rubbish_lines(line: bytes) -> None:
+    """What does not make sense is not taken."""
+    assert parse_line(line) is None
+
+
+@pytest.mark.parametrize(
+    "key", ["docker.io/library/nginx:1.29", f"registry.corp:5000/team/app@{ONE}", "h:1/a:b"]
+)
+def test_keys_are_read_back(key: str) -> None:
+    named = parse_key(key)
+    assert named is not None
+    mark = "@" if "@" in key else ":"
+    assert f"{named[0]}{mark}{named[1]}" == key
+
+
+def test_headers() -> None:
+    header = parse_header(state_header(7, WALL_S))
+    assert header is not None
+    assert (header.version, header.journal, header.saved_s) == (1, 7, WALL_S)
+
+
+def test_the_shelf_is_a_store() -> None:
+    """The double is one."""
+    from zope.interface.verify import verifyObject
+
+    from regproxy.interfaces import IRemovals
+
+    assert verifyObject(IRemovals, Shelf())
