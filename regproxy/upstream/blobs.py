@@ -41,11 +41,15 @@ class RemoteBlobs:
 
     def stat(self, repository: Repository, digest: Digest) -> Deferred[int | None]:
         """The size: by HEAD, else by a GET that is closed after its headers (R36); None: neither tells."""
-        return self._running.call(self._stat(repository, digest), f"blob {digest}", self._limits.first_byte_s)
+        return self._running.call(
+            self._stat(repository, digest), f"{repository.path}@{digest}", self._limits.first_byte_s
+        )
 
     def open(self, repository: Repository, digest: Digest) -> Deferred[IBlob]:
         """One GET; the blob's connection waits, paused, for body()."""
-        return self._running.call(self._open(repository, digest), f"blob {digest}", self._limits.first_byte_s)
+        return self._running.call(
+            self._open(repository, digest), f"{repository.path}@{digest}", self._limits.first_byte_s
+        )
 
     async def _open(self, repository: Repository, digest: Digest) -> IBlob:
         answer = await self._get(repository, digest)

@@ -38,6 +38,12 @@ TRANSPORT_ERRORS: tuple[type[Exception], ...] = (
 """All that treq and the agents under it fail with when the peer, not we, is at fault."""
 
 
+_TLS_HINTS = {
+    "certificate verify failed": "if an authority of your own signed it, 'ca:' names its file",
+    "wrong version number": "if it speaks plain HTTP, write 'endpoints: [http://...]' and 'insecure: true'",
+}
+
+
 def explain(upstream: str, host: str, error: BaseException) -> UpstreamError:
     """The typed error for a transport failure; ``host`` is the host (and port) that was asked."""
     root = _root(error)
@@ -81,4 +87,6 @@ def tls_reason(error: BaseException) -> str:
         return "the certificate is for another name"
     details = error.args[0] if error.args and isinstance(error.args[0], list) else []
     words = [str(entry[-1]) for entry in details if isinstance(entry, tuple) and entry]
-    return ", ".join(words)[:200] or "the connection was lost"
+    said = ", ".join(words)[:200] or "the connection was lost"
+    hints = [hint for sign, hint in _TLS_HINTS.items() if sign in said]
+    return "; ".join([said, *hints])

@@ -97,14 +97,16 @@ class RemoteManifests:
 
     def stat(self, repository: Repository, digest: Digest) -> Deferred[Descriptor]:
         """One HEAD; a GET only where HEAD is not served or does not tell size and type (R51)."""
-        return self._call(self._stat(repository, digest), digest)
+        return self._call(self._stat(repository, digest), repository, digest)
 
     def get(self, repository: Repository, digest: Digest) -> Deferred[Manifest]:
         """One GET by digest, hashed with the digest's own algorithm (R13)."""
-        return self._call(self._get(repository, digest), digest)
+        return self._call(self._get(repository, digest), repository, digest)
 
-    def _call(self, work: Coroutine[Deferred[Any], Any, T], digest: Digest) -> Deferred[T]:
-        return self._running.call(work, f"manifest {digest}", self._limits.first_byte_s)
+    def _call(
+        self, work: Coroutine[Deferred[Any], Any, T], repository: Repository, digest: Digest
+    ) -> Deferred[T]:
+        return self._running.call(work, f"{repository.path}@{digest}", self._limits.first_byte_s)
 
     async def _get(self, repository: Repository, digest: Digest) -> Manifest:
         manifest, _ = await self._reader.get(repository, digest)

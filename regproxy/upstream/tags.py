@@ -32,15 +32,21 @@ class RemoteTags:
 
     def get(self, repository: Repository, tag: Tag) -> Deferred[RemoteTag]:
         """One GET by tag; the digest is computed from its bytes (R14)."""
-        return self._running.call(self._get(repository, tag), f"tag {tag}", self._limits.first_byte_s)
+        return self._running.call(
+            self._get(repository, tag), f"{repository.path}:{tag}", self._limits.first_byte_s
+        )
 
     def stat(self, repository: Repository, tag: Tag, known: RemoteTag | None) -> Deferred[RemoteTag | None]:
         """One HEAD; None when the tag still means what ``known`` says (R50, R51)."""
-        return self._running.call(self._stat(repository, tag, known), f"tag {tag}", self._limits.first_byte_s)
+        return self._running.call(
+            self._stat(repository, tag, known), f"{repository.path}:{tag}", self._limits.first_byte_s
+        )
 
     def list(self, repository: Repository) -> Deferred[tuple[str, ...]]:
         """All pages, sorted (R94)."""
-        return self._running.call(self._pages.all(repository), "its list of tags", self._limits.list_s)
+        return self._running.call(
+            self._pages.all(repository), f"the tags of {repository.path}", self._limits.list_s
+        )
 
     async def _get(self, repository: Repository, tag: Tag) -> RemoteTag:
         manifest, etag = await self._reader.get(repository, tag)

@@ -159,7 +159,7 @@ class Routes:
         named = self._lookup(namespace) if namespace is not None else None
         prefixed = self._named(name[0])
         if prefixed is None or not prefixed.prefix:
-            return named or self._fallback(), name
+            return named or self._fallback(name), name
         if named is not None and named is not prefixed:
             raise InvalidTarget("ns and the first component of the name mean different upstreams")
         if len(name) == 1:
@@ -176,11 +176,15 @@ class Routes:
         """The upstream of this name; signs that only become ASCII by ``lower()`` name none."""
         return self._by_name.get(name.lower()) if name.isascii() else None
 
-    def _fallback(self) -> UpstreamSettings:
+    def _fallback(self, name: list[str]) -> UpstreamSettings:
+        """The default upstream. No name on Docker Hub begins with a host: such a one is meant for
+        another registry, and is not told to the Hub."""
         if self._default is None:
             raise UnknownUpstream(
                 "this mirror has no default upstream: put its name before the repository, or ?ns= behind"
             )
+        if self._default.library and len(name) > 1 and ("." in name[0] or name[0] == "localhost"):
+            raise UnknownUpstream("the name begins with a registry that is not among this mirror's upstreams")
         return self._default
 
 

@@ -70,7 +70,6 @@ def test_shapes() -> None:
         ("/v2/a/manifests/1?ns=plain.example:80", "plain.example/a"),
         ("/v2/a/manifests/1?ns=corp.example:5000", "corp.example:5000/a"),
         ("/v2/ghcr.io/a/b/manifests/1?ns=ghcr.io", "ghcr.io/a/b"),
-        ("/v2/plain.example/a/manifests/1", "docker.io/plain.example/a"),
         ("/v2/plain.example/a/manifests/1?ns=ghcr.io", "ghcr.io/plain.example/a"),
     ],
 )
@@ -236,3 +235,16 @@ def test_a_name_with_its_port_written_wins_over_another_spelling() -> None:
         route = routes.find(b"/v2/x/manifests/x", f"ns={name}".encode())
         assert isinstance(route, ManifestRoute)
         assert route.place.repository.upstream == name
+
+
+def test_a_registry_that_is_not_named_is_not_asked_for_at_the_hub():
+    """No repository of Docker Hub begins with a host; its name would tell the Hub what is pulled here."""
+    hub = Routes([UpstreamSettings("docker.io", ("https://x",), default=True, library=True)])
+    for path in (b"/v2/quay.io/team/app/manifests/1", b"/v2/localhost/app/manifests/1"):
+        with pytest.raises(errors.UnknownUpstream, match="begins with a registry"):
+            hub.find(path, b"")
+    with pytest.raises(errors.UnknownUpstream):  # an upstream that is no prefix is not one here
+        Routes(UPSTREAMS).find(b"/v2/plain.example/a/manifests/1", b"")
+    other = Routes([UpstreamSettings("corp.example", ("https://x",), default=True)])
+    route = other.find(b"/v2/my.team/app/manifests/1", b"")
+    assert str(route.place.repository) == "corp.example/my.team/app"
