@@ -126,9 +126,20 @@ def move_aside(path: Path, target: Path) -> None:
 
 
 def allocate(descriptor: int, size_bytes: int) -> None:
-    """Reserve ``size_bytes`` of disk; where the file system cannot, check the room and set the size."""
+    """Reserve ``size_bytes`` of disk. ENOSPC where they would not fit.
+
+    More than half of what is free is not reserved, nor is it where the file system cannot: an upstream
+    that promises much and sends little must not take the disk from the others.
+    """
     before = os.fstat(descriptor).st_size
     if size_bytes <= before:
+        return
+    room = os.fstatvfs(descriptor)
+    free_bytes = room.f_bavail * room.f_frsize
+    if free_bytes < size_bytes - before:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if free_bytes < 2 * (size_bytes - before):
+        os.ftruncate(descriptor, size_bytes)
         return
     try:
         os.posix_fallocate(descriptor, 0, size_bytes)
@@ -136,9 +147,6 @@ def allocate(descriptor: int, size_bytes: int) -> None:
         if error.errno not in _NOT_SUPPORTED:
             os.ftruncate(descriptor, before)
             raise
-        room = os.fstatvfs(descriptor)
-        if room.f_bavail * room.f_frsize < size_bytes:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
         os.ftruncate(descriptor, size_bytes)
 
 

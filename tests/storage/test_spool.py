@@ -6,6 +6,7 @@ import errno
 import os
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from twisted.internet.defer import CancelledError, gatherResults
@@ -160,22 +161,56 @@ async def test_expect_allocates_and_commit_cuts(folder: Folder, store: DiskStore
     assert await reading(store)(NGINX, DIGEST) == CONTENT
 
 
-@pytest.mark.parametrize("number", [None, errno.EOPNOTSUPP])
-async def test_expect_of_more_than_there_is(
-    store: DiskStore, monkeypatch: pytest.MonkeyPatch, number: int | None
-) -> None:
-    """StorageFailed before the first byte, with or without fallocate; the spool goes on as it was."""
+async def test_expect_of_more_than_there_is(store: DiskStore) -> None:
+    """StorageFailed before the first byte; the spool goes on as it was."""
     made = await store.spool(DIGEST)
     await made.append([CONTENT])
     file = made.file()
-    if number is not None:
-        monkeypatch.setattr(durable, "os", MortalOs(1, OSError(number, "no"), final=False))
     with pytest.raises(StorageFailed):
         await made.expect(LARGE)
     assert file.read_at(0, 10) == CONTENT[:10]
     file.close()
     await made.commit(proofs(store, NGINX))
     assert await reading(store)(NGINX, DIGEST) == CONTENT
+
+
+class Room:
+    """``os`` with so many bytes free on every file system."""
+
+    def __init__(self, free_bytes: int) -> None:
+        self._free_bytes = free_bytes
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(os, name)
+
+    def fstatvfs(self, descriptor: int) -> SimpleNamespace:
+        return SimpleNamespace(f_bavail=self._free_bytes, f_frsize=1)
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "reserved"), [(2_000_000, True), (1_999_999, False), (1_000_000, False)]
+)
+async def test_what_is_promised_takes_half_of_the_free_disk_at_most(
+    folder: Folder, store: DiskStore, monkeypatch: pytest.MonkeyPatch, free_bytes: int, reserved: bool
+) -> None:
+    """An upstream that promises much and sends little does not keep the others from their disk."""
+    made = await store.spool(DIGEST)
+    monkeypatch.setattr(durable, "os", Room(free_bytes))
+    await made.expect(1_000_000)
+    (path,) = (folder.root / "fills").glob("*.spool")
+    assert path.stat().st_size == 1_000_000
+    assert (path.stat().st_blocks * 512 >= 1_000_000) is reserved
+    await made.discard()
+
+
+async def test_one_byte_more_than_is_free_is_refused_at_once(
+    store: DiskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await store.spool(DIGEST)
+    monkeypatch.setattr(durable, "os", Room(999_999))
+    with pytest.raises(StorageFailed, match="ENOSPC"):
+        await made.expect(1_000_000)
+    await made.discard()
 
 
 async def test_expect_where_the_file_system_cannot_allocate(
