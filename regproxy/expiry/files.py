@@ -63,12 +63,20 @@ class StateFiles:
     # the journal
 
     def begin_journal(self, number: int, header: bytes) -> None:
-        """From now on changes go to journal ``number``, which must not be there yet."""
+        """From now on changes go to journal ``number``, which must not be there yet.
+
+        OSError leaves the one before in use.
+        """
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW
         descriptor = os.open(self.journal(number), flags, MODE)
+        try:
+            self._write(descriptor, header)
+        except OSError:
+            os.close(descriptor)
+            os.unlink(self.journal(number))
+            raise
         self.close_journal()
         self._journal, self._torn = descriptor, False
-        self.append(header)
 
     def append(self, lines: bytes) -> None:
         """Write whole lines; after one that the disk cut, the next begins anew."""

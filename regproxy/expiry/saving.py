@@ -102,8 +102,8 @@ class Saver:
         return (self._wanted or many or old) and self._monotonic() >= self._fold_from_s
 
     async def _next_journal(self) -> None:
-        await self._in_thread(self._files.begin_journal, self._number + 1, journal_header(self._number + 1))
-        self._number += 1
+        self._number += 1  # one that fails, or whose making is cancelled, is not used again
+        await self._in_thread(self._files.begin_journal, self._number, journal_header(self._number))
         self._open = self._fresh = True
 
     async def _flush(self) -> None:

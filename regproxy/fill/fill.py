@@ -81,6 +81,7 @@ class Fill:
         self._pokes = Pokes(clock)
         self._spool: ISpool | None = None
         self._file: IFile | None = None
+        self._over = False
         self._running: Deferred[None] | None = None
         self._transferring: Deferred[None] | None = None
 
@@ -152,6 +153,11 @@ class Fill:
     def leave(self, reader: FillReader) -> None:
         """A reader is closed."""
         self._readers.discard(reader)
+        self._close_unused_file()
+
+    def _leave_blob(self, blob: FillBlob) -> None:
+        self._blobs.discard(blob)
+        self._close_unused_file()
 
     def wrong(self) -> ContentMismatch:
         """What a reader is told whose bytes were wrong."""
@@ -161,7 +167,7 @@ class Fill:
     def _blob(self, how: How) -> FillBlob:
         file = self.file()
         assert file is not None, "a blob is given out only while there is a spool"
-        blob = FillBlob(self, file, how, self._readers.add, self._blobs.discard)
+        blob = FillBlob(self, file, how, self._readers.add, self._leave_blob)
         self._blobs.add(blob)
         return blob
 
@@ -324,8 +330,16 @@ class Fill:
         if file is not None:
             file.close()
 
+    def _close_unused_file(self) -> None:
+        """Who has not yet gone over from a rejected spool still needs it, after the end too."""
+        if self._over and not self._readers and not self._blobs:
+            self._close_file()
+
     async def _let_go(self) -> None:
-        self._close_file()
+        self._over = True
+        if self.failure is not None:
+            self._close_file()
+        self._close_unused_file()
         if self._spool is not None:
             try:
                 await self._spool.discard()

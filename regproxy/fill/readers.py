@@ -138,6 +138,8 @@ class FillReader:
         if self._offset != self._start or (fill.begun and fill.size != self._size):
             raise fill.wrong()
         newer = newer_file(fill, self._epoch, self._size)
+        if newer is None and fill.begun:
+            raise TransferStopped("the transfer that this body followed has ended")
         if newer is None:
             return None
         assert self._file is not None
@@ -149,7 +151,7 @@ class FillReader:
         """The same while the new spool is open: a committed one gives no more files. Where the
         descriptors have run out, read() says so."""
         if self._file is not None and self._epoch != self._fill.epoch:
-            with contextlib.suppress(StorageFailed, ContentMismatch):
+            with contextlib.suppress(StorageFailed, ContentMismatch, TransferStopped):
                 self._begin_anew()
 
     def _room(self) -> int | None:
@@ -216,18 +218,18 @@ class FillBlob:
 
     def body(self, start: int = 0, stop: int | None = None) -> IBody:
         """As :meth:`IBlob.body`."""
-        file = self._let_go()
-        if file is None:
+        if self._file is None:
             raise TransferStopped("the blob is closed")
-        reader = FillReader(self._fill, file, self._epoch, start, stop, self.size)
-        self._enter(reader)
+        reader = FillReader(self._fill, self._file, self._epoch, start, stop, self.size)
+        self._enter(reader)  # before the blob leaves: the fill counts who still needs it
+        self._let_go()
         return reader
 
     def poke(self) -> None:
         """The fill has news: where it has begun anew, follow it while its spool is open."""
         if self._file is None:
             return
-        with contextlib.suppress(StorageFailed):
+        with contextlib.suppress(StorageFailed, TransferStopped):
             newer = newer_file(self._fill, self._epoch, self.size)
             if newer is not None:
                 self._file.close()

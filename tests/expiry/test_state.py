@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -366,6 +367,43 @@ def test_a_disk_that_refuses_for_a_while_loses_nothing(world: World) -> None:
     world.kill()
     world.begin(survey=False)
     assert uses(world) == before
+
+
+class FullAtFirst(StateFiles):
+    """A disk without room for the first bytes of the first journal, and with room after that."""
+
+    refusals = 1
+
+    def _write(self, descriptor: int, content: bytes) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise OSError(errno.ENOSPC, "full")
+        super()._write(descriptor, content)
+
+
+def test_a_disk_that_was_full_at_the_start_is_written_later(world: World) -> None:
+    """A journal that could not be begun is no reason never to begin one."""
+    world.files = FullAtFirst(world.folder)
+    world.begin()
+    world.shelf.put(NGINX, ONE)
+    world.pass_s(60)
+    before = uses(world)
+    world.kill()
+    world.begin(survey=False)
+    assert uses(world) == before
+    assert f"{NGINX}@{ONE}" in before
+
+
+def test_a_journal_whose_making_was_cancelled_is_passed_over(world: World) -> None:
+    """The thread made it, and nobody heard of it."""
+    world.begin()
+    (number,) = world.files.journals()
+    (world.folder / f"scheduler-state.journal.{number + 1}").touch()
+    world.shelf.put(NGINX, ONE)
+    world.end()
+    world.begin(survey=False)
+    world.end()
+    assert f"{NGINX}@{ONE}" in document(world)["entries"]
 
 
 def test_a_read_only_folder(world: World) -> None:

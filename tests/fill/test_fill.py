@@ -569,6 +569,41 @@ class TestPace:
         assert feed.open_count == 0
         assert world.clock.getDelayedCalls() == []
 
+    def test_who_is_told_after_the_end_still_goes_over(self, monkeypatch):
+        """With many readers a good second transfer may be over before the last of them hears of it."""
+        monkeypatch.setattr("regproxy.fill.pokes.SLICE_S", -1.0)
+        world = World("other.test")
+        here, there = world.repository(), world.repository("x", "other.test")
+        digest = Digest.of(CONTENT)
+        bad = world.remote.feed(here, digest, Feed(len(CONTENT)))
+        world.remotes["other.test"].feed(there, digest, Feed.whole(CONTENT))
+        quiet = [world.open(here, digest).result.body() for _ in range(3)]
+        unread = world.open(there, digest).result
+        bad.give(bytes(len(CONTENT)))
+        assert world.store.contents[digest] == CONTENT
+        assert len(world.proxy.fills) == 0
+        assert [drain(body) for body in quiet] == [CONTENT] * 3
+        for body in quiet:
+            body.close()
+        assert content_of(unread) == CONTENT
+        assert all(file.closed for spool in world.store.spools for file in spool.files)
+
+    def test_a_fault_of_one_reader_is_not_the_silence_of_all(self):
+        clock, told = Clock(), []
+
+        class Reader:
+            def poke(self):
+                told.append(self)
+                if len(told) == 1:
+                    raise ZeroDivisionError
+
+        pokes, readers = Pokes(clock), [Reader() for _ in range(3)]
+        with pytest.raises(ZeroDivisionError):
+            pokes.add(*readers)
+        pokes.add(*readers[:1])
+        clock.advance(0)
+        assert told == [*readers, readers[0]]
+
     def test_readers_are_told_in_turns(self):
         """Each look at the time is 3 ms after the last: a turn of 5 ms tells one reader."""
         clock, told, looks = Clock(), [], count()
