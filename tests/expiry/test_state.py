@@ -394,18 +394,6 @@ def test_a_disk_that_was_full_at_the_start_is_written_later(world: World) -> Non
     assert f"{NGINX}@{ONE}" in before
 
 
-def test_a_journal_whose_making_was_cancelled_is_passed_over(world: World) -> None:
-    """The thread made it, and nobody heard of it."""
-    world.begin()
-    (number,) = world.files.journals()
-    (world.folder / f"scheduler-state.journal.{number + 1}").touch()
-    world.shelf.put(NGINX, ONE)
-    world.end()
-    world.begin(survey=False)
-    world.end()
-    assert f"{NGINX}@{ONE}" in document(world)["entries"]
-
-
 def test_a_read_only_folder(world: World) -> None:
     """It starts, and expires nothing that it cannot remove."""
     world.files = MortalFiles(world.folder, 0, False)
