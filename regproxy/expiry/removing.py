@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from regproxy.errors import StorageFailed
@@ -80,9 +81,20 @@ class Removing:
             key = keys.popleft()
             entry = self._entries.get(key)
             if entry is not None and entry.slot == slot:
-                await self._judge(key, entry)
+                await self._judge_or_file(key, entry)
             if self._slices.over:
                 await self._slices.give_way()
+
+    async def _judge_or_file(self, key: str, entry: Entry) -> None:
+        """A fault of ours, which ends this round, does not take the entry from the next one."""
+        try:
+            await self._judge(key, entry)
+        except CancelledError:
+            raise
+        except Exception:
+            if self._entries.get(key) is entry:
+                self._file_later(key, entry, FIRST_RETRY_S)
+            raise
 
     async def _judge(self, key: str, entry: Entry) -> None:
         if self._overdue(key, entry) < 0:

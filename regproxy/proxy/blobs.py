@@ -132,7 +132,7 @@ class ProxyBlobStore:
             try:
                 blob = await remote.blobs.open(repository, digest)
             except (NotFound, Denied):
-                await self._take_back(repository, digest)
+                await self._permission.take_back(repository, digest, Kind.BLOB)
                 raise
             try:
                 return await self._store.spool(digest), blob
@@ -142,15 +142,6 @@ class ProxyBlobStore:
 
         asked_s = self._store.stamp(repository)
         return Source(repository, lambda: Deferred.fromCoroutine(begin()), asked_s, proven_s)
-
-    async def _take_back(self, repository: Repository, digest: Digest) -> None:
-        """The upstream says no to this very blob: an older link to it is no right any more."""
-        if self._store.link(repository, digest) is None:
-            return
-        try:
-            await self._store.unlink(repository, digest, Kind.BLOB)
-        except StorageFailed as error:
-            _log.error("{digest}: a link is not taken back: {error}", digest=str(digest), error=error.message)
 
     async def _read_again(self, repository: Repository, digest: Digest, proven_s: float | None) -> IBlob:
         if self._fills.running(digest) is None:

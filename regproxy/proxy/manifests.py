@@ -97,16 +97,7 @@ class ProxyManifestStore:
         try:
             manifest = await self._remotes[repository.upstream].manifests.get(repository, digest)
         except (NotFound, Denied):
-            await self._take_back(repository, digest)
+            await self._permission.take_back(repository, digest, Kind.MANIFEST)
             raise
         await self.keep(repository, manifest, since_s)
         return manifest
-
-    async def _take_back(self, repository: Repository, digest: Digest) -> None:
-        """The upstream says no to this very manifest: an older link to it is no right any more."""
-        if self._store.link(repository, digest) is None:
-            return
-        try:
-            await self._store.unlink(repository, digest, Kind.MANIFEST)
-        except StorageFailed as error:
-            self._complain(repository, digest, "keeps a link that its upstream took back", error)

@@ -56,6 +56,15 @@ class Permission:
         """
         return self._flights.run((repository, digest, kind), lambda: self._prove(repository, digest, kind))
 
+    async def take_back(self, repository: Repository, digest: Digest, kind: Kind) -> None:
+        """The upstream says no to this very content: an older link to it is no right any more."""
+        if self._store.link(repository, digest) is None:
+            return
+        try:
+            await self._store.unlink(repository, digest, kind)
+        except StorageFailed as error:
+            self._complain(repository, digest, "was taken back, and its link stays", error)
+
     async def _prove(self, repository: Repository, digest: Digest, kind: Kind) -> Proof:
         while True:
             proof = await self._ask(repository, digest, kind)
@@ -80,9 +89,13 @@ class Permission:
         except ContentMissing:
             return
         except StorageFailed as error:
-            _log.error(
-                "{repository}: the right to {digest} is not remembered: {error}",
-                repository=str(repository),
-                digest=str(digest),
-                error=error.message,
-            )
+            self._complain(repository, digest, "is not remembered", error)
+
+    def _complain(self, repository: Repository, digest: Digest, what: str, error: StorageFailed) -> None:
+        _log.error(
+            "{repository}: the right to {digest} {what}: {error}",
+            repository=str(repository),
+            digest=str(digest),
+            what=what,
+            error=error.message,
+        )

@@ -328,3 +328,5 @@ def test_a_failing_worker_is_logged_and_begun_again(world: World, logged_failure
     world.shelf.before = fault
     world.pass_s(TTL_S + 60)
     assert len(logged_failures.flush(ZeroDivisionError)) == 1
+    world.pass_s(3600)
+    assert sorted(world.shelf.expired) == sorted([(NGINX, ONE), (CORP, digest(2))])
