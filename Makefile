@@ -2,6 +2,7 @@
 # make demo   the same with a registry of its own: no internet needed
 # make test   install what the tests need, run all of them
 # make bench  speed, CPU and memory beside docker-registry in proxy mode (12 minutes on a quiet machine)
+# make bench-scale  100,000 entries: how soon it answers, how long its reactor is held (2 minutes)
 # make check  what CI runs: tests, lint, types, demo
 # make clean  remove what these made
 #
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 DEBIAN_PACKAGES := docker-registry skopeo busybox-static apache2-utils systemd podman buildah runc containerd docker.io iptables
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test bench check lint debian clean
+.PHONY: help run demo test bench bench-scale check lint debian clean
 .DELETE_ON_ERROR:
 
 help:
@@ -32,6 +33,9 @@ test: $(VENV)/.test debian
 bench: DEBIAN_PACKAGES := docker-registry wrk
 bench: $(VENV)/.run debian
 	@exec $(BIN)/python -m bench $(ARGS)
+
+bench-scale: $(VENV)/.run
+	@exec $(BIN)/python -m bench.scale $(ARGS)
 
 check: test lint
 	$(MAKE) demo ARGS=

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -19,14 +19,17 @@ from regproxy.errors import StorageFailed, UpstreamRefused
 from regproxy.expiry.files import StateFiles
 from regproxy.expiry.pulse import Pulse
 from regproxy.expiry.scheduler import TTLExpirationScheduler
+from regproxy.gauges import show_rooms
 from regproxy.interfaces import IRemoteRegistry
+from regproxy.metrics.figures import Figures
+from regproxy.metrics.lag import LagMeter
 from regproxy.proxy.registry import ProxyRegistry
 from regproxy.settings import Settings, UpstreamSettings
 from regproxy.storage.store import DiskStore
 from regproxy.storage.thread import DiskThread
 from regproxy.upstream.credentials import CredentialSource
 from regproxy.upstream.registry import RemoteRegistry
-from regproxy.web.access_log import AccessLog, Recorder, Sink, write_nothing
+from regproxy.web.access_log import AccessLog, AccessRecord, Recorder, Sink, write_nothing
 from regproxy.web.api import ApiResource, RegistryApi
 from regproxy.web.gate import Gate
 from regproxy.web.request import RegistryRequest
@@ -36,6 +39,8 @@ from regproxy.web.site import RegistrySite
 
 log = Logger()
 
+STARTING = "it is starting: requests for content wait"
+
 
 @attrs.frozen
 class Expiry:
@@ -44,6 +49,7 @@ class Expiry:
     scheduler: TTLExpirationScheduler
     store: DiskStore
     thread: DiskThread
+    pulse: Pulse
 
     def begin(self) -> Deferred[None]:
         """Read the state, behind the serving daemon; the store tells of all that comes and goes from now."""
@@ -51,9 +57,12 @@ class Expiry:
         return self.scheduler.start()
 
     async def end(self) -> None:
-        """Write the state and end the thread."""
-        await self.scheduler.stop()
-        await self.thread.stop()
+        """Write the state and end the thread, which ends too when this is cancelled."""
+        try:
+            await self.scheduler.stop()
+        finally:
+            ended = self.thread.stop()
+        await ended
 
 
 @attrs.frozen
@@ -74,6 +83,12 @@ class Mirror:
     """The heart, for those who watch it."""
     expiry: Expiry | None = None
     """What lets content go that nobody uses."""
+    figures: Figures = attrs.field(factory=Figures)
+    """What is counted."""
+    reasons: Callable[[], Sequence[str]] = tuple
+    """Sentences that say why clients should not be sent here now; none: it is ready."""
+    warnings: Callable[[], Sequence[str]] = tuple
+    """Sentences about what is wrong, although it serves."""
 
 
 class CountedRequest(RegistryRequest):
@@ -102,7 +117,11 @@ class MirrorSite(RegistrySite):
 
 
 def build_remotes(
-    settings: Settings, reactor: Any, wall: Callable[[], float], pulse: Pulse | None = None
+    settings: Settings,
+    reactor: Any,
+    wall: Callable[[], float],
+    pulse: Pulse | None = None,
+    figures: Figures | None = None,
 ) -> dict[str, IRemoteRegistry]:
     """One remote registry for each upstream; nothing is connected yet. ``pulse`` hears of each."""
     return {
@@ -111,17 +130,23 @@ def build_remotes(
             reactor,
             wall,
             builtin_realm(upstream.name),
-            heard=(lambda answered: None) if pulse is None else partial(pulse.heard, upstream.name),
+            figures=None if figures is None else figures.upstream(upstream.name),
+            heard=(lambda trouble: None) if pulse is None else partial(pulse.heard, upstream.name),
         )
         for upstream in settings.upstreams
     }
 
 
 def build_expiry(
-    settings: Settings, store: DiskStore, pulse: Pulse, reactor: Any, wall: Callable[[], float]
+    settings: Settings,
+    store: DiskStore,
+    pulse: Pulse,
+    reactor: Any,
+    wall: Callable[[], float],
+    removed: Callable[[str], None] = lambda kind: None,
 ) -> Expiry:
     """The scheduler over ``store``; nothing is read yet."""
-    thread = DiskThread(reactor, "regproxy-state")
+    thread = DiskThread(reactor, "regproxy-state", store.health.refused)
     lives = {upstream.name: upstream.ttl_s for upstream in settings.upstreams}
     scheduler = TTLExpirationScheduler(
         store,
@@ -132,8 +157,9 @@ def build_expiry(
         reactor,
         wall,
         time.monotonic,
+        removed,
     )
-    return Expiry(scheduler, store, thread)
+    return Expiry(scheduler, store, thread, pulse)
 
 
 def build_mirror(
@@ -141,23 +167,62 @@ def build_mirror(
 ) -> Mirror:
     """Everything between the disk and the sockets. ``access`` is where access lines go."""
     pulse = Pulse(time.monotonic)
-    remotes = build_remotes(settings, reactor, wall, pulse)
+    names = [upstream.name for upstream in settings.upstreams]
+    figures = Figures(names)
+    remotes = build_remotes(settings, reactor, wall, pulse, figures)
     for name, remote in remotes.items():
         pulse.watch(name, remote.answers)
-    expiry = build_expiry(settings, store, pulse, reactor, wall)
+    expiry = build_expiry(settings, store, pulse, reactor, wall, figures.expired)
     rules = {upstream.name: (*upstream.tags, *settings.tags) for upstream in settings.upstreams}
-    registry = ProxyRegistry(store, remotes, rules, reactor, wall, expiry.scheduler)
+    registry = ProxyRegistry(store, remotes, rules, reactor, wall, expiry.scheduler, figures.tags)
     gate = Gate()
     resource = ApiResource(
         RegistryApi(registry, reactor), Routes(settings.upstreams), settings.access.networks, gate
     )
-    record = write_nothing if access is None else AccessLog(access, settings.log.format, wall)
-    site = MirrorSite(resource, reactor, record)
+    log = write_nothing if access is None else AccessLog(access, settings.log.format, wall)
+    site = MirrorSite(resource, reactor, counting(figures, log))
+    show_rooms(figures, lambda: site.under_way, registry.fills, store, expiry.scheduler, pulse, names)
+    lag = LagMeter(reactor, time.monotonic, figures.late)
 
     def begin() -> Deferred[None]:
+        lag.start()
         return Deferred.fromCoroutine(_open_after(compare_credentials(settings, store), gate))
 
-    return Mirror(site, remotes, begin, registry.stop, lambda: site.under_way, enable, registry, expiry)
+    def stop() -> Deferred[None]:
+        lag.stop()
+        return registry.stop()
+
+    return Mirror(
+        site,
+        remotes,
+        begin,
+        stop,
+        lambda: site.under_way,
+        enable,
+        registry,
+        expiry,
+        figures,
+        lambda: tuple(filter(None, (None if gate.is_open else STARTING, store.health.reason))),
+        lambda: silence(pulse, names),
+    )
+
+
+def counting(figures: Figures, log: Recorder) -> Recorder:
+    """Each record goes into the figures, then into the log."""
+    served = figures.served
+
+    def record(one: AccessRecord) -> None:
+        served(one.kind, one.method, one.status, one.how, one.upstream, one.sent_bytes, one.complete)
+        log(one)
+
+    return record
+
+
+def silence(pulse: Pulse, names: Sequence[str]) -> Sequence[str]:
+    """A sentence where no upstream answers; what is on disk is served all the same."""
+    if names and all(pulse.beat(name).answers is False for name in names):
+        return ("no upstream answers: only what is on disk is served",)
+    return ()
 
 
 async def _open_after(comparing: Coroutine[Any, Any, None], gate: Gate) -> None:
@@ -186,9 +251,9 @@ async def _compare(upstream: UpstreamSettings, store: DiskStore) -> None:
     except UpstreamRefused:
         return  # the service says so when it tries the credentials
     except StorageFailed as error:
-        log.warn(
-            "The credential of {upstream} is not remembered: {error}", upstream=upstream.name, error=error
-        )
+        if not error.told:
+            name = upstream.name
+            log.warn("The credential of {upstream} is not remembered: {error}", upstream=name, error=error)
         return
     if changed:
         log.info("{upstream} has another credential now: it is asked again for all", upstream=upstream.name)

@@ -73,7 +73,10 @@ class ContentUntrusted(ContentError):
 
 
 class StorageFailed(RegproxyError):
-    """The disk refused: full, read-only, broken. ``reason`` names the system's error."""
+    """The disk refused: full, read-only, broken; the message names the system's error."""
+
+    told: bool = False
+    """Whether the log has said so already, once for all that is refused meanwhile."""
 
 
 class StorageLocked(StorageFailed):

@@ -6,13 +6,14 @@ begins, since twistd and ``python -m twisted`` each begin it in their own way.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
-from io import FileIO, TextIOWrapper
+from io import FileIO
 from typing import Any, TextIO
 
 from twisted.logger import FileLogObserver, LogEvent, LogLevel, eventAsText, formatEvent, textFileLogObserver
@@ -50,26 +51,50 @@ def json_file_observer(out: Any) -> FileLogObserver:
     return FileLogObserver(out, json_line)
 
 
-class RotatedFile:
+class Lines:
+    """Lines that go straight to a file descriptor: nothing is kept back, so nothing is lost.
+
+    A line that the other side refuses is not tried again, when it would come twice or in pieces;
+    what follows a torn one begins a new line.
+    """
+
+    def __init__(self, out: FileIO) -> None:
+        self._out = out
+        self._torn = False
+
+    def write(self, text: str) -> None:
+        """Write ``text``. OSError, then less than all of it is written."""
+        data = text.encode("utf-8")
+        if self._torn:
+            data = b"\n" + data
+        taken = self._out.write(data)
+        if taken is None:
+            raise BlockingIOError(errno.EAGAIN, "nobody takes it")
+        if taken < len(data):
+            self._torn = not data[:taken].endswith(b"\n")
+            raise OSError(errno.ENOSPC, "only a part of a line was taken")
+        self._torn = False
+
+
+class RotatedFile(Lines):
     """A file that lines are appended to, opened again when another took its name (logrotate). OSError.
 
-    The name is looked at once in ``LOOK_S`` of ``monotonic`` at most. Unbuffered: a line that the
-    disk refuses is not kept for later, when it would come twice or in pieces.
+    The name is looked at once in ``LOOK_S`` of ``monotonic`` at most.
     """
 
     def __init__(self, path: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(FileIO(path, "ab"))
         self._path = path
         self._monotonic = monotonic
-        self._out = FileIO(path, "ab")
         self._looked_s = monotonic()
 
     def write(self, text: str) -> None:
-        """Append ``text``."""
+        """Append ``text``. OSError, then less than all of it is written."""
         now_s = self._monotonic()
         if now_s - self._looked_s >= LOOK_S:
             self._looked_s = now_s
             self._follow_name()
-        self._out.write(text.encode("utf-8"))
+        super().write(text)
 
     def __enter__(self) -> RotatedFile:
         return self
@@ -84,10 +109,11 @@ class RotatedFile:
             named = None
         if named is None or not os.path.samestat(named, os.fstat(self._out.fileno())):
             former, self._out = self._out, FileIO(self._path, "ab")
+            self._torn = False
             former.close()
 
 
-def open_access_log(where: str, daemonised: bool) -> RotatedFile | TextIO | None:
+def open_access_log(where: str, daemonised: bool) -> Lines | TextIO | None:
     """Where access lines go to, a line at a time; None for ``off``. OSError.
 
     ``-`` is standard output itself, not the log that Twisted makes of it; a daemonised process
@@ -97,10 +123,9 @@ def open_access_log(where: str, daemonised: bool) -> RotatedFile | TextIO | None
         return None
     if where != "-":
         return RotatedFile(where)
-    out = sys.stdout if daemonised or sys.__stdout__ is None else sys.__stdout__
-    if isinstance(out, TextIOWrapper):
-        out.reconfigure(line_buffering=True)
-    return out
+    if daemonised or sys.__stdout__ is None:
+        return sys.stdout
+    return Lines(FileIO(sys.__stdout__.fileno(), "wb", closefd=False))
 
 
 class TwistdJson:

@@ -3,15 +3,14 @@
 Laws: nothing is touched before the service is started, since twistd forks after building it. A
 start that cannot be whole ends the process with one line; it never leaves a deaf daemon. Once the
 reactor runs, ending with a code goes through :meth:`MirrorService.fail`. The end comes within
-10 s: ``DRAIN_S`` for responses, ``CLOSE_S`` for each of transfers and store, then the hard way.
+10 s: ``DRAIN_S`` for responses, ``CLOSE_S`` for each of transfers, state and store, then the hard way.
 """
 
 from __future__ import annotations
 
 import resource
-import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Timer
 from typing import Any, Protocol
@@ -24,25 +23,35 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from regproxy import __version__, compose, logs
+from regproxy.admin.figures import metrics
+from regproxy.admin.health import healthz, readyz
+from regproxy.admin.pages import Page
 from regproxy.admin.site import AdminSite
-from regproxy.errors import RegproxyError, StorageFailed, TransferStopped, UpstreamError, UpstreamRefused
+from regproxy.admin.status import status
+from regproxy.errors import RegproxyError, StorageFailed, UpstreamError, UpstreamRefused
+from regproxy.gauges import show_readiness
 from regproxy.interfaces import IRemoteRegistry
 from regproxy.listeners import CannotListen, described, listen_now
+from regproxy.overview import overview
 from regproxy.probes import unreachable
 from regproxy.settings import Settings
+from regproxy.signals import Signals
+from regproxy.storage.rounds import go_round
 from regproxy.storage.store import open_store
+from regproxy.storage.survey import Survey
 from regproxy.web.access_log import Sink
 
+STOPPING = "it is stopping"
 DRAIN_S = 5.0
 DRAIN_STEP_S = 0.1
-CLOSE_S = 2.0
+CLOSE_S = 1.4
 END_S = 9.5
 
 
 class IStoreLife(Protocol):
     """What the service must know of a store, to begin and to end it."""
 
-    def survey(self) -> Deferred[Any]:
+    def survey(self) -> Deferred[Survey]:
         """Look at what is there, in slices, behind the serving daemon."""
 
     def close(self) -> Deferred[None]:
@@ -90,7 +99,8 @@ class MirrorService(MultiService):
         self._admin_ports: list[IListeningPort] = []
         self._behind: set[Deferred[None]] = set()
         self._begun_s = 0.0
-        self._old_hangup: Any = None
+        self._signals = Signals(reactor)
+        self._ending = False
         self._closed = False
 
     def __repr__(self) -> str:
@@ -106,7 +116,7 @@ class MirrorService(MultiService):
         except (RegproxyError, OSError) as error:
             self._refuse(error)
         super().startService()  # type: ignore[no-untyped-call]
-        self._old_hangup = signal.signal(signal.SIGHUP, self._heard_hangup)
+        self._signals.listen()
         self._reactor.callWhenRunning(self._run)
 
     def _begin(self) -> None:
@@ -121,7 +131,8 @@ class MirrorService(MultiService):
             port = listen_now(self._reactor, description, mirror.factory)
             mirror.prepare(port)
             self._ports.append(port)
-        admin = AdminSite(self._status, self._settings.access.networks, self._reactor)
+        show_readiness(mirror.figures, self._reasons, self._wall())
+        admin = AdminSite(self._pages(mirror), self._settings.access.networks, self._reactor)
         for description in self._settings.admin:
             self._listen_admin(description, admin)
 
@@ -130,7 +141,7 @@ class MirrorService(MultiService):
         try:
             return self._open_store(root, self._reactor, self._wall)
         except StorageFailed as error:
-            raise StorageFailed(f"{root}: {error}") from error
+            raise StorageFailed(f"storage.root {root}: {error}") from error
 
     def _open_access_log(self) -> Sink | None:
         where = self._settings.log.access
@@ -179,13 +190,25 @@ class MirrorService(MultiService):
 
     # -- run --
 
-    def _status(self) -> dict[str, object]:
-        return {"version": __version__, "uptime_s": int(self._reactor.seconds() - self._begun_s)}
+    def _pages(self, mirror: compose.Mirror) -> dict[str, Page]:
+        """What operators may ask for."""
+        return {
+            "/healthz": healthz(self._status),
+            "/readyz": readyz(self._reasons, mirror.warnings),
+            "/metrics": metrics(mirror.figures.registry, self._reactor),
+            "/status": status(overview(self._settings, mirror, self._uptime_s, self._reasons)),
+        }
 
-    def _heard_hangup(self, number: int, frame: object) -> None:
-        self._reactor.callFromThread(
-            self.log.warn, "SIGHUP: reload is not supported yet, restart to apply changed settings"
-        )
+    def _reasons(self) -> list[str]:
+        """Why clients should not be sent here now."""
+        found = [STOPPING] if self._ending else []
+        return found if self._mirror is None else [*found, *self._mirror.reasons()]
+
+    def _status(self) -> dict[str, object]:
+        return {"version": __version__, "uptime_s": int(self._uptime_s())}
+
+    def _uptime_s(self) -> float:
+        return float(self._reactor.seconds() - self._begun_s)
 
     def _run(self) -> None:
         """Say so, then do what nobody waits for: survey, credentials, a look at the world (invariant 6)."""
@@ -213,12 +236,7 @@ class MirrorService(MultiService):
         """What is known of uses first, then what there is: what has no entry gets one."""
         if mirror.expiry is not None:
             await mirror.expiry.begin()
-        try:
-            await store.survey()
-        except TransferStopped:
-            return
-        except RegproxyError as error:
-            self.log.error("The survey of the storage folder ended early: {error}", error=str(error))
+        await go_round(store.survey, self._reactor)
 
     async def _look_outside(self) -> None:
         why = await unreachable(self._reactor, self._settings.upstreams)
@@ -256,29 +274,36 @@ class MirrorService(MultiService):
         return Deferred.fromCoroutine(self._end())
 
     async def _end(self) -> None:
+        self._ending = True
+        self._signals.ending()
         self._arm_last_resort()
         self.log.info("regproxy ends: no new connections")
-        if self._old_hangup is not None:
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nothing may cut the end short
         for doing in list(self._behind):
             doing.cancel()
-        ports = [*self._ports, *self._admin_ports]
-        self._ports, self._admin_ports = [], []
+        ports, self._ports = self._ports, []
         await DeferredList([_stop_listening(port) for port in ports], consumeErrors=True)
         if self._mirror is not None:
             await self._drain(self._mirror)
+        ports, self._admin_ports = self._admin_ports, []  # until here operators are told that it stops
+        await DeferredList([_stop_listening(port) for port in ports], consumeErrors=True)
+        if self._mirror is not None:
             await self._bounded("transfers", self._mirror.stop())
-            closing = [remote.close() for remote in self._mirror.remotes.values()]
-            await self._bounded("upstreams", DeferredList(closing, consumeErrors=True))
-            if self._mirror.expiry is not None:
-                await self._bounded("the state", Deferred.fromCoroutine(self._mirror.expiry.end()))
+            await DeferredList([*self._closing(self._mirror)], consumeErrors=True)
         if self._store is not None:
             await self._bounded("the store", self._store.close())
         await maybeDeferred(super().stopService)
-        if self._old_hangup is not None and self._exit_process is None:
-            signal.signal(signal.SIGHUP, self._old_hangup)
+        if self._exit_process is None:
+            self._signals.restore()
         self._closed = True
         self.log.info("regproxy has ended")
+
+    def _closing(self, mirror: compose.Mirror) -> Iterator[Deferred[None]]:
+        """What has ends of its own, together."""
+        closing = [remote.close() for remote in mirror.remotes.values()]
+        yield Deferred.fromCoroutine(self._bounded("upstreams", DeferredList(closing, consumeErrors=True)))
+        if mirror.expiry is not None:
+            ending = Deferred.fromCoroutine(mirror.expiry.end())
+            yield Deferred.fromCoroutine(self._bounded("the state", ending))
 
     async def _drain(self, mirror: compose.Mirror) -> None:
         deadline_s = self._reactor.seconds() + DRAIN_S

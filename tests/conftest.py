@@ -7,6 +7,7 @@ logged, delayed calls left over. A test that provokes a logged failure takes it 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import shutil
@@ -17,6 +18,9 @@ import pytest
 from twisted.internet import reactor
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
+
+from regproxy.testing import processes
+from tests.overheard import Overheard, find_secrets
 
 
 def pytest_collection_finish() -> None:
@@ -66,6 +70,53 @@ class LoggedFailures:
         found = [failure for failure in self.failures if failure.check(*types)]
         self.failures = [failure for failure in self.failures if failure not in found]
         return found
+
+
+def open_files() -> dict[int, str]:
+    """Descriptors of files and folders, by what they are open on; sockets and pipes end later."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+    return {number: path for number, path in found.items() if path.startswith("/") and "/dev/" not in path}
+
+
+@pytest.fixture(autouse=True)
+def no_files_left() -> Iterator[None]:
+    """Fail the test that leaves a file or a folder open."""
+    before = open_files()
+    yield
+    left = {path for number, path in open_files().items() if before.get(number) != path}
+    assert not left, f"left open: {sorted(left)}"
+
+
+@pytest.fixture(autouse=True)
+def no_secrets(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail the test when a secret is in what was logged, printed by a daemon, or told in an error.
+
+    What the test itself printed is looked at by ``pytest_runtest_makereport``.
+    """
+    overheard = Overheard()
+    globalLogPublisher.addObserver(overheard)
+    processes.WITNESSES.append(overheard.child)
+    try:
+        yield
+    finally:
+        processes.WITNESSES.remove(overheard.child)
+        globalLogPublisher.removeObserver(overheard)
+    leaks = overheard.leaks(getattr(request.node, "funcargs", {}).get("tmp_path"))
+    assert not leaks, "secrets were told:\n" + "\n".join(leaks)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """A secret in what went to standard output or error fails the test as well."""
+    report = yield
+    leaks = [leak for _, text in report.sections for leak in find_secrets(text)]
+    if leaks and report.when == "teardown" and report.passed:
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} printed secrets:\n" + "\n".join(leaks)
+    return report
 
 
 @pytest.fixture(autouse=True)

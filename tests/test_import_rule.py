@@ -41,10 +41,14 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     "admin": GROUND | {"proxy", "access", "http1"},
     "listeners": GROUND | {"config"},
     "probes": GROUND,
-    "compose": GROUND | STORES | ROOMS,
-    "service": GROUND | STORES | ROOMS | {"compose", "listeners", "probes"},
+    "signals": frozenset(),
+    "gauges": GROUND | STORES,
+    "compose": GROUND | STORES | ROOMS | {"gauges"},
+    "overview": GROUND | STORES | ROOMS | {"compose"},
+    "service": GROUND | STORES | ROOMS | {"compose", "gauges", "listeners", "probes", "signals", "overview"},
     "tap": GROUND | {"service", "config", "logs"},
     "cli": GROUND | {"config", "service"},
+    "__main__": frozenset({"cli"}),
     "testing": GROUND | STORES | ROOMS | {"service", "compose"},
 }
 """Who may import whom; a room that is not here has no place yet."""
@@ -58,6 +62,7 @@ LIBRARIES: Mapping[str, frozenset[str]] = {
         {"http1", "web", "admin", "access", "upstream", "compose", "service", "cli", "testing"}
     ),
     "yaml": frozenset({"config", "testing"}),
+    "prometheus_client": frozenset({"metrics", "admin", "overview"}),
     "click": frozenset({"cli", "testing"}),
 }
 """Libraries that not every room may know; importing klein installs the global reactor."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from twisted.internet.address import UNIXAddress
@@ -10,7 +11,11 @@ from twisted.internet.address import UNIXAddress
 from regproxy.errors import AccessDenied
 from regproxy.settings import Network
 
+MAX_KNOWN = 4096
+"""So many clients' addresses are kept parsed: each is looked at several times a request."""
 
+
+@lru_cache(MAX_KNOWN)
 def normalise(host: str) -> IPv4Address | IPv6Address | None:
     """The address that ``host`` writes, None when it is none.
 
@@ -44,5 +49,9 @@ def peer_host(address: object) -> str | None:
     """A peer's address as text, IPv4 always as IPv4; None on a unix socket, "" when unknown."""
     if isinstance(address, UNIXAddress):
         return None
-    host = str(getattr(address, "host", ""))
+    return _shown(str(getattr(address, "host", "")))
+
+
+@lru_cache(MAX_KNOWN)
+def _shown(host: str) -> str:
     return str(normalise(host) or host)

@@ -9,6 +9,7 @@ import click
 
 from regproxy import __version__
 from regproxy.cli.check import check
+from regproxy.cli.status import status
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -21,3 +22,4 @@ def main() -> None:
 
 
 main.add_command(check)
+main.add_command(status)

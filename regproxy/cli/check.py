@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from regproxy.cli.places import troubles
 from regproxy.config import ConfigError, load
 from regproxy.config.errors import printable
 from regproxy.config.values import show_duration, show_size
@@ -17,7 +18,7 @@ from regproxy.settings import Settings, StorageSettings, UpstreamSettings
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def check(file: Path) -> None:
-    """Check the settings in FILE.
+    """Check the settings in FILE, and that the places that they name are there.
 
     Exit code 0 and a summary when they can be used; else 1, and a line for each fault: where it
     is and what would be right.
@@ -28,8 +29,16 @@ def check(file: Path) -> None:
         for problem in error.problems:
             click.echo(str(problem), err=True)
         raise SystemExit(1) from None
+    found = list(troubles(settings))
+    sure = [trouble.line for trouble in found if trouble.sure]
+    for line in sure:
+        click.echo(printable(line), err=True)
+    if sure:
+        raise SystemExit(1)
     for line in summary(settings):
         click.echo(line)
+    for trouble in found:
+        click.echo(f"  warning    {printable(trouble.line)}")
 
 
 def summary(settings: Settings) -> Iterator[str]:

@@ -19,7 +19,7 @@ TYPES = ("blob", "manifest", "tag")
 _PARTS = 256
 
 
-@attrs.define(slots=True, eq=False)
+@attrs.define(slots=True, eq=False, weakref_slot=False)
 class Entry:
     """One cached thing. ``used_s`` is on the scheduler's own time line; ``slot`` where it is filed."""
 
@@ -58,6 +58,7 @@ class Entries:
 
     def __init__(self) -> None:
         self._parts: tuple[dict[str, Entry], ...] = tuple({} for _ in range(_PARTS))
+        self._counts = dict.fromkeys(TYPES, 0)
 
     def __len__(self) -> int:
         return sum(map(len, self._parts))
@@ -74,11 +75,30 @@ class Entries:
 
     def put(self, key: str, entry: Entry) -> None:
         """Add or replace an entry."""
-        self._of(key)[key] = entry
+        part = self._of(key)
+        self._uncount(part.get(key))
+        part[key] = entry
+        self._counts[entry.type] += 1
 
     def pop(self, key: str) -> Entry | None:
         """Take an entry out."""
-        return self._of(key).pop(key, None)
+        entry = self._of(key).pop(key, None)
+        self._uncount(entry)
+        return entry
+
+    def _uncount(self, entry: Entry | None) -> None:
+        if entry is not None:
+            self._counts[entry.type] -= 1
+
+    def retype(self, entry: Entry, type: str) -> None:
+        """An entry of the table is of another type now."""
+        self._uncount(entry)
+        entry.type = type
+        self._counts[type] += 1
+
+    def count(self, type: str) -> int:
+        """How many there are of a type."""
+        return self._counts[type]
 
     def __iter__(self) -> Iterator[str]:
         """All keys; the table may change meanwhile, what comes or goes then may be missed."""

@@ -75,8 +75,9 @@ class StateFiles:
             os.close(descriptor)
             os.unlink(self.journal(number))
             raise
-        self.close_journal()
-        self._journal, self._torn = descriptor, False
+        before, self._journal, self._torn = self._journal, descriptor, False
+        if before is not None:
+            os.close(before)
 
     def append(self, lines: bytes) -> None:
         """Write whole lines; after one that the disk cut, the next begins anew."""

@@ -7,19 +7,31 @@ Times in it are whole seconds since the epoch, rounded up: nothing expires early
 from __future__ import annotations
 
 import json
+import re
 from calendar import timegm
+from functools import lru_cache
 from math import ceil
 from time import gmtime, strftime, strptime
 from typing import Any
 
 import attrs
 
+from regproxy.errors import InvalidName
 from regproxy.expiry.entries import TYPES, Entry, parse_key
+from regproxy.oci.repository import Repository
 
 VERSION = 1
 FOOTER = b"\n}}\n"
 MAX_LINE_BYTES = 4096
 _LATEST_S = 10**11
+_OURS = re.compile(
+    rb'"(?P<name>[a-z0-9./_:-]{3,255})(?:'
+    rb'@(?P<digest>sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})":\{"type":"(?P<type>blob|manifest)",'
+    rb'"used":(?P<used>0|[1-9][0-9]{0,10}),"size":(?P<size>0|[1-9][0-9]{0,17})|'
+    rb':(?P<tag>[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127})":\{"type":"tag","used":(?P<seen>0|[1-9][0-9]{0,10}))'
+    rb',"pulls":(?P<pulls>0|[1-9][0-9]{0,17})\}'
+)
+"""A member as we write it: ten times as fast as reading JSON, which is for what others wrote."""
 _ZULU = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -79,6 +91,35 @@ def parse_header(line: bytes) -> Header | None:
 def parse_line(line: bytes) -> Line | None:
     """What a line of the state or a journal says; None for rubbish. ``used_s`` is wall time."""
     text = line.removesuffix(b",")
+    ours = _OURS.fullmatch(text[1:-1] if text.startswith(b"{") and text.endswith(b"}}") else text)
+    return parse_json_line(text) if ours is None else _member(ours)
+
+
+def _member(ours: re.Match[bytes]) -> Line | None:
+    name, digest, kind, used, size, tag, seen, pulls = ours.groups()
+    repository = _repository(name)
+    if repository is None:
+        return None
+    if digest is None:
+        key = f"{repository}:{tag.decode()}"
+        return Line(key, Entry("tag", float(seen), 0, int(pulls)))
+    key = f"{repository}@{digest.decode()}"
+    return Line(key, Entry("blob" if kind == b"blob" else "manifest", float(used), int(size), int(pulls)))
+
+
+@lru_cache(maxsize=1024)
+def _repository(name: bytes) -> str | None:
+    """The name of a repository with its upstream; None for what is none. Its lines come together or not."""
+    text = name.decode()
+    upstream, _, path = text.partition("/")
+    try:
+        return str(Repository.parse(upstream, path))
+    except InvalidName:
+        return None
+
+
+def parse_json_line(text: bytes) -> Line | None:
+    """The same for any JSON that says it, whoever wrote it."""
     document = _load(text if text.startswith(b"{") else b"{%b}" % text)
     if document is None or len(document) != 1:
         return None

@@ -16,6 +16,8 @@ from regproxy.expiry.slices import Slices
 
 _log = Logger()
 _END = b"}}"
+_SOME = 50
+"""Lines between two looks at the clock."""
 _R = TypeVar("_R")
 
 
@@ -101,16 +103,19 @@ class Loader:
         """Whether it was read to its end."""
         header: Header | None = None
         ended = first = False
-        async for line in self._lines(descriptor):
+        async for lines in self._lines(descriptor):
             if not first:
-                first, header = True, parse_header(line)
+                first, header = True, parse_header(lines[0])
                 self._judge_header(header)
+                if header is not None or parse_line(lines[0]) is None:
+                    del lines[0]
                 if header is not None and header.version != VERSION:
                     return False
-            elif line == _END:
-                ended = True
-            else:
-                self._give(line)
+            for line in lines:
+                if line == _END:
+                    ended = True
+                else:
+                    self._give(line)
         return ended and header is not None
 
     def _judge_header(self, header: Header | None) -> None:
@@ -146,25 +151,26 @@ class Loader:
 
     async def _journal_lines(self, descriptor: int) -> None:
         first = True
-        async for line in self._lines(descriptor):
-            header = parse_header(line) if first else None
+        async for lines in self._lines(descriptor):
+            header = parse_header(lines[0]) if first else None
             first = False
             if header is not None and header.version != VERSION:
                 return
-            if header is None:
-                self.result.journal_lines += 1
+            self.result.journal_lines += len(lines)
+            for line in lines if header is None else lines[1:]:
                 self._give(line)
 
-    async def _lines(self, descriptor: int) -> AsyncIterator[bytes]:
-        """The file's lines without their ends; one that is too long is cut, so it is rubbish."""
+    async def _lines(self, descriptor: int) -> AsyncIterator[list[bytes]]:
+        """The file's lines without their ends, some at a time; one that is too long is cut: rubbish."""
         rest = b""
         while content := await self._in_thread(self._files.read, descriptor):
             *lines, rest = (rest + content).split(b"\n")
-            for line in lines:
-                if line:
-                    yield line
+            for begin in range(0, len(lines), _SOME):
+                some = [line for line in lines[begin : begin + _SOME] if line]
+                if some:
+                    yield some
                 if self._slices.over:
                     await self._slices.give_way()
             rest = rest[: 2 * MAX_LINE_BYTES]
         if rest:
-            yield rest
+            yield [rest]

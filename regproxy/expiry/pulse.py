@@ -8,6 +8,8 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from regproxy.errors import UpstreamTrouble
+
 _log = Logger()
 
 BELIEVED_S = 600.0
@@ -21,6 +23,22 @@ class _Heard:
     answered_s: float | None = None
     failed: bool = False
     probed_s: float | None = None
+    since_s: float | None = None
+    trouble: str | None = None
+    trouble_s: float | None = None
+
+
+@attrs.frozen(slots=True)
+class Beat:
+    """What is known of an upstream now. ``answers`` None: nothing yet; ``since_s`` ago that began.
+
+    ``trouble`` is the last there was, ``trouble_ago_s`` how long ago.
+    """
+
+    answers: bool | None = None
+    since_s: float | None = None
+    trouble: str | None = None
+    trouble_ago_s: float | None = None
 
 
 class Pulse:
@@ -43,40 +61,58 @@ class Pulse:
         """It answered, with whatever status below 500."""
         heard = self._heard.get(upstream)
         if heard is not None:
-            heard.answered_s, heard.failed = self._monotonic(), False
+            now_s = self._monotonic()
+            if heard.failed or heard.answered_s is None:
+                heard.since_s = now_s
+            heard.answered_s, heard.failed = now_s, False
 
-    def failed(self, upstream: str) -> None:
-        """No connection, no answer in time, or a 5xx."""
+    def failed(self, upstream: str, trouble: str | None = None) -> None:
+        """No connection, no answer in time, or a 5xx; ``trouble`` is a clause that says which."""
         heard = self._heard.get(upstream)
-        if heard is not None:
-            heard.failed = True
+        if heard is None:
+            return
+        now_s = self._monotonic()
+        if not heard.failed:
+            heard.since_s = now_s
+        heard.failed = True
+        if trouble is not None:
+            heard.trouble, heard.trouble_s = trouble, now_s
 
-    def heard(self, upstream: str, answered: bool) -> None:
-        """A call to it has ended."""
-        if answered:
+    def heard(self, upstream: str, trouble: UpstreamTrouble | None) -> None:
+        """A call to it has ended, by an answer or by trouble."""
+        if trouble is None:
             self.answered(upstream)
         else:
-            self.failed(upstream)
+            self.failed(upstream, trouble.reason)
 
-    async def alive(self, upstream: str) -> bool:
-        """Whether it has answered within the last ten minutes and not failed since; else a probe decides."""
+    def beat(self, upstream: str) -> Beat:
+        """What is known of it, for those who look."""
+        heard = self._heard.get(upstream, _Heard())
+        answers = None if heard.since_s is None else not heard.failed
+        return Beat(answers, self._ago(heard.since_s), heard.trouble, self._ago(heard.trouble_s))
+
+    def _ago(self, time_s: float | None) -> float | None:
+        return None if time_s is None else self._monotonic() - time_s
+
+    def alive(self, upstream: str) -> bool | None:
+        """Whether it has answered within ten minutes and not failed since; None: ask :meth:`probe`."""
         heard = self._heard.get(upstream)
         if heard is None:
             return True
         if not heard.failed and self._recent(heard.answered_s):
             return True
-        if self._recent(heard.probed_s):
-            return False
-        return await self._probe(upstream, heard)
+        return False if self._recent(heard.probed_s) else None
 
     def _recent(self, time_s: float | None) -> bool:
         return time_s is not None and self._monotonic() - time_s < BELIEVED_S
 
-    async def _probe(self, upstream: str, heard: _Heard) -> bool:
-        heard.probed_s = self._monotonic()
+    async def probe(self, upstream: str) -> None:
+        """Ask it; :meth:`alive` knows from then on. One call at a time for each upstream."""
+        heard = self._heard[upstream]
         if await self._probes[upstream]():
-            heard.answered_s, heard.failed, heard.probed_s = self._monotonic(), False, None
-            return True
-        heard.failed, heard.probed_s = True, self._monotonic()
+            self.answered(upstream)
+            heard.probed_s = None
+            return
+        self.failed(upstream)
+        heard.probed_s = self._monotonic()
         _log.info("{upstream} does not answer: what is cached of it does not expire", upstream=upstream)
-        return False

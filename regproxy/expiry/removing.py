@@ -2,7 +2,7 @@
 
 Laws: an entry is looked at again before it goes, and once more under the digest's serialisation. A
 removal that the disk refuses is tried again, later each time. What an upstream that does not answer
-holds is left for ten minutes more.
+holds is left for ten minutes more; while it is asked, what others hold goes on going.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from regproxy.errors import StorageFailed
@@ -29,7 +29,8 @@ class Removing:
     """Works through slots that fired.
 
     ``overdue`` says by how many seconds an entry is past its time (below zero: not yet);
-    ``file_later`` files it again, not before so many seconds; ``forget`` takes it out.
+    ``file_later`` files it again, not before so many seconds; ``forget`` takes it out; ``go_on``
+    has :meth:`work` called when an upstream that was asked has answered.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Removing:
         overdue: Callable[[str, Entry], float],
         file_later: Callable[[str, Entry, float], None],
         forget: Callable[[str], None],
+        go_on: Callable[[], object],
         removed: Callable[[str], None] = lambda kind: None,
     ) -> None:
         self._store = store
@@ -50,13 +52,18 @@ class Removing:
         self._overdue = overdue
         self._file_later = file_later
         self._forget = forget
+        self._go_on = go_on
         self._removed = removed
         self._fired: deque[tuple[int, deque[str]]] = deque()
+        self._waiting: dict[str, dict[int, deque[str]]] = {}
+        self._asking: dict[str, Deferred[None]] = {}
         self._failures: dict[str, int] = {}
         self._refused = False
+        self._working = False
 
     def __len__(self) -> int:
-        return sum(len(keys) for _, keys in self._fired)
+        waiting = (keys for slots in self._waiting.values() for keys in slots.values())
+        return sum(len(keys) for _, keys in self._fired) + sum(map(len, waiting))
 
     def add(self, slot: int, keys: list[str]) -> None:
         """A slot has fired."""
@@ -69,10 +76,20 @@ class Removing:
     def stop(self) -> None:
         """End after the removal under way."""
         self._fired.clear()
+        self._waiting.clear()
+        for asking in list(self._asking.values()):
+            asking.cancel()
 
     async def work(self) -> None:
         """Until no slot is left: file again what was used, remove the rest."""
         self._slices.restart()
+        self._working = True
+        try:
+            await self._work()
+        finally:
+            self._working = False
+
+    async def _work(self) -> None:
         while self._fired:
             slot, keys = self._fired[0]
             if not keys:
@@ -99,10 +116,36 @@ class Removing:
     async def _judge(self, key: str, entry: Entry) -> None:
         if self._overdue(key, entry) < 0:
             self._file_later(key, entry, 0.0)
-        elif not await self._pulse.alive(upstream_of(key)):
+            return
+        alive = self._pulse.alive(upstream_of(key))
+        if alive is None:
+            self._wait(key, entry)
+        elif not alive:
             self._file_later(key, entry, BELIEVED_S)
         else:
             await self._remove(key, entry)
+
+    def _wait(self, key: str, entry: Entry) -> None:
+        """Its upstream is asked first; what waits with it is looked at again after that."""
+        upstream, slot = upstream_of(key), entry.slot
+        assert slot is not None, "it was taken from a slot"
+        waiting = self._waiting.setdefault(upstream, {})
+        waiting.setdefault(slot, deque()).append(key)
+        if upstream not in self._asking:
+            asking = Deferred.fromCoroutine(self._ask(upstream))
+            if not asking.called:
+                self._asking[upstream] = asking
+
+    async def _ask(self, upstream: str) -> None:
+        try:
+            await self._pulse.probe(upstream)
+        except CancelledError:
+            return
+        finally:
+            self._asking.pop(upstream, None)
+        self._fired.extend(self._waiting.pop(upstream, {}).items())
+        if not self._working:
+            self._go_on()
 
     async def _remove(self, key: str, entry: Entry) -> None:
         """In the writer thread the entry's use is read again; the store tells us what went."""

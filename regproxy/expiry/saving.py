@@ -25,7 +25,8 @@ _log = Logger()
 FOLD_LINES = 20_000
 FOLD_EVERY_S = 86_400.0
 RETRY_S = 600.0
-_BATCH = 200
+_BATCH = 40
+_JOURNAL_LINES = 2000
 _WRITE_BYTES = 256 * 1024
 
 
@@ -56,6 +57,7 @@ class Saver:
         self._open = False
         self._fresh = False
         self._fold_from_s = 0.0
+        self._fold_until_s: float | None = None
 
     def note(self, key: str) -> None:
         """The entry under ``key`` is new, changed or gone."""
@@ -76,6 +78,10 @@ class Saver:
         self._lines = lines
         self._wanted = self._wanted or not tidy
         await self.save()
+
+    def hurry(self, seconds: float) -> None:
+        """A fold, also one under way, has so long from now: what it was to take in is in the journal."""
+        self._fold_until_s = self._monotonic() + seconds
 
     async def save(self, final: bool = False) -> bool:
         """Write what changed; fold when it is time, or at the end. Whether the disk took it."""
@@ -110,11 +116,13 @@ class Saver:
         while self._changed:
             taken: list[str] = []
             lines: list[str] = []
-            while self._changed and len(taken) < 10 * _BATCH and not self._slices.over:
+            while self._changed and len(taken) < _JOURNAL_LINES:
                 key = self._changed.pop()
                 entry = self._entries.get(key)
                 taken.append(key)
                 lines.append(journal_line(key, entry, self._wall(entry.used_s if entry else 0.0)))
+                if self._slices.over:
+                    break
             try:
                 await self._in_thread(self._files.append, "".join(lines).encode())
             except StorageFailed:
@@ -144,6 +152,9 @@ class Saver:
             self._fold_from_s = self._monotonic() + RETRY_S
             await self._abandon()
             raise
+        except _NoTime:
+            await self._abandon()
+            return
         self._lines, self._folded_s = 0, self._monotonic()
         for number in await self._in_thread(self._files.journals):
             if number < self._number:
@@ -166,12 +177,20 @@ class Saver:
                 text, size = [], 0
             if count % _BATCH == 0 and self._slices.over:
                 await self._slices.give_way()
+                if self._fold_until_s is not None and self._monotonic() > self._fold_until_s:
+                    raise _NoTime
         if text:
             await self._in_thread(self._files.write_state, "".join(text).encode())
 
     async def end(self) -> None:
-        """Write the whole state, and let go of the files."""
-        await self.save(final=True)
-        self._open = False
-        with suppress(StorageFailed):
-            await self._in_thread(self._files.close_journal)
+        """Write what changed, and the whole state where there is time; let go of the files."""
+        try:
+            await self.save(final=True)
+        finally:
+            self._open = False
+            with suppress(StorageFailed):
+                await self._in_thread(self._files.close_journal)
+
+
+class _NoTime(Exception):
+    """A fold at the end takes too long."""

@@ -34,6 +34,9 @@ from regproxy.oci.tag import Reference
 _log = Logger()
 
 FLUSH_S = 5.0
+"""So much of "last used" a kill may lose at most, and never more than a quarter of a life."""
+END_S = 0.8
+"""A clean stop takes no longer to write the whole state; the journal has it all anyway."""
 MANY_JOURNALS = 4
 MAX_EARLY = 100_000
 FREEZE_EVERY = 5000
@@ -71,13 +74,22 @@ class TTLExpirationScheduler:
         self._slots = Slots(clock, timeline.now, self._fire)
         self._saver = Saver(files, in_thread, entries, timeline, Slices(clock), monotonic)
         self._removing = Removing(
-            store, entries, pulse, Slices(clock), self._overdue, self._file, self._forget, removed
+            store,
+            entries,
+            pulse,
+            Slices(clock),
+            self._overdue,
+            self._file,
+            self._forget,
+            self._remove,
+            removed,
         )
         self._spreading = Spreading(store, entries, Slices(clock), self._touch, self._spread_every_s)
         self._early: dict[str, float] | None = {}
         self._early_gone: set[str] = set()
         self._filing = False
         self._unfrozen = 0
+        self._surveyed = False
         self._flushing: IDelayedCall | None = None
         self._busy: dict[str, Deferred[None]] = {}
         self._stopped = False
@@ -88,6 +100,10 @@ class TTLExpirationScheduler:
     def __repr__(self) -> str:
         state = "loading" if self._early is not None else "stopped" if self._stopped else "running"
         return f"<TTLExpirationScheduler {state} entries={len(self)} slots={len(self._slots)}>"
+
+    def count(self, type: str) -> int:
+        """How many entries there are of a type: ``blob``, ``manifest`` or ``tag``."""
+        return self._entries.count(type)
 
     @property
     def loaded(self) -> bool:
@@ -123,7 +139,8 @@ class TTLExpirationScheduler:
             pulls = 1 if held.kind is Kind.BLOB else 0  # a blob is given to its first client before that
             self._enter(key, Entry(_type(held), self._timeline.now(), held.size_bytes, pulls))
         elif (entry.type, entry.size_bytes) != (_type(held), held.size_bytes):
-            entry.type, entry.size_bytes = _type(held), held.size_bytes
+            self._entries.retype(entry, _type(held))
+            entry.size_bytes = held.size_bytes
             self._note(key)
 
     def gone(self, repository: Repository, reference: Reference) -> None:
@@ -136,6 +153,8 @@ class TTLExpirationScheduler:
 
     def found(self, held: Sequence[Held]) -> None:
         """A survey sees it: without an entry it gets one, with a full life from now."""
+        if not self._surveyed:
+            self._grown(len(held))  # what the store keeps of each
         for one in held:
             key = key_of(one.repository, one.reference)
             entry = self._entries.get(key)
@@ -146,6 +165,9 @@ class TTLExpirationScheduler:
 
     def surveyed(self) -> None:
         """All that is on disk has an entry now: worth a state that says so."""
+        if not self._surveyed:
+            self._surveyed = True
+            self._freeze()
         if self._early is None:
             self._work("saving", self._save)
 
@@ -160,13 +182,14 @@ class TTLExpirationScheduler:
         if self._stopped:
             return succeed(None)
         self._stopped = True
-        self._slots.stop()
         self._removing.stop()
+        self._saver.hurry(END_S)
         if self._flushing is not None and self._flushing.active():
             self._flushing.cancel()
         return Deferred.fromCoroutine(self._end())
 
     async def _end(self) -> None:
+        await self._slots.stop(Slices(self._clock))
         for name, working in list(self._busy.items()):
             if name != "saving":
                 working.cancel()
@@ -179,11 +202,13 @@ class TTLExpirationScheduler:
         self._timeline.check()
         loader = Loader(self._files, self._in_thread, Slices(self._clock), self._take, self._wall())
         loaded = await loader.load()
-        await self._adopt(shift_at_start(self._wall(), loaded.saved_s, loaded.seen_s))
+        shift_s = shift_at_start(self._wall(), loaded.saved_s, loaded.seen_s)
+        await self._adopt(shift_s)
         self._early = None
         self._early_gone.clear()
         self._freeze()
-        tidy = loaded.sound and loaded.journals <= MANY_JOURNALS
+        # what was written by another clock must not be read once more, beside what this one writes
+        tidy = loaded.sound and not shift_s and loaded.journals <= MANY_JOURNALS
         await self._saver.begin(loaded.last_journal, loaded.journal_lines, tidy)
         self._flush_later()
 
@@ -228,9 +253,12 @@ class TTLExpirationScheduler:
     # entries and slots
 
     def _put(self, key: str, entry: Entry) -> None:
-        """Entries are not looked through by the garbage collector: a hundred thousand cost it 50 ms."""
         self._entries.put(key, entry)
-        self._unfrozen += 1
+        self._grown(1)
+
+    def _grown(self, more: int) -> None:
+        """What stays is not looked through by the garbage collector: a hundred thousand cost it 50 ms."""
+        self._unfrozen += more
         if self._unfrozen >= FREEZE_EVERY:
             self._unfrozen = 0
             self._freeze()
@@ -254,7 +282,11 @@ class TTLExpirationScheduler:
 
     def _note(self, key: str) -> None:
         self._saver.note(key)
-        self._flush_later()
+        self._flush_later(self._flush_s(key))
+
+    def _flush_s(self, key: str) -> float:
+        ttl_s = self._ttl_s(upstream_of(key))
+        return FLUSH_S if ttl_s is None else min(FLUSH_S, ttl_s / 4)
 
     def _overdue(self, key: str, entry: Entry) -> float:
         ttl_s = self._ttl_s(upstream_of(key))
@@ -275,6 +307,9 @@ class TTLExpirationScheduler:
     def _fire(self, slot: int, keys: list[str]) -> None:
         self._check_clocks()
         self._removing.add(slot, keys)
+        self._remove()
+
+    def _remove(self) -> None:
         self._work("removing", self._removing.work)
 
     def _check_clocks(self) -> None:
@@ -286,10 +321,13 @@ class TTLExpirationScheduler:
 
     # what runs behind
 
-    def _flush_later(self) -> None:
-        waiting = self._flushing is not None and self._flushing.active()
-        if not (waiting or self._stopped or self._early is not None):
-            self._flushing = self._clock.callLater(FLUSH_S, self._work, "saving", self._save)
+    def _flush_later(self, pause_s: float = FLUSH_S) -> None:
+        if self._stopped or self._early is not None:
+            return
+        if self._flushing is None or not self._flushing.active():
+            self._flushing = self._clock.callLater(pause_s, self._work, "saving", self._save)
+        elif self._flushing.getTime() > self._clock.seconds() + pause_s:
+            self._flushing.reset(pause_s)
 
     async def _save(self) -> None:
         self._check_clocks()

@@ -11,6 +11,7 @@ from math import ceil
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from regproxy.expiry.entries import Entry
+from regproxy.expiry.slices import Slices
 
 FINE_S, COARSE_S = 1, 60
 FINE_TTL_S = 3600.0
@@ -33,6 +34,7 @@ class Slots:
         self._fire = fire
         self._keys: dict[int, list[str]] = {}
         self._calls: dict[int, IDelayedCall] = {}
+        self._stopped = False
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -45,13 +47,19 @@ class Slots:
             self._calls[slot] = self._clock.callLater(max(0.0, slot - self._now()), self._due, slot)
         self._keys[slot].append(key)
 
-    def stop(self) -> None:
+    async def stop(self, slices: Slices) -> None:
         """Look at nothing any more."""
-        for call in self._calls.values():
+        self._stopped = True
+        slices.restart()
+        while self._calls:
+            slot, call = self._calls.popitem()
             call.cancel()
-        self._calls.clear()
-        self._keys.clear()
+            del self._keys[slot]
+            if slices.over:
+                await slices.give_way()
 
     def _due(self, slot: int) -> None:
         del self._calls[slot]
+        if self._stopped:
+            return
         self._fire(slot, self._keys.pop(slot))

@@ -46,13 +46,13 @@ class Timeline:
 def shift_at_start(now_s: float, saved_s: float, seen_s: float) -> float:
     """By how much every ``used`` that was read is moved. All are wall times.
 
-    ``seen_s`` is the latest moment that the files tell of. A clock before ``saved_s``, or more than
-    30 days after ``seen_s``, is no measure of how long the daemon was down: entries keep the time
-    that they had left.
+    ``saved_s`` is 0 where no header tells it; ``seen_s`` is the latest moment, 0 for none, that the
+    files tell of. A clock before ``saved_s``, or more than 30 days after both, is no measure of how
+    long the daemon was down: entries keep the time that they had left.
     """
-    if not saved_s:
-        return 0.0
     latest_s = max(saved_s, seen_s)
+    if not latest_s:
+        return 0.0
     if now_s < saved_s or now_s > latest_s + LONG_DOWN_S:
         return now_s - latest_s
     return 0.0

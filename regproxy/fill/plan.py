@@ -9,7 +9,13 @@ from regproxy.errors import InvalidManifest, UpstreamAnswered
 HOLD_BACK_BYTES = 64 * 1024
 """What an answer that covers the whole blob keeps back until the hash is right (R38)."""
 
+VERIFY_FIRST_BYTES = 256 * 1024 * 1024
+"""A file of ours that was touched is given out after it was hashed, up to here: that takes a second at
+most, and a wrong one costs no client its pull. A larger one goes out while it is hashed."""
+
 BATCH_BYTES = 1024 * 1024
+BATCHES_AHEAD = 4
+"""So many batches at most are handed to the disk's thread, so that it need not wait for the next."""
 LINGER_S = 0.010
 """A batch goes to the disk when it has BATCH_BYTES, or LINGER_S after its first byte."""
 

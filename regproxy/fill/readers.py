@@ -3,22 +3,26 @@
 Laws: a reader owns one open file, its own, and closes it in :meth:`FillReader.close`. It reads
 nothing past the limit that the plan gives it. A slow reader delays nobody; a reader that leaves
 stops nothing. When the fill begins anew from another source, a reader that has given out no byte
-follows the new file; one that has fails, since what it gave out was wrong.
+follows the new file; one that has fails, since what it gave out was wrong. Where the disk refuses, it
+reads its file to the end and goes on by a relay.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from regproxy.errors import ContentMismatch, StorageFailed, TransferStopped
+from regproxy.fill.passing import Onward, PassingReader
 from regproxy.fill.plan import covers_whole, readable_limit
 from regproxy.interfaces import How, IBlob, IBody, IFile, IFileBody
+
+Moved = TypeVar("Moved")
 
 WARM_BYTES = 8 * 1024 * 1024
 """How much is read ahead, in a thread, when a reader comes to bytes that left the memory."""
@@ -32,6 +36,8 @@ class Growing(Protocol):
     epoch: int
     """Counts the spools: another number means that all bytes before it are void."""
     failure: BaseException | None
+    onward: Onward | None
+    """How to go on behind the front, where the disk has refused; what is before it stays true."""
 
     @property
     def verified(self) -> bool:
@@ -67,6 +73,8 @@ class FillReader:
         self._epoch = epoch
         self._file: IFile | None = file
         self._cold = False
+        self._edge = 0
+        self._rest: PassingReader | None = None
         self._pending: Deferred[None] | None = None
 
     def __repr__(self) -> str:
@@ -74,6 +82,9 @@ class FillReader:
 
     def read(self, max_bytes: int) -> bytes | None:
         """As :meth:`IBody.read`."""
+        rest = self._beyond()
+        if rest is not None:
+            return self._moved(rest, rest.read(max_bytes))
         file, room = self._follow(), self._room()
         if file is None or room is None:
             return None
@@ -83,6 +94,9 @@ class FillReader:
 
     def send_file(self, socket_fd: int, max_bytes: int) -> int | None:
         """As :meth:`IFileBody.send_file`."""
+        rest = self._beyond()
+        if rest is not None:
+            return self._moved(rest, rest.send(socket_fd, max_bytes))
         file, room = self._follow(), self._room()
         if file is None or room is None:
             return None
@@ -95,6 +109,8 @@ class FillReader:
         if self._cold and self._file is not None:
             self._cold = False
             return self._file.warm(self._offset, min(WARM_BYTES, self._limit() - self._offset))
+        if self._rest is not None:
+            return self._rest.wait(self._offset)
         if not self._stuck():
             return succeed(None)
         self._pending = Deferred(self._forget)
@@ -114,6 +130,8 @@ class FillReader:
             return
         file, self._file = self._file, None
         file.close()
+        if self._rest is not None:
+            self._rest.close()
         self._fill.leave(self)
         pending, self._pending = self._pending, None
         if pending is not None:
@@ -121,6 +139,33 @@ class FillReader:
 
     def _forget(self, _pending: Deferred[None]) -> None:
         self._pending = None
+
+    def _beyond(self) -> PassingReader | None:
+        """Who brings the next bytes, where they are not in the file."""
+        onward = self._fill.onward
+        if onward is None or self._file is None or self._fill.failure is not None:
+            return None
+        if self._rest is None and (self._epoch != self._fill.epoch or self._offset >= self._limit()):
+            if self._ended():
+                return None
+            self._rest = self._go_on(onward)
+        return self._rest if self._offset >= self._edge else None
+
+    def _go_on(self, onward: Onward) -> PassingReader:
+        """The file is read as far as it goes; one whose bytes turned out wrong counts for nothing."""
+        if self._epoch == self._fill.epoch:
+            self._edge = max(self._start, onward.point.offset)
+        elif self._offset != self._start or self._fill.size != self._size:
+            raise self._fill.wrong()
+        else:
+            self._edge = self._start
+        rest = onward.reader(self._edge, self._stop, self._whole)
+        rest.follow()
+        return rest
+
+    def _moved(self, rest: PassingReader, given: Moved) -> Moved:
+        self._offset = rest.offset
+        return given
 
     def _follow(self) -> IFile | None:
         """The file to read from, None until there is a new one; raises what ended this reader."""
@@ -167,6 +212,8 @@ class FillReader:
 
     def _limit(self) -> int:
         fill = self._fill
+        if self._rest is not None:
+            return min(self._edge, self._rest.limit())
         limit = readable_limit(fill.front, fill.size, self._whole, fill.verified)
         return limit if self._stop is None else min(limit, self._stop)
 
@@ -178,7 +225,7 @@ class FillReader:
         return self._fill.verified and self._offset >= self._fill.front
 
     def _stuck(self) -> bool:
-        if self._fill.failure is not None or self._file is None:
+        if self._fill.failure is not None or self._fill.onward is not None or self._file is None:
             return False
         if self._epoch != self._fill.epoch:
             return self._offset == self._start and not self._fill.begun

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import attrs
 from twisted.internet.defer import Deferred
 
-from regproxy.errors import ContentMismatch, UpstreamAnswered
-from regproxy.interfaces import IBlob, ISpool
+from regproxy.errors import ContentMismatch, StorageFailed, UpstreamAnswered
+from regproxy.interfaces import IBlob, IBody, ISpool
 from regproxy.oci.repository import Repository
 
 
@@ -16,18 +16,20 @@ from regproxy.oci.repository import Repository
 class Source:
     """One repository that can give the blob.
 
-    ``begin`` opens the blob and a spool for it; it fails with the answer's error, and has then
-    left nothing behind.
+    ``begin`` opens the blob and a spool for it, or tells why the disk takes none; it fails with the
+    answer's error, and has then left nothing behind.
     """
 
     repository: Repository
-    begin: Callable[[], Deferred[tuple[ISpool, IBlob]]]
+    begin: Callable[[], Deferred[tuple[ISpool | StorageFailed, IBlob]]]
     asked_s: float
     """The store's stamp from before begin(): what its 2xx shows is a proof of that moment."""
     proven_s: float | None = None
     """The stamp of an earlier proof, by a link or a HEAD; None: there is none."""
     local: bool = False
     """Whether the bytes are a file of ours that is read again, rather than an upstream's."""
+    resume: Callable[[int, int | None], Deferred[IBody]] | None = None
+    """Reads on from an offset of a blob of that size, without the disk; None: it cannot."""
     shown: bool = False
     """Whether begin() has succeeded."""
     error: BaseException | None = None
@@ -88,6 +90,12 @@ class Sources:
         error = self._sources[-1].error
         assert error is not None, "a source is passed over only with its error"
         raise error
+
+    def resumable(self, preferred: Source | None) -> Source | None:
+        """One that can be read on from an offset, ``preferred`` if it can; None: there is none."""
+        untried = (source for source in self._sources if source.error is None)
+        able = (one for one in (preferred, *untried) if one is not None and one.resume is not None)
+        return next(able, None)
 
     def admits(self, repository: Repository) -> bool:
         """Whether a reader of ``repository`` may join without a proof of its own."""

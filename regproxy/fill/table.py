@@ -4,15 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import attrs
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
 
 from regproxy.errors import TransferStopped
 from regproxy.fill.fill import Fill
+from regproxy.fill.relays import Relays
 from regproxy.fill.source import Source
 from regproxy.interfaces import IBlob
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
+
+
+@attrs.frozen(slots=True)
+class FillState:
+    """A fill at one moment, for those who watch. ``front`` bytes have come, of ``size_bytes``."""
+
+    digest: Digest
+    upstream: str
+    repository: str
+    size_bytes: int | None
+    front: int
+    readers: int
+    age_s: float
+    state: str
 
 
 class FillTable:
@@ -30,13 +46,34 @@ class FillTable:
         self._revoked_s = revoked_s
         self._fills: dict[Digest, Fill] = {}
         self._ending: set[Fill] = set()
+        self._relays = Relays(clock)
         self._stopped = False
+        self.joins = 0
+        """How many found their fill running."""
 
     def __len__(self) -> int:
         return len(self._fills)
 
     def __repr__(self) -> str:
         return f"<FillTable {list(self._fills.values())}>"
+
+    def snapshot(self) -> tuple[FillState, ...]:
+        """All fills as they are now, those that end included."""
+        fills = dict.fromkeys((*self._fills.values(), *self._ending))
+        return tuple(map(self._look_at, fills))
+
+    def _look_at(self, fill: Fill) -> FillState:
+        repository = fill.repository
+        return FillState(
+            fill.digest,
+            "" if repository is None else repository.upstream,
+            "" if repository is None else repository.path,
+            fill.size,
+            fill.arrived,
+            fill.reader_count,
+            self._clock.seconds() - fill.started_s,
+            fill.state.value,
+        )
 
     def running(self, digest: Digest) -> Fill | None:
         """The fill of ``digest`` that can be joined, if there is one."""
@@ -53,10 +90,13 @@ class FillTable:
             raise TransferStopped("the daemon is stopping")
         fill = self.running(digest)
         if fill is not None:
+            self.joins += 1
             return fill.join(*sources)
         if digest in self._fills:
             self._ending.add(self._fills[digest])
-        fill = self._fills[digest] = Fill(digest, self._clock, self._link, self._revoked_s, self._remove)
+        fill = self._fills[digest] = Fill(
+            digest, self._clock, self._link, self._revoked_s, self._remove, self._relays
+        )
         waiter = fill.join(*sources)
         fill.start()
         return waiter
@@ -64,6 +104,7 @@ class FillTable:
     def stop(self) -> Deferred[None]:
         """End all fills; fires when each has let go of its spool and its connection."""
         self._stopped = True
+        self._relays.stop()
         stopping = [fill.stop() for fill in (*self._fills.values(), *self._ending)]
         return gatherResults(stopping).addCallback(lambda _: None)
 

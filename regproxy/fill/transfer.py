@@ -1,27 +1,44 @@
 """Moves bytes from a body to a spool, in batches, at the pace of the disk.
 
-Back-pressure: one append is outstanding at a time; what arrives meanwhile stays in the body,
-which stops its socket when it holds enough. So memory is bounded whatever the blob's size.
+Back-pressure: BATCHES_AHEAD appends are outstanding at most; what arrives meanwhile stays in the
+body, which stops its socket when it holds enough. So memory is bounded whatever the blob's size.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
-from regproxy.fill.plan import BATCH_BYTES, LINGER_S
+from regproxy.errors import StorageFailed, TransferStopped
+from regproxy.fill.plan import BATCH_BYTES, BATCHES_AHEAD, LINGER_S
 from regproxy.interfaces import IBody, ISpool
 
 
 async def pump(body: IBody, spool: ISpool, clock: IReactorTime, landed: Callable[[int], None]) -> None:
     """Copy ``body`` to its end, telling ``landed`` the new front after each batch.
 
-    Raises what the body or the spool raises. The caller closes both.
+    Raises what the body or the spool raises, when no append is outstanding. The caller closes both.
     """
-    while batch := await next_batch(body, clock):
-        landed(await spool.append(batch))
+    appending: deque[Deferred[None]] = deque()
+    try:
+        while batch := await next_batch(body, clock):
+            appending.append(spool.append(batch).addCallback(landed))
+            while len(appending) >= BATCHES_AHEAD or (appending and appending[0].called):
+                await appending.popleft()
+        while appending:
+            await appending.popleft()
+    finally:
+        for left in appending:
+            await left.addErrback(_told_before)
+
+
+def _told_before(failure: Failure) -> None:
+    """One append failed, or the transfer is being ended: those behind it fail for the same reason."""
+    failure.trap(StorageFailed, TransferStopped)
 
 
 async def next_batch(body: IBody, clock: IReactorTime) -> list[bytes]:

@@ -1,8 +1,8 @@
 """One connection of a client: what HTTP asks for before there is a request.
 
-Header deadline (Twisted's idle timer is reset by every byte), refusals before a body is read, our
-own answer to what is no HTTP, a close that lets the other side read it, and one answer at a time:
-the request behind one is not looked at before the client's side takes more.
+A deadline for the whole request (Twisted's idle timer is reset by every byte), refusals before a
+body is read, our own answer to what is no HTTP, a close that lets the other side read it, and one
+answer at a time: the request behind one is not looked at before the client's side takes more.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import attrs
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IDelayedCall, ISSLTransport
 from twisted.python.failure import Failure
-from twisted.web import http
+from twisted.web.http import REQUEST_TIMEOUT, RESPONSES, HTTPChannel, Request, datetimeToString
 
 from regproxy.errors import InvalidRequest, RegproxyError, WriteRefused
 from regproxy.http1.sockets import unsent_bytes
@@ -41,7 +41,7 @@ class Refusal:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class StrictChannel(http.HTTPChannel):
+class StrictChannel(HTTPChannel):
     """One connection. Its site has ``header_s``, ``idle_s`` and ``reactor``."""
 
     read_only = "only GET and HEAD are served here"
@@ -71,42 +71,43 @@ class StrictChannel(http.HTTPChannel):
         """The answer to a request that ``error`` ends here."""
         raise NotImplementedError
 
-    def note_refusal(self, method: bytes, path: bytes, status: int, sent_bytes: int) -> None:
-        """A request was refused here, and its answer has gone."""
+    def note_refusal(
+        self, method: bytes, path: bytes, status: int, sent_bytes: int, note: str | None = None
+    ) -> None:
+        """A request was refused here, and its answer has gone; ``note`` says what never was a request."""
 
     # what Twisted calls
 
     def dataReceived(self, data: bytes) -> None:
-        """Bytes of a request: its header must be whole ``header_s`` after its first byte."""
+        """Bytes of a request: it must be whole, with a body, ``header_s`` after its first byte."""
         if self._refused:
             return
         if self._deadline is None and not self._answering:
             if data.startswith(_TLS_HANDSHAKE):
-                self._write_refusal(InvalidRequest(_PLAIN_HTTP), b"-", b"-")
+                self._write_refusal(InvalidRequest(_PLAIN_HTTP), note="tls")
                 return
             self._deadline = self.callLater(self.site.header_s, self._header_late)
-        http.HTTPChannel.dataReceived(self, data)
+        HTTPChannel.dataReceived(self, data)
 
     def lineReceived(self, line: bytes) -> None:
         """A line of a header; those behind a refused one are dropped."""
         if not self._refused:
-            http.HTTPChannel.lineReceived(self, line)
+            HTTPChannel.lineReceived(self, line)
 
     def rawDataReceived(self, data: bytes) -> None:
         """Bytes of a body, or of the next request; those of a refused one are dropped."""
         if not self._refused:
-            http.HTTPChannel.rawDataReceived(self, data)
+            HTTPChannel.rawDataReceived(self, data)
 
     def allHeadersReceived(self) -> None:
         """A client that is kept out, and a body that nobody wants, are refused before it is read."""
-        self._end_deadline()
         try:
             self.check_client()
             self._check_body()
         except RegproxyError as error:
             self._write_refusal(error, self._command, self._path.partition(b"?")[0])
         else:
-            http.HTTPChannel.allHeadersReceived(self)
+            HTTPChannel.allHeadersReceived(self)
 
     def _check_body(self) -> None:
         body = self.length is None or self.length > 0
@@ -121,16 +122,16 @@ class StrictChannel(http.HTTPChannel):
             return
         self._answering = True
         self._end_deadline()
-        http.HTTPChannel.allContentReceived(self)
+        HTTPChannel.allContentReceived(self)
 
-    def requestDone(self, request: http.Request) -> None:
+    def requestDone(self, request: Request) -> None:
         """Its answer is written."""
         self._answering = False
-        http.HTTPChannel.requestDone(self, request)
+        HTTPChannel.requestDone(self, request)
 
     def resumeProducing(self) -> None:
         """The client's side has taken what was written: now its answer may end."""
-        http.HTTPChannel.resumeProducing(self)
+        HTTPChannel.resumeProducing(self)
         held = self._forget_held()
         if held is not None:
             held()
@@ -138,7 +139,7 @@ class StrictChannel(http.HTTPChannel):
     def stopProducing(self) -> None:
         """The connection is lost; the requests learn it right after their producers."""
         self.has_left = True
-        http.HTTPChannel.stopProducing(self)
+        HTTPChannel.stopProducing(self)
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """A request line or header of more than 16 KiB."""
@@ -148,7 +149,7 @@ class StrictChannel(http.HTTPChannel):
         """Close once all is sent, and abort a client that does not take it in time."""
         if self._abort_call is None:
             self._abort_call = self.callLater(self.site.idle_s, self.transport.abortConnection)
-        http.HTTPChannel.loseConnection(self)
+        HTTPChannel.loseConnection(self)
 
     def connectionLost(self, reason: Failure = _DONE) -> None:
         """Forget all timers; unfinished requests learn of it."""
@@ -157,7 +158,7 @@ class StrictChannel(http.HTTPChannel):
         self._end_deadline()
         if self._abort_call is not None and self._abort_call.active():
             self._abort_call.cancel()
-        http.HTTPChannel.connectionLost(self, reason)
+        HTTPChannel.connectionLost(self, reason)
 
     # one answer at a time
 
@@ -197,30 +198,34 @@ class StrictChannel(http.HTTPChannel):
 
     def _header_late(self) -> None:
         self._deadline = None
+        self._refused = True
         self.transport.abortConnection()
+        self.note_refusal(b"-", b"-", REQUEST_TIMEOUT, 0, "late")
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         """Twisted's answer to what it cannot parse, with a body that says so."""
         if not self._refused:
-            self._end_deadline()
             error = InvalidRequest("this is not an HTTP/1.1 request of bounded size")
-            self._write_refusal(error, b"-", b"-")
+            self._write_refusal(error, note="malformed")
 
-    def _write_refusal(self, error: RegproxyError, method: bytes, path: bytes) -> None:
+    def _write_refusal(
+        self, error: RegproxyError, method: bytes = b"-", path: bytes = b"-", note: str | None = None
+    ) -> None:
         self._refused = True
+        self._end_deadline()
         refusal = self.refusal(error)
         body = b"" if method == b"HEAD" else refusal.body
         lines = [
-            f"HTTP/1.1 {refusal.status} {http.RESPONSES[refusal.status].decode('ascii')}",
+            f"HTTP/1.1 {refusal.status} {RESPONSES[refusal.status].decode('ascii')}",
             "Server: regproxy",
-            f"Date: {http.datetimeToString().decode('ascii')}",
+            f"Date: {datetimeToString().decode('ascii')}",
             *(f"{name}: {value}" for name, value in refusal.headers),
             f"Content-Length: {len(refusal.body)}",
             "Connection: close",
         ]
         self.transport.write("\r\n".join(lines).encode("ascii") + b"\r\n\r\n" + body)
         self._linger()
-        self.note_refusal(method, path, refusal.status, len(body))
+        self.note_refusal(method, path, refusal.status, len(body), note)
 
     def _linger(self) -> None:
         """Close our side; drop what still comes for a while, since a reset would eat the answer."""
@@ -228,7 +233,7 @@ class StrictChannel(http.HTTPChannel):
         if half_close is None or ISSLTransport.providedBy(self.transport):
             self.loseConnection()
             return
-        http.HTTPChannel.setTimeout(self, None)
+        HTTPChannel.setTimeout(self, None)
         self._networkProducer.unregisterProducer()
         self._abort_call = self.callLater(LINGER_S, self.transport.abortConnection)
         half_close()

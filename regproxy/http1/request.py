@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.web import http, server
+from twisted.web import server
+from twisted.web.http import datetimeToString
 
 from regproxy.access.networks import peer_host
 
@@ -46,11 +47,14 @@ class StrictRequest(server.Request):
         self.content = _Nowhere()
 
     def begin(self) -> None:
-        """The headers that every answer has."""
+        """Know the site; nothing of the path is used up yet."""
         self.site = self.channel.site
         self.prepath, self.postpath = [], []
+
+    def set_common_headers(self) -> None:
+        """Those that every answer has."""
         self.setHeader(b"Server", b"regproxy")
-        self.setHeader(b"Date", http.datetimeToString())
+        self.setHeader(b"Date", datetimeToString())
 
     def getRequestHostname(self) -> bytes:
         """What Klein binds its map of routes to; it has no hosts, so it sees none of the client's."""

@@ -16,13 +16,15 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from regproxy.errors import ContentError, ContentMissing, ContentUntrusted, Denied, NotFound, StorageFailed
-from regproxy.fill.passing import PassingBlob
 from regproxy.fill.source import Source
 from regproxy.fill.table import FillTable
 from regproxy.interfaces import (
     NOBODY,
+    BlobAnswer,
+    How,
     IBlob,
-    IBlobSource,
+    IBlobService,
+    IBody,
     ILocalStore,
     IRemoteRegistry,
     ISpool,
@@ -38,7 +40,7 @@ _log = Logger()
 T = TypeVar("T")
 
 
-@implementer(IBlobSource)
+@implementer(IBlobService)
 class ProxyBlobStore:
     """Blobs of every upstream, kept as they pass."""
 
@@ -58,7 +60,11 @@ class ProxyBlobStore:
 
     def stat(self, repository: Repository, digest: Digest) -> Deferred[int | None]:
         """As :meth:`IBlobSource.stat`; a cold blob is one upstream HEAD, never a transfer (R36)."""
-        return Deferred.fromCoroutine(self._stat(repository, digest)).addCallback(
+        return self.look(repository, digest).addCallback(lambda answer: answer.size)
+
+    def look(self, repository: Repository, digest: Digest) -> Deferred[BlobAnswer]:
+        """As :meth:`IBlobService.look`."""
+        return Deferred.fromCoroutine(self._look(repository, digest)).addCallback(
             self._used, repository, digest
         )
 
@@ -72,17 +78,18 @@ class ProxyBlobStore:
         self._uses.used(repository, digest)
         return given
 
-    async def _stat(self, repository: Repository, digest: Digest) -> int | None:
+    async def _look(self, repository: Repository, digest: Digest) -> BlobAnswer:
         try:
-            return await self._store.blobs.stat(repository, digest)
-        except ContentError:
+            return BlobAnswer(await self._store.blobs.stat(repository, digest), How.HIT)
+        except (ContentError, StorageFailed):
             pass
         fill = self._fills.running(digest)
         if fill is not None and fill.serves(repository):
             size = fill.size_for(repository)
             if size is not None:
-                return size
-        return (await self._permission.prove(repository, digest, Kind.BLOB)).size_bytes
+                return BlobAnswer(size, How.JOINED)
+        proof = await self._permission.prove(repository, digest, Kind.BLOB)
+        return BlobAnswer(proof.size_bytes, How.MISS)
 
     async def _open(self, repository: Repository, digest: Digest) -> IBlob:
         proven_s: float | None = None
@@ -91,6 +98,8 @@ class ProxyBlobStore:
                 return await self._store.blobs.open(repository, digest)
             except ContentUntrusted:
                 return await self._read_again(repository, digest, proven_s)
+            except StorageFailed:
+                return await self._fetch(repository, digest, None)  # it fails to read: ask who can
             except ContentMissing:
                 proven_s = proven_s or self._permission.remembered_s(repository, digest)
             if proven_s is not None or not self._here_for_another(repository, digest):
@@ -113,43 +122,43 @@ class ProxyBlobStore:
         here = held is not None and proof.size_bytes in (held, None)
         return here and self._permission.remembered_s(repository, digest) is None
 
-    async def _fetch(self, repository: Repository, digest: Digest, proven_s: float | None) -> IBlob:
-        try:
-            return await self._fills.open(digest, self._upstream(repository, digest, proven_s))
-        except StorageFailed as error:
-            return await self._pass_through(repository, digest, error)
-
-    async def _pass_through(self, repository: Repository, digest: Digest, error: StorageFailed) -> IBlob:
-        """A disk that refuses never fails a pull: each reader has a transfer of its own, nothing is kept."""
-        _log.error("{digest} cannot be kept: {error}", digest=str(digest), error=error.message)
-        blob = await self._remotes[repository.upstream].blobs.open(repository, digest)
-        return PassingBlob(blob, digest, repository.upstream)
+    def _fetch(self, repository: Repository, digest: Digest, proven_s: float | None) -> Deferred[IBlob]:
+        return self._fills.open(digest, self._upstream(repository, digest, proven_s))
 
     def _upstream(self, repository: Repository, digest: Digest, proven_s: float | None) -> Source:
         remote = self._remotes[repository.upstream]
 
-        async def begin() -> tuple[ISpool, IBlob]:
-            try:
-                blob = await remote.blobs.open(repository, digest)
-            except (NotFound, Denied):
-                await self._permission.take_back(repository, digest, Kind.BLOB)
-                raise
+        async def begin() -> tuple[ISpool | StorageFailed, IBlob]:
+            blob = await allowed(remote.blobs.open(repository, digest))
             try:
                 return await self._store.spool(digest), blob
+            except StorageFailed as error:
+                return error, blob  # a disk that refuses never fails a pull
             except BaseException:
                 blob.close()
                 raise
 
+        async def allowed(asking: Deferred[T]) -> T:
+            try:
+                return await asking
+            except (NotFound, Denied):
+                await self._permission.take_back(repository, digest, Kind.BLOB)
+                raise
+
+        def resume(start: int, size: int | None) -> Deferred[IBody]:
+            return Deferred.fromCoroutine(allowed(remote.blobs.resume(repository, digest, start, size)))
+
         asked_s = self._store.stamp(repository)
-        return Source(repository, lambda: Deferred.fromCoroutine(begin()), asked_s, proven_s)
+        return Source(repository, lambda: Deferred.fromCoroutine(begin()), asked_s, proven_s, resume=resume)
 
     async def _read_again(self, repository: Repository, digest: Digest, proven_s: float | None) -> IBlob:
         if self._fills.running(digest) is None:
             _log.warn("{digest} is hashed again while it is served", digest=str(digest))
         proven_s = proven_s or self._permission.remembered_s(repository, digest)
         asked_s = self._store.stamp(repository)
-        disk = Source(repository, lambda: self._store.adopt(digest), asked_s, proven_s, local=True)
-        try:
-            return await self._fills.open(digest, disk, self._upstream(repository, digest, proven_s))
-        except StorageFailed as error:
-            return await self._pass_through(repository, digest, error)
+
+        async def adopted() -> tuple[ISpool | StorageFailed, IBlob]:
+            return await self._store.adopt(digest)
+
+        disk = Source(repository, lambda: Deferred.fromCoroutine(adopted()), asked_s, proven_s, local=True)
+        return await self._fills.open(digest, disk, self._upstream(repository, digest, proven_s))

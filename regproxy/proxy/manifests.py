@@ -10,7 +10,16 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from regproxy.errors import ContentError, Denied, NotFound, StorageFailed
-from regproxy.interfaces import NOBODY, ILocalStore, IManifestSource, IRemoteRegistry, IUses, Kind
+from regproxy.interfaces import (
+    NOBODY,
+    How,
+    ILocalStore,
+    IManifestService,
+    IRemoteRegistry,
+    IUses,
+    Kind,
+    TagAnswer,
+)
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor, Manifest
 from regproxy.oci.repository import Repository
@@ -22,7 +31,7 @@ _log = Logger()
 T = TypeVar("T")
 
 
-@implementer(IManifestSource)
+@implementer(IManifestService)
 class ProxyManifestStore:
     """Manifests of every upstream, kept as they pass."""
 
@@ -39,14 +48,27 @@ class ProxyManifestStore:
         self._permission = permission
         self._flights: SingleFlight[tuple[Repository, Digest], Manifest] = SingleFlight()
 
+    def at_hand(self, repository: Repository, digest: Digest) -> Manifest | None:
+        """A hit that needs no waiting; None says nothing. A use, like any other answer."""
+        manifest = self._store.manifest_at_hand(repository, digest)
+        return None if manifest is None else self._used(manifest, repository, digest)
+
     def stat(self, repository: Repository, digest: Digest) -> Deferred[Descriptor]:
         """As :meth:`IManifestSource.stat`; a cold one is one upstream HEAD (R11)."""
-        return Deferred.fromCoroutine(self._stat(repository, digest)).addCallback(
-            self._used, repository, digest
-        )
+        return self.look(repository, digest).addCallback(lambda answer: answer.descriptor)
 
     def get(self, repository: Repository, digest: Digest) -> Deferred[Manifest]:
         """As :meth:`IManifestSource.get`; what was not on disk is from then on (R13)."""
+        return self.fetch(repository, digest).addCallback(_manifest)
+
+    def look(self, repository: Repository, digest: Digest) -> Deferred[TagAnswer]:
+        """As :meth:`IManifestService.look`."""
+        return Deferred.fromCoroutine(self._look(repository, digest)).addCallback(
+            self._used, repository, digest
+        )
+
+    def fetch(self, repository: Repository, digest: Digest) -> Deferred[TagAnswer]:
+        """As :meth:`IManifestService.fetch`."""
         return Deferred.fromCoroutine(self._get(repository, digest)).addCallback(
             self._used, repository, digest
         )
@@ -63,6 +85,8 @@ class ProxyManifestStore:
             self._complain(repository, manifest.digest, "is not kept", error)
 
     def _complain(self, repository: Repository, digest: Digest, what: str, error: StorageFailed) -> None:
+        if error.told:
+            return
         _log.error(
             "{repository}@{digest} {what}: {error}",
             repository=str(repository),
@@ -71,26 +95,28 @@ class ProxyManifestStore:
             error=error.message,
         )
 
-    async def _stat(self, repository: Repository, digest: Digest) -> Descriptor:
+    async def _look(self, repository: Repository, digest: Digest) -> TagAnswer:
         try:
-            return await self._store.manifests.stat(repository, digest)
+            return TagAnswer(await self._store.manifests.stat(repository, digest), None, How.HIT)
         except (ContentError, StorageFailed):
             proof = await self._permission.prove(repository, digest, Kind.MANIFEST)
-            return Descriptor(digest, proof.size_bytes or 0, proof.media_type)
+            return TagAnswer(Descriptor(digest, proof.size_bytes or 0, proof.media_type), None, How.MISS)
 
-    async def _get(self, repository: Repository, digest: Digest) -> Manifest:
+    async def _get(self, repository: Repository, digest: Digest) -> TagAnswer:
         try:
-            return await self._store.manifests.get(repository, digest)
+            return _answer(await self._store.manifests.get(repository, digest), How.HIT)
         except (ContentError, StorageFailed):
             pass
         here = self._store.holds(digest) is not None
         if here and self._permission.remembered_s(repository, digest) is None:
             await self._permission.prove(repository, digest, Kind.MANIFEST)
             try:
-                return await self._store.manifests.get(repository, digest)
+                return _answer(await self._store.manifests.get(repository, digest), How.HIT)
             except (ContentError, StorageFailed):
                 pass
-        return await self._flights.run((repository, digest), lambda: self._fetch(repository, digest))
+        flight = repository, digest
+        how = How.JOINED if flight in self._flights else How.MISS
+        return _answer(await self._flights.run(flight, lambda: self._fetch(repository, digest)), how)
 
     async def _fetch(self, repository: Repository, digest: Digest) -> Manifest:
         since_s = self._store.stamp(repository)
@@ -101,3 +127,12 @@ class ProxyManifestStore:
             raise
         await self.keep(repository, manifest, since_s)
         return manifest
+
+
+def _answer(manifest: Manifest, how: How) -> TagAnswer:
+    return TagAnswer(manifest.descriptor, manifest, how)
+
+
+def _manifest(answer: TagAnswer) -> Manifest:
+    assert answer.manifest is not None, "what was fetched is at hand"
+    return answer.manifest

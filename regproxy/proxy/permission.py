@@ -92,6 +92,8 @@ class Permission:
             self._complain(repository, digest, "is not remembered", error)
 
     def _complain(self, repository: Repository, digest: Digest, what: str, error: StorageFailed) -> None:
+        if error.told:
+            return
         _log.error(
             "{repository}: the right to {digest} {what}: {error}",
             repository=str(repository),

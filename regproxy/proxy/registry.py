@@ -8,9 +8,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from regproxy.fill.table import FillTable
-from regproxy.interfaces import NOBODY, ILocalStore, IRemoteRegistry, IUses, Kind
+from regproxy.interfaces import NOBODY, How, ILocalStore, IRemoteRegistry, IUses, Kind, TagAnswer
+from regproxy.metrics.tags import TagFigures
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
+from regproxy.oci.tag import Reference, Tag
 from regproxy.proxy.blobs import ProxyBlobStore
 from regproxy.proxy.manifests import ProxyManifestStore
 from regproxy.proxy.permission import Permission
@@ -33,6 +35,7 @@ class ProxyRegistry:
         clock: IReactorTime,
         wall: Callable[[], float],
         uses: IUses = NOBODY,
+        figures: TagFigures | None = None,
     ) -> None:
         def link(repository: Repository, digest: Digest, since_s: float) -> Deferred[None]:
             return store.grant(repository, digest, Kind.BLOB, "", "head", since_s)
@@ -42,7 +45,14 @@ class ProxyRegistry:
         self.blobs = ProxyBlobStore(store, remotes, self.fills, permission, uses)
         self.manifests = ProxyManifestStore(store, remotes, permission, uses)
         lists = TagLists(store, remotes, rules, wall)
-        self.tags = ProxyTagService(store, remotes, self.manifests, lists, rules, clock, wall, uses)
+        self.tags = ProxyTagService(store, remotes, self.manifests, lists, rules, clock, wall, uses, figures)
+
+    def manifest_at_hand(self, repository: Repository, reference: Reference) -> TagAnswer | None:
+        """What a tag or digest names, where that needs no waiting and no question; None says nothing."""
+        if isinstance(reference, Tag):
+            return self.tags.at_hand(repository, reference)
+        manifest = self.manifests.at_hand(repository, reference)
+        return None if manifest is None else TagAnswer(manifest.descriptor, manifest, How.HIT)
 
     def stop(self) -> Deferred[None]:
         """End all transfers; fires when files and connections are let go."""

@@ -9,7 +9,8 @@ need a new proof each. No answer is sent whose manifest is not in hand.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, TimeoutError
@@ -37,6 +38,7 @@ from regproxy.interfaces import (
     TagList,
     TagRecord,
 )
+from regproxy.metrics.tags import TagFigures
 from regproxy.oci.manifest import Manifest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Tag
@@ -64,8 +66,10 @@ class ProxyTagService:
         clock: IReactorTime,
         wall: Callable[[], float],
         uses: IUses = NOBODY,
+        figures: TagFigures | None = None,
     ) -> None:
         self._uses = uses
+        self._figures = figures or TagFigures.apart()
         self._store = store
         self._remotes = remotes
         self._manifests = manifests
@@ -75,6 +79,22 @@ class ProxyTagService:
         self._wall = wall
         self._questions: SingleFlight[tuple[Repository, Tag], TagRecord] = SingleFlight()
         self._fetches: SingleFlight[tuple[Repository, Tag], Manifest] = SingleFlight()
+
+    def at_hand(self, repository: Repository, tag: Tag) -> TagAnswer | None:
+        """A fresh tag with its manifest, where that needs no waiting; None says nothing."""
+        try:
+            record = self._store.tag(repository, tag)
+            fresh = self._judge(repository, tag, record) is Freshness.FRESH
+        except StorageFailed:
+            return None
+        if record is None or not fresh:
+            return None
+        manifest = self._manifests.at_hand(repository, record.descriptor.digest)
+        if manifest is None:
+            return None
+        age_s = freshness.age_s(record, self._wall())
+        answer = TagAnswer(manifest.descriptor, manifest, How.HIT, age_s)
+        return self._used(answer, repository, tag)
 
     def get(self, repository: Repository, tag: Tag) -> Deferred[TagAnswer]:
         """As :meth:`ITagService.get`."""
@@ -86,6 +106,7 @@ class ProxyTagService:
 
     def _used(self, answer: TagAnswer, repository: Repository, tag: Tag) -> TagAnswer:
         self._uses.used(repository, tag)
+        self._figures.answered(repository.upstream, self._rule(repository, tag).match, answer.how.value)
         return answer
 
     def list(self, repository: Repository) -> Deferred[TagList]:
@@ -113,13 +134,15 @@ class ProxyTagService:
             return await self._known(repository, tag, record)
         if (repository, tag) in self._fetches:
             return await self._first_get(repository, tag)
+        how = How.JOINED if (repository, tag) in self._questions else How.MISS
         record = await self._ask(repository, tag, None)
-        return TagAnswer(record.descriptor, None, How.MISS)
+        return TagAnswer(record.descriptor, None, how)
 
     async def _first_get(self, repository: Repository, tag: Tag) -> TagAnswer:
         """Nothing is known of the tag: one GET, its digest computed from the bytes (R14)."""
+        how = How.JOINED if (repository, tag) in self._fetches else How.MISS
         manifest = await self._fetches.run((repository, tag), lambda: self._fetch(repository, tag))
-        return TagAnswer(manifest.descriptor, manifest, How.MISS)
+        return TagAnswer(manifest.descriptor, manifest, how)
 
     async def _known(self, repository: Repository, tag: Tag, record: TagRecord) -> TagAnswer:
         """The tag's meaning where a record is at hand: fresh, asked for again, or stale."""
@@ -134,7 +157,7 @@ class ProxyTagService:
             renewed = await self._ask_within(
                 repository, tag, record, rule.revalidate_wait_s if cached else None
             )
-            return TagAnswer(renewed.descriptor, None, How.REVALIDATED)
+            return _renewed(record, renewed)
         except TimeoutError:
             pass
         except UpstreamError as error:
@@ -146,8 +169,7 @@ class ProxyTagService:
             return attrs.evolve(fresh, how=How.STALE, warning=warning)
         if trouble is not None:
             raise trouble
-        renewed = await self._ask(repository, tag, record)
-        return TagAnswer(renewed.descriptor, None, How.REVALIDATED)
+        return _renewed(record, await self._ask(repository, tag, record))
 
     def _rule(self, repository: Repository, tag: Tag) -> TagRule:
         return freshness.rule_for(tag, self._rules[repository.upstream])
@@ -193,7 +215,22 @@ class ProxyTagService:
                 await self._swap_in(repository, answer, since_s)
             return TagRecord(answer.descriptor, answer.etag, since_s)
 
-        return await self._remember(repository, tag, ask)
+        if record is None:
+            return await self._remember(repository, tag, ask)
+        return await self._revalidate(repository.upstream, record, self._remember(repository, tag, ask))
+
+    async def _revalidate(
+        self, upstream: str, known: TagRecord, asking: Coroutine[Any, Any, TagRecord]
+    ) -> TagRecord:
+        """What came of the question whether a tag has changed is counted."""
+        try:
+            renewed = await asking
+        except UpstreamError as error:
+            self._figures.revalidated(upstream, _outcome(error))
+            raise
+        same = renewed.descriptor.digest == known.descriptor.digest
+        self._figures.revalidated(upstream, "unchanged" if same else "changed")
+        return renewed
 
     async def _swap_in(self, repository: Repository, answer: RemoteTag, since_s: float) -> None:
         """Have the changed tag's manifest on disk before the tag points to it."""
@@ -244,4 +281,17 @@ class ProxyTagService:
         try:
             await writing
         except StorageFailed as error:
-            _log.error("a tag is not remembered: {error}", error=error.message)
+            if not error.told:
+                _log.error("a tag is not remembered: {error}", error=error.message)
+
+
+def _renewed(known: TagRecord, renewed: TagRecord) -> TagAnswer:
+    """A tag that has changed brought content from the upstream: a miss."""
+    same = renewed.descriptor.digest == known.descriptor.digest
+    return TagAnswer(renewed.descriptor, None, How.REVALIDATED if same else How.MISS)
+
+
+def _outcome(error: UpstreamError) -> str:
+    if isinstance(error, NotFound):
+        return "gone"
+    return "refused" if isinstance(error, Denied) else "trouble"

@@ -12,7 +12,7 @@ from regproxy.storage import durable
 from regproxy.storage.layout import Layout
 from regproxy.storage.ledger import Ledger
 from regproxy.storage.occupancy import Occupancy
-from regproxy.storage.thread import storage_failed
+from regproxy.storage.refusals import storage_failed
 
 _log = Logger()
 

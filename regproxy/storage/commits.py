@@ -18,7 +18,7 @@ from regproxy.storage.layout import Layout
 from regproxy.storage.ledger import Ledger
 from regproxy.storage.maps import MAX_MAP_BYTES, Commitment, SpoolMap, decode_map
 from regproxy.storage.records import read_record
-from regproxy.storage.thread import storage_failed
+from regproxy.storage.refusals import storage_failed
 
 _log = Logger()
 
@@ -45,14 +45,16 @@ def recover(layout: Layout, ledger: Ledger) -> int:
     The number of blobs that got their links. What the disk refuses stays for the next start, since
     no disk may fail a start. A spool that is to be continued instead is recognised here, by its map.
     """
-    finished = 0
+    finished, left, reason = 0, 0, ""
     names = sorted(os.listdir(layout.fills)) if layout.fills.is_dir() else []
     for name in names:
         try:
             finished += recover_one(layout, ledger, name)
         except (OSError, StorageFailed) as error:
-            reason = storage_failed(error) if isinstance(error, OSError) else error
-            _log.warn("{name} in fills/ stays for the next start: {reason}", name=name, reason=reason)
+            left += 1
+            reason = reason or str(storage_failed(error) if isinstance(error, OSError) else error)
+    if left:
+        _log.warn("{left} files in fills/ stay for the next start: {reason}", left=left, reason=reason)
     return finished
 
 

@@ -20,15 +20,21 @@ from regproxy.oci.manifest import MAX_MANIFEST_BYTES, Descriptor, Manifest
 from regproxy.oci.repository import Repository
 from regproxy.storage.bodies import FileBlob
 from regproxy.storage.files import Files, StoredFile, read_whole
-from regproxy.storage.layout import Layout
+from regproxy.storage.layout import Layout, blob_of
 from regproxy.storage.ledger import Ledger
-from regproxy.storage.links import UNVERIFIED_MTIME_NS
+from regproxy.storage.links import UNVERIFIED_MTIME_NS, look_at_link
 from regproxy.storage.records import open_regular
+from regproxy.storage.remembered import Remembered
 from regproxy.storage.revocations import Revocations
 from regproxy.storage.spoilt import Spoilt
 from regproxy.storage.thread import DiskThread
 
 _log = Logger()
+
+REMEMBERED_LINKS = 16_384
+MEMORY_BYTES = 16 * 1024 * 1024
+"""So many bytes of manifests stay in memory; what fills more than MEMORY_EACH is read each time."""
+MEMORY_EACH = 256 * 1024
 
 
 @attrs.frozen(slots=True)
@@ -40,6 +46,12 @@ class Shelf:
     files: Files
     revocations: Revocations
     writer: DiskThread
+    links: Remembered[tuple[Repository, Digest, Kind], Link | None] = attrs.field(
+        default=attrs.Factory(lambda self: self._remembered(), takes_self=True)
+    )
+
+    def _remembered(self) -> Remembered[tuple[Repository, Digest, Kind], Link | None]:
+        return Remembered(lambda key: self.layout.link(*key), look_at_link, None, REMEMBERED_LINKS)
 
     def permitted(self, repository: Repository, digest: Digest, kinds: tuple[Kind, ...]) -> tuple[Kind, Link]:
         """The first link that is younger than the last revocation; ContentMissing."""
@@ -51,7 +63,7 @@ class Shelf:
 
     def link(self, repository: Repository, digest: Digest, kind: Kind) -> Link | None:
         """The record, whose date a revocation from before the survey takes into account."""
-        link = self.ledger.read(repository, digest, kind)
+        link = self.links.get((repository, digest, kind))
         if link is not None and not self.ledger.knows(repository, kind, digest):
             self.revocations.heed(link.since_s)
         return link
@@ -118,6 +130,35 @@ class DiskManifests:
     def __init__(self, shelf: Shelf, recheck: Callable[[Digest], Deferred[None]]) -> None:
         self._shelf = shelf
         self._recheck = recheck
+        self._memory: Remembered[Digest, tuple[int, bytes] | None] = Remembered(
+            shelf.layout.blob, self._look, None, MEMORY_BYTES, _weigh
+        )
+
+    def _look(self, path: Path) -> tuple[tuple[int, bytes] | None, os.stat_result | None]:
+        """The file's mtime and bytes; nothing where they are large, would be waited for, or are wrong."""
+        file = self._shelf.files.open(path)
+        if file is None:
+            return None, None
+        try:
+            found = file.stat()
+            small = found.st_size <= MEMORY_EACH
+            content = file.read_at(0, found.st_size) if small else None
+        finally:
+            file.close()
+        if content is None or not blob_of(path).matches(content):
+            return None, None
+        return (found.st_mtime_ns, content), found
+
+    def at_hand(self, repository: Repository, digest: Digest) -> Manifest | None:
+        """The manifest where nothing needs waiting: right bytes of an untouched file, by right."""
+        try:
+            _, link = self._shelf.permitted(repository, digest, (Kind.MANIFEST,))
+            kept = self._memory.get(digest)
+        except (ContentMissing, StorageFailed):
+            return None
+        if kept is None or link.mtime_ns != kept[0] or link.size_bytes != len(kept[1]):
+            return None
+        return Manifest(kept[1], link.media_type, digest)
 
     def stat(self, repository: Repository, digest: Digest) -> Deferred[Descriptor]:
         """Size and type, as the link says; ContentMissing when link or file is not there."""
@@ -187,6 +228,11 @@ def _read_manifest(path: Path, digest: Digest, link: Link, spoilt: Spoilt) -> tu
     if touched and not digest.matches(content):
         raise ContentUntrusted(f"{digest} on disk was damaged; it was set aside")
     return content, touched
+
+
+def _weigh(kept: tuple[int, bytes] | None) -> int:
+    """Bytes of content, and about what it costs to remember a file."""
+    return 512 + (len(kept[1]) if kept is not None else 0)
 
 
 def _note_refusal(failure: Failure) -> None:

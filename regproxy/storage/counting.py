@@ -19,6 +19,7 @@ from regproxy.interfaces import Held, Kind
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Tag
+from regproxy.storage import durable
 from regproxy.storage.commits import recover_one
 from regproxy.storage.keeping import Keeper
 from regproxy.storage.layout import Layout, parse_blob
@@ -49,10 +50,12 @@ class Counter:
         self._occupancy = occupancy
         self._under_way = under_way
         self._sound = False
+        self._uncounted = False
 
     def begin(self) -> None:
         """A survey begins."""
         self._ledger.unreadable = 0
+        self._uncounted = False
         self._occupancy.begin_count()
 
     def records(self, links: Sequence[LinkKey], tags: Sequence[TagKey]) -> list[Held]:
@@ -67,7 +70,7 @@ class Counter:
         """Every link is known, unless the system kept some from us; the folders of blobs come next."""
         self._sound = not troubled and not self._ledger.unreadable
         if self._sound:
-            self._keeper.finish_survey()
+            self._ledger.finish()
         else:
             _log.error("Some of the storage folder cannot be read: what nobody holds stays where it is")
         return self._occupancy.begin_count()
@@ -87,7 +90,7 @@ class Counter:
         folder = self._layout.blobs / algorithm / prefix
         blobs = blob_bytes = removed = 0
         others = []
-        for name in _names(folder):
+        for name in self._names(folder):
             digest = parse_blob((algorithm, prefix, name))
             found = regular(folder / name)
             if digest is None or found is None:
@@ -99,6 +102,12 @@ class Counter:
         self._occupancy.counted(algorithm, prefix, blobs, blob_bytes)
         return blobs, blob_bytes, removed, others
 
+    def bare(self, folders: Sequence[Path]) -> None:
+        """Remove those of these folders that are empty, and what is empty above them."""
+        for folder in folders:
+            for top in (self._layout.repositories, self._layout.blobs):
+                durable.remove_empty(folder, top)
+
     def _is_orphan(self, digest: Digest) -> bool:
         """Whether it was one, and is gone."""
         if not self._sound or self._ledger.holders(digest):
@@ -107,15 +116,28 @@ class Counter:
             return self._keeper.reconsider(digest)
         return False
 
-    def end(self) -> None:
-        """The figures of this survey count from now on."""
-        off_bytes = self._occupancy.end_count()
-        if off_bytes:
-            _log.warn("The content on disk is {off} bytes more than was known", off=off_bytes)
+    def end(self) -> bool:
+        """The figures of this survey count from now on, if it could read everything: whether it could."""
+        if self._uncounted:
+            self._occupancy.drop_count()
+            return False
+        known, found = self._occupancy.end_count()
+        if known.counted and known != found:
+            _log.warn(
+                "{found} bytes of content in {blobs} files are on disk, not {known} in {files}: somebody "
+                "else changed the folder; the figures are right again",
+                found=found.blob_bytes,
+                blobs=found.blobs,
+                known=known.blob_bytes,
+                files=known.blobs,
+            )
+        return self._sound
 
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
+    def _names(self, folder: Path) -> list[str]:
+        try:
+            return os.listdir(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError:
+            self._uncounted = True
+            return []

@@ -73,6 +73,18 @@ def write_atomic(path: Path, content: bytes, mode: int = FILE_MODE, mtime_ns: in
         raise
 
 
+def try_write(folder: Path, size_bytes: int) -> None:
+    """Whether ``folder`` takes a file of that size; it is removed again. OSError when not."""
+    path = folder / f".{PROCESS}-{secrets.token_hex(8)}.tmp"
+    descriptor = create(path)
+    try:
+        write_all(descriptor, bytes(size_bytes), 0)
+        sync_file(descriptor)
+    finally:
+        os.close(descriptor)
+        os.unlink(path)
+
+
 def rename(source: Path, target: Path) -> None:
     """Give a file its name, durably."""
     move(source, target)

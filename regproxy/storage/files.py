@@ -16,7 +16,8 @@ from zope.interface import implementer
 from regproxy.errors import StorageFailed, TransferStopped
 from regproxy.interfaces import IFile
 from regproxy.storage.records import open_regular
-from regproxy.storage.thread import DiskThread, shield, storage_failed
+from regproxy.storage.refusals import storage_failed
+from regproxy.storage.thread import DiskThread, shield
 
 MAX_READ_BYTES = 1024 * 1024
 AHEAD_BYTES = 8 * 1024 * 1024

@@ -36,7 +36,6 @@ class Keeper:
         self.occupancy = occupancy
         self._under_way = under_way
         self._teller = teller
-        self._suspects: set[Digest] = set()
 
     def put(self, repository: Repository, manifest: Manifest, since_s: float) -> None:
         """A manifest's bytes, unless they are there and trusted, then its link."""
@@ -95,16 +94,6 @@ class Keeper:
         self.ledger.look([(repository, kind, digest)])
         self.ledger.drop(repository, kind, digest)
 
-    def finish_survey(self) -> None:
-        """Every link is known: remove the blobs whose last link went while that was not so."""
-        self.ledger.finish()
-        suspects, self._suspects = self._suspects, set()
-        for digest in suspects:
-            try:
-                self._remove_unheld(digest)
-            except OSError:
-                self._suspects.add(digest)
-
     def reconsider(self, digest: Digest) -> bool:
         """Remove the bytes of ``digest`` if nobody holds them; whether they went."""
         return self._remove_unheld(digest)
@@ -113,7 +102,6 @@ class Keeper:
         if self.ledger.holders(digest) or self._under_way.keeps(digest):
             return False
         if not self.ledger.complete:
-            self._suspects.add(digest)
             return False
         path = self.layout.blob(digest)
         with self.occupancy.changing(digest):

@@ -115,6 +115,11 @@ class Layout:
         return f"{self._upstream(repository.upstream)}/{repository.path}"
 
 
+def blob_of(path: Path) -> Digest:
+    """The digest in the name of :meth:`Layout.blob`."""
+    return Digest.parse(f"{path.parent.parent.name}:{path.name}")
+
+
 def parse_blob(parts: Sequence[str]) -> Digest | None:
     """The digest of a path below ``blobs/``; None for what does not belong there."""
     if len(parts) != 3 or not parts[2].startswith(parts[1]) or len(parts[1]) != 2:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 from regproxy.interfaces import Link
 from regproxy.oci.media_type import BLOB_TYPE
-from regproxy.storage.records import format_record, parse_record, read_record, seconds, whole
+from regproxy.storage.records import format_record, parse_record, read_marked, seconds, whole
 
 MAX_LINK_BYTES = 4096
 SOURCES = ("fetch", "head")
@@ -60,4 +61,10 @@ def decode_link(content: bytes | None) -> Link | None:
 
 def read_link(path: Path) -> Link | None:
     """The link in the file at ``path``, bounded in size; None where there is no good one."""
-    return decode_link(read_record(path, MAX_LINK_BYTES))
+    return look_at_link(path)[0]
+
+
+def look_at_link(path: Path) -> tuple[Link | None, os.stat_result | None]:
+    """The same, and what fstat says of the file."""
+    content, found = read_marked(path, MAX_LINK_BYTES)
+    return decode_link(content), found

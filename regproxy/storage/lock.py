@@ -9,7 +9,7 @@ from pathlib import Path
 
 from regproxy.errors import StorageFailed, StorageLocked
 from regproxy.storage.records import read_record
-from regproxy.storage.thread import storage_failed
+from regproxy.storage.refusals import storage_failed
 
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 

@@ -44,6 +44,8 @@ class Occupancy:
         self.now = Occupied()
         self._counting: Occupied | None = None
         self._pending: set[tuple[str, str]] = set()
+        self.removed = Occupied()
+        """What has left since the start."""
 
     @contextmanager
     def changing(self, digest: Digest) -> Iterator[None]:
@@ -57,6 +59,8 @@ class Occupancy:
             self._change(digest, _size(after) - _size(before), bool(after) - bool(before))
 
     def _change(self, digest: Digest, more_bytes: int, more: int) -> None:
+        if more < 0:
+            self.removed = _plus(self.removed, -more, -more_bytes)
         self.now = _plus(self.now, more, more_bytes)
         if self._counting is not None and (digest.algorithm, digest.hex[:2]) not in self._pending:
             self._counting = _plus(self._counting, more, more_bytes)
@@ -78,13 +82,17 @@ class Occupancy:
             self._counting = _plus(self._counting, blobs, blob_bytes)
             self._pending.discard((algorithm, prefix))
 
-    def end_count(self) -> int:
-        """The survey's figure counts from now on; by how many bytes the running one was off."""
-        if self._counting is None:
-            return 0
-        off = self._counting.blob_bytes - self.now.blob_bytes if self.now.counted else 0
-        self.now, self._counting, self._pending = self._counting, None, set()
-        return off
+    def end_count(self) -> tuple[Occupied, Occupied]:
+        """The survey's figure counts from now on: the running one until now, and the new one."""
+        known = self.now
+        if self._counting is not None:
+            self.now = self._counting
+        self.drop_count()
+        return known, self.now
+
+    def drop_count(self) -> None:
+        """The survey's figure is not to be trusted: the running one goes on."""
+        self._counting, self._pending = None, set()
 
 
 def _plus(figure: Occupied, more: int, more_bytes: int) -> Occupied:

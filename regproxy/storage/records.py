@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from regproxy.storage.thread import storage_failed
+from regproxy.storage.refusals import storage_failed
 
 MAX_RECORD_BYTES = 64 * 1024
 _NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
@@ -44,17 +44,22 @@ def read_record(path: Path, max_bytes: int = MAX_RECORD_BYTES) -> bytes | None:
 
     StorageFailed as :func:`open_regular`; bytes that the disk cannot read any more are None.
     """
+    return read_marked(path, max_bytes)[0]
+
+
+def read_marked(path: Path, max_bytes: int = MAX_RECORD_BYTES) -> tuple[bytes | None, os.stat_result | None]:
+    """As :func:`read_record`, and what fstat says of the file; None: there is none, or it cannot be read."""
     opened = open_regular(path)
     if opened is None:
-        return None
+        return None, None
     descriptor, found = opened
     try:
         if found.st_size > max_bytes:
-            return None
+            return None, found
         content = os.pread(descriptor, max_bytes + 1, 0)
-        return content if len(content) <= max_bytes else None
+        return content if len(content) <= max_bytes else None, found
     except OSError:
-        return None
+        return None, None
     finally:
         os.close(descriptor)
 

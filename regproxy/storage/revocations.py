@@ -14,6 +14,7 @@ import hmac
 import os
 import secrets
 from collections.abc import Callable
+from functools import lru_cache
 from math import inf, nextafter
 from pathlib import Path
 from threading import Lock
@@ -22,11 +23,13 @@ from regproxy.oci.repository import Repository
 from regproxy.storage import durable
 from regproxy.storage.layout import Layout
 from regproxy.storage.ledger import Ledger
-from regproxy.storage.records import format_record, parse_record, read_record, seconds
+from regproxy.storage.records import format_record, parse_record, read_marked, read_record, seconds
+from regproxy.storage.remembered import Remembered
 
 MAX_UNKNOWN = 10_000
 """So many revoked repositories of which the disk holds nothing are told apart."""
 _MAX_BYTES = 1024
+_REMEMBERED = 4096
 _COST = {"n": 2**14, "r": 8, "p": 1, "maxmem": 64 * 1024 * 1024}
 
 
@@ -44,11 +47,18 @@ class Revocations:
         self._early: set[Path] = set()
         self._unknown: dict[Path, float] = {}
         self._forgotten_s = 0.0
+        self._records: Remembered[Path, tuple[float, bool]] = Remembered(
+            _itself, _look, (0.0, False), _REMEMBERED
+        )
+        self._paths = lru_cache(_REMEMBERED)(self._both)
+
+    def _both(self, repository: Repository) -> tuple[Path, Path]:
+        return self._layout.revoked(repository), self._layout.upstream_revoked(repository.upstream)
 
     def revoked_s(self, repository: Repository) -> float:
         """The later of the repository's and its upstream's; 0.0 for never. StorageFailed."""
-        own, whole = self._layout.revoked(repository), self._layout.upstream_revoked(repository.upstream)
-        return max(self._read(own), self._read(whole))
+        own, whole = self._paths(repository)
+        return max(self._date(own, self._records.get(own)), self._date(whole, self._records.get(whole)))
 
     def stamp(self, repository: Repository) -> float:
         """Now, in seconds since the epoch: never before an earlier stamp, after each revocation so far."""
@@ -113,7 +123,7 @@ class Revocations:
         OSError, StorageFailed; what is not written stays as it is.
         """
         for path in tuple(self._early):
-            revoked_s = self._read(path)
+            revoked_s = self._date(path, _look(path)[0])
             with self._lock:
                 self._early.discard(path)
             try:
@@ -123,8 +133,8 @@ class Revocations:
                     self._early.add(path)
                 raise
 
-    def _read(self, path: Path) -> float:
-        recorded_s, early = _recorded(path)
+    def _date(self, path: Path, record: tuple[float, bool]) -> float:
+        recorded_s, early = record
         revoked_s = max(self._pending.get(path, 0.0), self._unknown.get(path, 0.0), recorded_s)
         if early:
             self._early.add(path)
@@ -136,19 +146,21 @@ class Revocations:
         return max(self._ledger.former_s, self._heeded_s)
 
 
-def _recorded(path: Path) -> tuple[float, bool]:
+def _itself(path: Path) -> Path:
+    return path
+
+
+def _look(path: Path) -> tuple[tuple[float, bool], os.stat_result | None]:
     """What the record says, and whether it is an early one; a broken one was written when its file was."""
-    content = read_record(path, _MAX_BYTES)
-    if content is None and not os.path.lexists(path):
-        return 0.0, False
+    content, found = read_marked(path, _MAX_BYTES)
     record = parse_record(content)
     revoked_s = seconds(record.get("revoked")) if record is not None else None
     if record is not None and revoked_s is not None:
-        return revoked_s, record.get("early") is True
+        return (revoked_s, record.get("early") is True), found
     try:
-        return os.lstat(path).st_mtime, False
+        return (os.lstat(path).st_mtime, False), None
     except OSError:
-        return 0.0, False
+        return (0.0, False), None
 
 
 def same_credential(path: Path, fingerprint: bytes) -> bool | None:

@@ -2,8 +2,9 @@
 
 Laws: one file descriptor each, used by jobs in the writer thread, duplicated for readers, and
 closed in the reactor's thread after the last job. ``front`` moves only after bytes are written and
-hashed. Nothing gets its name under ``blobs/`` before its hash is right and its bytes are fsynced;
-links come after the name, and the map that would repeat them goes last (invariants 1 and 7).
+hashed; after an append that failed none succeeds. Nothing gets its name under ``blobs/`` before its
+hash is right and its bytes are fsynced; links come after the name, and the map that would repeat
+them goes last (invariants 1 and 7).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from regproxy.storage.layout import Layout
 from regproxy.storage.ledger import Ledger
 from regproxy.storage.maps import Commitment, SpoolMap, encode_map
 from regproxy.storage.occupancy import Occupancy
+from regproxy.storage.syncing import Syncing
 from regproxy.storage.thread import DiskThread, shield
 from regproxy.storage.underway import UnderWay
 
@@ -37,8 +39,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-SYNC_EVERY_BYTES = 32 * 1024 * 1024
 
 
 @attrs.frozen(slots=True)
@@ -49,6 +49,7 @@ class Workshop:
     ledger: Ledger
     files: Files
     writer: DiskThread
+    syncer: DiskThread
     occupancy: Occupancy
     under_way: UnderWay
     settled: Callable[[Digest], object]
@@ -78,6 +79,10 @@ class SpoolBase:
     def matches(self) -> bool:
         """Whether the bytes up to the front are what the digest names."""
         return self._hash.hexdigest() == self.digest.hex
+
+    def hasher(self) -> _Hash:
+        """A copy of the hash of the bytes up to the front."""
+        return self._hash.copy()
 
     def file(self) -> IFile:
         """A descriptor of its own; TransferStopped once the spool is closed."""
@@ -136,10 +141,11 @@ class Spool(SpoolBase):
         super().__init__(shop, digest, descriptor, name)
         self._name = name
         self._map = SpoolMap(digest)
-        self._unsynced = 0
+        self._syncing = Syncing(shop.syncer, descriptor)
+        self._refused: OSError | None = None
+        self._committing = False
         self._sealed = False
         self._named = False
-        self._unsound = False
 
     @classmethod
     def create(cls, shop: Workshop, digest: Digest, name: str) -> Spool:
@@ -162,32 +168,46 @@ class Spool(SpoolBase):
 
     def append(self, chunks: list[bytes]) -> Deferred[int]:
         """Write and hash ``chunks`` after the front; a failed append leaves the front where it was."""
-        return self._later(self._append, chunks)
+        if self._committing:
+            return fail(TransferStopped("the spool is being committed"))
+        return self._later(self._append, chunks).addCallback(self._appended)
 
     def _append(self, chunks: list[bytes]) -> int:
         self._check_unsealed()
+        if self._refused is not None:
+            raise self._refused
         content = b"".join(chunks)
-        durable.write_all(self.descriptor, content, self.front)
-        self._unsynced += len(content)
-        if self._unsynced >= SYNC_EVERY_BYTES:
-            self._sync(durable.sync_data)
-            self._unsynced = 0
+        try:
+            durable.write_all(self.descriptor, content, self.front)
+        except OSError as error:
+            self._refused = error
+            raise
         self._hash.update(content)
         self.front += len(content)
         return self.front
+
+    def _appended(self, front: int) -> int:
+        if self._open:
+            self._syncing.written(front)
+        return front
+
+    def commit(self, proofs: Mapping[Repository, float]) -> Deferred[None]:
+        """As :meth:`SpoolBase.commit`, once its many bytes have reached the disk."""
+        self._committing = True
+        return shield(Deferred.fromCoroutine(self._commit_synced(proofs)))
+
+    async def _commit_synced(self, proofs: Mapping[Repository, float]) -> None:
+        if self._open and not self._leaving:
+            await self._syncing.nearly_all(self.front)
+        try:
+            await super().commit(proofs)
+        finally:
+            self._committing = False
 
     def _check_unsealed(self) -> None:
         """A call that came after commit() must not change what has its name now."""
         if self._sealed:
             raise TransferStopped("the spool is being committed")
-
-    def _sync(self, sync: Callable[[int], None]) -> None:
-        """The system reports lost pages once, and the next sync succeeds: never trust the file again."""
-        try:
-            sync(self.descriptor)
-        except OSError:
-            self._unsound = True
-            raise
 
     def add_source(self, repository: Repository) -> Deferred[None]:
         """Note in the map that ``repository`` waits for this blob, and that its upstream has it."""
@@ -200,7 +220,7 @@ class Spool(SpoolBase):
 
     def _commit(self, proofs: Mapping[Repository, float]) -> None:
         self._check_hash()
-        if self._unsound:
+        if self._syncing.unsound:
             raise StorageFailed("the disk has lost some of the bytes; nothing was kept")
         layout = self._shop.layout
         if not self._named:
@@ -225,7 +245,7 @@ class Spool(SpoolBase):
         durable.truncate(descriptor, self.front)
         durable.set_mode(descriptor, durable.BLOB_MODE)
         durable.set_mtime(descriptor, known)
-        self._sync(durable.sync_file)
+        self._syncing.sync(descriptor, durable.sync_file)
         mtime_ns = os.fstat(descriptor).st_mtime_ns
         done = Commitment(self.front, mtime_ns, proofs)
         self._shop.ledger.promise(proofs)

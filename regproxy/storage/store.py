@@ -7,9 +7,10 @@ import secrets
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -37,20 +38,24 @@ from regproxy.storage.commits import recover
 from regproxy.storage.content import DiskBlobs, DiskManifests, Shelf
 from regproxy.storage.counting import Counter
 from regproxy.storage.files import Files
+from regproxy.storage.health import DiskHealth, probe
 from regproxy.storage.keeping import Keeper
 from regproxy.storage.layout import Layout
 from regproxy.storage.ledger import Ledger
 from regproxy.storage.lock import FolderLock
 from regproxy.storage.occupancy import Occupancy, Occupied
-from regproxy.storage.records import read_record
+from regproxy.storage.refusals import storage_failed
+from regproxy.storage.remembered import Remembered
 from regproxy.storage.revocations import Revocations
 from regproxy.storage.spool import Spool, Workshop
 from regproxy.storage.survey import Survey, Surveyor
-from regproxy.storage.tags import MAX_TAG_BYTES, decode_tag, tag_names
+from regproxy.storage.tags import look_at_tag, tag_names
 from regproxy.storage.telling import Teller
-from regproxy.storage.thread import DiskThread, Makings, shield, storage_failed
+from regproxy.storage.thread import DiskThread, Makings, shield
 from regproxy.storage.underway import UnderWay
 from regproxy.storage.version import check_version, write_version
+
+REMEMBERED_TAGS = 4096
 
 
 @implementer(ILocalStore, IRemovals)
@@ -64,14 +69,17 @@ class DiskStore:
         writer: DiskThread,
         reader: DiskThread,
         wall: Callable[[], float],
+        health: DiskHealth,
         lock: FolderLock | None = None,
     ) -> None:
         self._layout = Layout(root)
+        self.health = health
         self._lock = lock
         self._writer = writer
         self._reader = reader
         self._makings = Makings()
         self._own = DiskThread(reactor, "regproxy-survey")
+        self._syncer = DiskThread(reactor, "regproxy-syncer", health.refused)
         self._files = Files(reader)
         self._teller = Teller(reactor)
         self._occupancy = Occupancy(self._layout)
@@ -84,10 +92,21 @@ class DiskStore:
         self._surveyor = Surveyor(self._layout, counter, self._own, writer, self._teller)
         self._shelf = Shelf(self._layout, self._ledger, self._files, self._revocations, writer)
         self._shop = Workshop(
-            self._layout, self._ledger, self._files, writer, self._occupancy, under_way, self._settled
+            self._layout,
+            self._ledger,
+            self._files,
+            writer,
+            self._syncer,
+            self._occupancy,
+            under_way,
+            self._settled,
         )
         self.blobs: IBlobSource = DiskBlobs(self._shelf)
-        self.manifests: IManifestSource = DiskManifests(self._shelf, self._recheck)
+        self._manifests = DiskManifests(self._shelf, self._recheck)
+        self.manifests: IManifestSource = self._manifests
+        self._tags: Remembered[tuple[Repository, Tag], TagRecord | None] = Remembered(
+            lambda key: self._layout.tags(key[0]) / key[1].name, look_at_tag, None, REMEMBERED_TAGS
+        )
 
     def __repr__(self) -> str:
         return f"<DiskStore {self._layout.root} {self._ledger!r} writer={self._writer!r}>"
@@ -113,7 +132,11 @@ class DiskStore:
 
     def tag(self, repository: Repository, tag: Tag) -> TagRecord | None:
         """What is known of a tag."""
-        return decode_tag(read_record(self._layout.tags(repository) / tag.name, MAX_TAG_BYTES))
+        return self._tags.get((repository, tag))
+
+    def manifest_at_hand(self, repository: Repository, digest: Digest) -> Manifest | None:
+        """A manifest that is in memory, by right; None says nothing."""
+        return self._manifests.at_hand(repository, digest)
 
     def tags(self, repository: Repository) -> Deferred[tuple[str, ...]]:
         """The names of all tags on disk, sorted."""
@@ -140,6 +163,11 @@ class DiskStore:
     def occupied(self) -> Occupied:
         """How much complete content lies on disk, as events and the last survey say."""
         return self._occupancy.now
+
+    @property
+    def removed(self) -> Occupied:
+        """How much complete content has left the disk since the start."""
+        return self._occupancy.removed
 
     def watch(self, watcher: IHoldings) -> None:
         """Tell ``watcher`` from now on of all that comes, goes and is found."""
@@ -257,8 +285,9 @@ class DiskStore:
 
     async def _close(self) -> None:
         self._surveyor.stop()
+        self.health.close()
         await self._makings.settled()
-        for thread in (self._own, self._writer, self._reader):
+        for thread in (self._own, self._syncer, self._writer, self._reader):
             await thread.stop()
         if self._lock is not None:
             self._lock.release()
@@ -276,8 +305,10 @@ def open_store(root: Path, reactor: IReactorFromThreads, wall: Callable[[], floa
         lock = FolderLock.take(layout.lock)
     except OSError as error:
         raise storage_failed(error) from None
-    writer, reader = DiskThread(reactor, "regproxy-writer"), DiskThread(reactor, "regproxy-reader")
-    store = DiskStore(root, reactor, writer, reader, wall, lock)
+    health = DiskHealth(root, cast(IReactorTime, reactor), lambda: writer.run(probe, layout))
+    writer = DiskThread(reactor, "regproxy-writer", health.refused)
+    reader = DiskThread(reactor, "regproxy-reader")
+    store = DiskStore(root, reactor, writer, reader, wall, health, lock)
     try:
         if check_version(layout) or write_version(layout):
             store.recover()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections import Counter as Counts
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -17,19 +18,23 @@ from typing import TypeAlias
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
-from regproxy.errors import StorageFailed, TransferStopped
+from regproxy.errors import TransferStopped
 from regproxy.singleflight import SingleFlight
 from regproxy.storage import durable
 from regproxy.storage.counting import Counter, LinkKey, TagKey
 from regproxy.storage.layout import TAGS_FOLDER, Layout, parse_link, parse_tag
-from regproxy.storage.records import MAX_RECORD_BYTES, read_record
+from regproxy.storage.records import MAX_RECORD_BYTES
 from regproxy.storage.telling import Teller
 from regproxy.storage.thread import DiskThread
 
+_log = Logger()
+
 SLICE = 128
 _TEMPORARY = re.compile(r"\.([0-9a-f]{16})-[0-9a-f]{16}\.tmp", re.ASCII)
-_File: TypeAlias = tuple[Path, tuple[str, ...], os.stat_result]
+_File: TypeAlias = tuple[os.DirEntry[str], tuple[str, ...]]
+"""Not as a Path: making one takes as long as finding the file."""
 
 
 @attrs.frozen(slots=True)
@@ -48,10 +53,8 @@ class Survey:
     strangers: int = 0
     orphans_removed: int = 0
     spools_removed: int = 0
-
-    def with_more(self, **more: int) -> Survey:
-        """These counts raised by ``more``."""
-        return attrs.evolve(self, **{name: getattr(self, name) + count for name, count in more.items()})
+    whole: bool = True
+    """Whether all of it could be read; what nobody seems to hold stays where it is otherwise."""
 
 
 @attrs.define(slots=True)
@@ -70,22 +73,25 @@ class Walk:
         self._layout = layout
         self._files = self._all()
         self._found = Records()
-        self.counts = Survey()
+        self._counts = Counts[str]()
         self.troubled = False
+        self.stopped = False
+        self.bare: list[Path] = []
+        """Folders that had nothing in them, or nothing that stayed: a kill came before they were removed."""
 
     def slice(self) -> Records | None:
         """The records and spools among the next files; None at the end."""
         seen = list(islice(self._files, SLICE))
         found = self._found = Records()
-        for path, parts, status in seen:
-            self._judge(path, parts, status)
+        for entry, parts in seen:
+            self._judge(entry, parts)
         return found if seen else None
 
     def strangers(self) -> None:
         """Bring the folders of blobs into memory; what lies beside them below ``blobs/`` is a stranger."""
-        for path, parts, _ in self._walk(self._layout.blobs):
+        for entry, parts in self._walk(self._layout.blobs):
             if len(parts) != 4:
-                self.other(path)
+                self.other(Path(entry.path))
 
     def other(self, path: Path) -> None:
         """A file below ``blobs/`` that is no blob."""
@@ -100,25 +106,33 @@ class Walk:
         for folder in (layout.repositories, layout.fills, layout.quarantine):
             yield from self._walk(folder)
 
-    def _judge(self, path: Path, parts: tuple[str, ...], status: os.stat_result) -> None:
-        temporary = _TEMPORARY.fullmatch(path.name)
+    def _judge(self, entry: os.DirEntry[str], parts: tuple[str, ...]) -> None:
+        temporary = _TEMPORARY.fullmatch(entry.name)
         if temporary is not None:
-            self._remove_stale(path, temporary[1])
+            self._remove_stale(Path(entry.path), temporary[1])
         elif parts[0] == "repositories":
-            self._judge_record(path, parts[1:])
+            self._judge_record(entry.path, parts[1:])
         elif parts[0] == "fills":
             self._found.spools.append("/".join(parts[1:]))
-            self.count(spools=path.suffix == ".spool", spool_bytes=status.st_size)
+            self.count(spools=entry.name.endswith(".spool"), spool_bytes=self._size(entry))
         else:
-            self.count(quarantined=1, quarantined_bytes=status.st_size)
+            self.count(quarantined=1, quarantined_bytes=self._size(entry))
 
-    def _judge_record(self, path: Path, parts: tuple[str, ...]) -> None:
+    def _size(self, entry: os.DirEntry[str]) -> int:
+        try:
+            return entry.stat(follow_symlinks=False).st_size
+        except FileNotFoundError:
+            return 0
+        except OSError:
+            self.troubled = True
+            return 0
+
+    def _judge_record(self, path: str, parts: tuple[str, ...]) -> None:
         link, tag = parse_link(parts), parse_tag(parts)
         if link is not None:
             self.count(links=1)
             self._found.links.append(link)
-            with contextlib.suppress(StorageFailed):
-                read_record(path, MAX_RECORD_BYTES)  # the writer thread finds it in memory then
+            _bring_in(path)
         elif TAGS_FOLDER in parts[:-1]:
             self.count(tags=1)
             if tag is not None:
@@ -130,22 +144,30 @@ class Walk:
         if process != durable.PROCESS:
             with contextlib.suppress(OSError):
                 self.count(temporaries_removed=durable.remove(path))
+                self.bare.append(path.parent)
 
     def count(self, **more: int) -> None:
         """Raise the counts."""
-        self.counts = self.counts.with_more(**more)
+        self._counts.update(more)
+
+    def counts(self, whole: bool) -> Survey:
+        """What was counted."""
+        return Survey(**self._counts, whole=whole)
 
     def _walk(self, top: Path) -> Iterator[_File]:
         """Every file below ``top``, with its path's parts from ``top`` on; what vanishes is left out."""
         waiting: list[tuple[Path, tuple[str, ...]]] = [(top, (top.name,))]
-        while waiting:
+        while waiting and not self.stopped:
             folder, parts = waiting.pop()
-            for entry in self._entries(folder):
+            entries = self._entries(folder)
+            if not entries:
+                self.bare.append(folder)
+            for entry in entries:
                 try:
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append((Path(entry.path), (*parts, entry.name)))
                     else:
-                        yield Path(entry.path), (*parts, entry.name), entry.stat(follow_symlinks=False)
+                        yield entry, (*parts, entry.name)
                 except FileNotFoundError:
                     continue
                 except OSError:
@@ -162,6 +184,16 @@ class Walk:
             return []
 
 
+def _bring_in(path: str) -> None:
+    """Have the writer thread find a record in memory; what keeps us from it is for that to say."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            os.pread(descriptor, MAX_RECORD_BYTES, 0)
+        finally:
+            os.close(descriptor)
+
+
 class Surveyor:
     """Runs surveys, one at a time, and keeps the last result."""
 
@@ -174,6 +206,7 @@ class Surveyor:
         self._writer = writer
         self._teller = teller
         self._stopping = False
+        self._walk: Walk | None = None
         self._flight: SingleFlight[str, Survey] = SingleFlight()
         self.last: Survey | None = None
 
@@ -184,15 +217,19 @@ class Surveyor:
     def stop(self) -> None:
         """End after the slice under way."""
         self._stopping = True
+        if self._walk is not None:
+            self._walk.stopped = True
 
     async def _run(self) -> Survey:
-        walk = Walk(self._layout)
+        walk = self._walk = Walk(self._layout)
         await self._writer.run(self._counter.begin)
-        while not self._stopping and (found := await self._own.run(walk.slice)) is not None:
-            await self._take(walk, found)
+        while not self._stopping and (seen := await self._own.run(walk.slice)) is not None:
+            await self._take(walk, seen)
         self._check_running()
         await self._own.run(walk.strangers)
-        for algorithm, prefix in await self._writer.run(self._counter.all_records_seen, walk.troubled):
+        self._check_running()
+        folders = await self._writer.run(self._counter.all_records_seen, walk.troubled)
+        for algorithm, prefix in folders:
             self._check_running()
             blobs, blob_bytes, removed, others = await self._writer.run(
                 self._counter.blobs, algorithm, prefix
@@ -200,10 +237,14 @@ class Surveyor:
             walk.count(blobs=blobs, blob_bytes=blob_bytes, orphans_removed=removed)
             for path in others:
                 await self._own.run(walk.other, path)
-        await self._writer.run(self._counter.end)
-        self.last = walk.counts
-        self._teller.surveyed()
-        return walk.counts
+        for start in range(0, len(walk.bare), SLICE):
+            await self._writer.run(self._counter.bare, walk.bare[start : start + SLICE])
+        whole = await self._writer.run(self._counter.end) and not walk.troubled
+        self.last = found = walk.counts(whole)
+        _tell(found)
+        if whole:
+            self._teller.surveyed()
+        return found
 
     async def _take(self, walk: Walk, found: Records) -> None:
         if found.links or found.tags:
@@ -214,3 +255,17 @@ class Surveyor:
     def _check_running(self) -> None:
         if self._stopping:
             raise TransferStopped("the store is closing; the survey was not finished")
+
+
+def _tell(found: Survey) -> None:
+    _log.info(
+        "The survey found {blobs} blobs ({blob_bytes} bytes), {links} links and {tags} tags; it removed "
+        "{orphans} blobs that nobody held, {spools} files of broken transfers, {temporaries} temporary ones",
+        blobs=found.blobs,
+        blob_bytes=found.blob_bytes,
+        links=found.links,
+        tags=found.tags,
+        orphans=found.orphans_removed,
+        spools=found.spools_removed,
+        temporaries=found.temporaries_removed,
+    )

@@ -13,7 +13,7 @@ from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor
 from regproxy.oci.tag import Tag
 from regproxy.storage.links import is_media_type
-from regproxy.storage.records import format_record, parse_record, seconds, whole
+from regproxy.storage.records import format_record, parse_record, read_marked, seconds, whole
 
 MAX_TAG_BYTES = 16 * 1024
 MAX_HISTORY = 20
@@ -53,6 +53,12 @@ def decode_tag(content: bytes | None) -> TagRecord | None:
     if etag is not None and not _is_etag(etag):
         return None
     return TagRecord(Descriptor(digest, size, media_type), etag, checked, history)
+
+
+def look_at_tag(path: Path) -> tuple[TagRecord | None, os.stat_result | None]:
+    """The record in the file at ``path``, and what fstat says of the file."""
+    content, found = read_marked(path, MAX_TAG_BYTES)
+    return decode_tag(content), found
 
 
 def carry_on(previous: TagRecord | None, record: TagRecord) -> TagRecord:

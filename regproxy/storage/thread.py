@@ -5,7 +5,6 @@ Not the reactor's pool: its threads also resolve names, and a slow disk must not
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
@@ -18,36 +17,33 @@ from twisted.python.failure import Failure
 
 from regproxy.errors import StorageFailed
 from regproxy.singleflight import Waiters
+from regproxy.storage.refusals import storage_failed
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_REASONS = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EROFS: "the disk is read-only",
-    errno.EIO: "the disk fails to read or write",
-    errno.EACCES: "the daemon's user may not do this to the storage folder",
-    errno.EPERM: "the daemon's user may not do this to the storage folder",
-    errno.EMFILE: "too many open files; raise LimitNOFILE",
-    errno.ENFILE: "too many open files on this machine",
-    errno.EFBIG: "larger than the file system takes",
-}
 
-
-def storage_failed(error: OSError) -> StorageFailed:
-    """The system's error as one of ours, for a person; without paths."""
-    name = errno.errorcode.get(error.errno or 0, type(error).__name__)
-    reason = _REASONS.get(error.errno or 0) or error.strerror or "the disk refused"
-    return StorageFailed(f"{reason} ({name})")
+def _nobody_hears(error: OSError) -> bool:
+    """Nobody wants to know."""
+    return False
 
 
 class DiskThread:
-    """Runs jobs one after the other in a thread of its own, which begins with the first one."""
+    """Runs jobs one after the other in a thread of its own, which begins with the first one.
 
-    def __init__(self, reactor: IReactorFromThreads, name: str) -> None:
+    ``refused`` is told of each OSError, in the reactor's thread, before whoever waits for the job;
+    it says whether the log has it now.
+    """
+
+    def __init__(
+        self,
+        reactor: IReactorFromThreads,
+        name: str,
+        refused: Callable[[OSError], bool] = _nobody_hears,
+    ) -> None:
         self._reactor = reactor
         self._name = name
+        self._refused = refused
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread: Thread | None = None
         self._stopping = False
@@ -99,10 +95,16 @@ class DiskThread:
         try:
             outcome = job()
         except OSError as error:
-            outcome = Failure(storage_failed(error))
+            self._reactor.callFromThread(self._fail, waiter, error)
+            return
         except BaseException:  # noqa: BLE001  it belongs to whoever waits, not to the thread
             outcome = Failure()
         self._reactor.callFromThread(_hand_over, waiter, outcome)
+
+    def _fail(self, waiter: Deferred[T], error: OSError) -> None:
+        failed = storage_failed(error)
+        failed.told = self._refused(error)
+        _hand_over(waiter, Failure(failed))
 
 
 def _hand_over(waiter: Deferred[T], outcome: T | Failure) -> None:

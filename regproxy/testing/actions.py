@@ -17,6 +17,7 @@ from regproxy.oci import media_type as types
 from regproxy.testing.contents import API_VERSION, error_reply
 from regproxy.testing.record import Target
 from regproxy.testing.reply import Framing, Gate, HeardRequest, Pause, Reply
+from regproxy.testing.secrets import MARKER
 
 MIB = 1024 * 1024
 
@@ -153,7 +154,7 @@ def to_cdn(code: int = 307, **parameters: str) -> Action:
     """Redirect to the registry's CDN, with a signature and ``parameters`` in the query."""
 
     def act(reply: Reply, scene: Scene) -> Reply:
-        query = "&".join(f"{name}={value}" for name, value in {"signature": "secret", **parameters}.items())
+        query = "&".join(f"{name}={value}" for name, value in {"signature": MARKER, **parameters}.items())
         path = f"/cdn/{scene.target.repository}/{scene.target.reference}?{query}"
         return Reply(code, (API_VERSION, ("Location", scene.cdn_url + path)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,23 @@ _RUN = "from twisted.scripts.twistd import run; run()"
 class Daemon:
     """One ``twistd regproxy`` with the settings file ``settings``, which listens on ``port``.
 
-    It is killed ``limit_s`` seconds after its start, None: never.
+    It is killed ``limit_s`` seconds after its start, None: never. ``prefix`` is a command that runs
+    the one after it, such as ``nice``.
     """
 
-    def __init__(self, reactor: Any, settings: Path, port: int, limit_s: float = LIMIT_S) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Path,
+        port: int,
+        limit_s: float = LIMIT_S,
+        prefix: Sequence[str] = (),
+    ) -> None:
         self._reactor = reactor
         self._settings = settings
         self._port = port
         self._limit_s = limit_s
+        self._prefix = prefix
         self._child: Child | None = None
 
     @property
@@ -49,7 +59,7 @@ class Daemon:
 
     async def start(self) -> None:
         """Start it; returns when it serves. ProcessFailed with its output when it ends first."""
-        argv = [sys.executable, "-c", _RUN, "--nodaemon", "--pidfile=", "regproxy"]
+        argv = [*self._prefix, sys.executable, "-c", _RUN, "--nodaemon", "--pidfile=", "regproxy"]
         self._child = Child(self._reactor, [*argv, "--config", str(self._settings)], {}, self._limit_s)
         await self._child.said(b" serves on ")
 

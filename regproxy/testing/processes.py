@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import attrs
@@ -16,6 +16,9 @@ from twisted.python.failure import Failure
 from regproxy.singleflight import Waiters
 
 MAX_OUTPUT_BYTES = 4 * 1024 * 1024
+
+WITNESSES: list[Callable[[Child], object]] = []
+"""Who is told of every process that is started here."""
 
 
 @attrs.frozen(slots=True)
@@ -40,6 +43,7 @@ class Child(ProcessProtocol):
     """One process; killed ``limit_s`` seconds after its start if it still lives."""
 
     def __init__(self, reactor: object, argv: Sequence[str], env: Mapping[str, str], limit_s: float) -> None:
+        self.argv = tuple(argv)
         self.out = bytearray()
         self.err = bytearray()
         self.finished: Finished | None = None
@@ -51,6 +55,8 @@ class Child(ProcessProtocol):
         self._process: IProcessTransport = cast(IReactorProcess, reactor).spawnProcess(
             self, argv[0], list(argv), env={**os.environ, **env}
         )
+        for witness in WITNESSES:
+            witness(self)
 
     @property
     def pid(self) -> int:

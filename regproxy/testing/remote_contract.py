@@ -22,8 +22,8 @@ from regproxy.errors import (
     UpstreamRefused,
 )
 from regproxy.interfaces import (
-    IBlobSource,
     IManifestSource,
+    IRemoteBlobs,
     IRemoteRegistry,
     IRemoteTags,
     RemoteTag,
@@ -80,6 +80,7 @@ def questions(room: RemoteRoom) -> list[Deferred[Any]]:
     return [
         remote.blobs.stat(repository, layer),
         remote.blobs.open(repository, layer),
+        remote.blobs.resume(repository, layer, 1, None),
         remote.manifests.stat(repository, IMAGE.digest),
         remote.manifests.get(repository, IMAGE.digest),
         remote.tags.get(repository, LATEST),
@@ -96,7 +97,7 @@ class RemoteRegistryContract:
         """Every method with its signature."""
         verifyObject(IRemoteRegistry, room.remote)
         verifyObject(IRemoteTags, room.remote.tags)
-        verifyObject(IBlobSource, room.remote.blobs)
+        verifyObject(IRemoteBlobs, room.remote.blobs)
         verifyObject(IManifestSource, room.remote.manifests)
         assert room.remote.name == room.repository.upstream
 
@@ -110,6 +111,19 @@ class RemoteRegistryContract:
             assert seen == attrs.evolve(got, manifest=None)
             for known in (got, seen, RemoteTag(image.descriptor)):
                 assert await room.remote.tags.stat(room.repository, LATEST, known) is None
+
+    async def test_a_blob_is_read_on(self, room: RemoteRoom) -> None:
+        """resume: the bytes from an offset on, from the start too; ContentMismatch for another size."""
+        content = b"".join(bytes([n]) * 1000 for n in range(100))
+        digest = Digest.of(content)
+        room.holding.blobs[digest] = content
+        for start in (0, 1, 55_555, len(content) - 1):
+            for size in (len(content), None):
+                body = await room.remote.blobs.resume(room.repository, digest, start, size)
+                assert await read_to_end(body) == content[start:]
+                body.close()
+        asking = room.remote.blobs.resume(room.repository, digest, 1, len(content) + 1)
+        assert isinstance(await outcome(asking), ContentMismatch)
 
     async def test_a_tag_moves_and_moves_back(self, room: RemoteRoom) -> None:
         """stat with what was known: what it is now."""

@@ -21,8 +21,9 @@ from regproxy.errors import (
 from regproxy.interfaces import (
     How,
     IBlob,
-    IBlobSource,
+    IBody,
     IManifestSource,
+    IRemoteBlobs,
     IRemoteRegistry,
     IRemoteTags,
     RemoteTag,
@@ -31,7 +32,7 @@ from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor, Manifest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Tag
-from regproxy.testing.bodies import Feed, MemoryBlob
+from regproxy.testing.bodies import Feed, MemoryBlob, MemoryBody
 from regproxy.testing.calls import Call, Script
 from regproxy.testing.contents import Holding
 from regproxy.testing.images import Image
@@ -41,8 +42,9 @@ T = TypeVar("T")
 
 @implementer(IRemoteRegistry)
 class MemoryRemote:
-    """One upstream. Operations for ``script``: ``blobs.stat``, ``blobs.open``, ``manifests.stat``,
-    ``manifests.get``, ``tags.get``, ``tags.stat``, ``tags.list``, ``check_credentials``, ``close``.
+    """One upstream. Operations for ``script``: ``blobs.stat``, ``blobs.open``, ``blobs.resume``,
+    ``manifests.stat``, ``manifests.get``, ``tags.get``, ``tags.stat``, ``tags.list``,
+    ``check_credentials``, ``close``.
     """
 
     def __init__(self, name: str = "registry.test") -> None:
@@ -56,7 +58,7 @@ class MemoryRemote:
         self._read: list[Feed] = []
         self._error: UpstreamError | None = None
         self._running: set[Deferred[Any]] = set()
-        self.blobs: IBlobSource = _RemoteBlobs(self)
+        self.blobs: IRemoteBlobs = _RemoteBlobs(self)
         self.manifests: IManifestSource = _RemoteManifests(self)
         self.tags: IRemoteTags = _RemoteTags(self)
 
@@ -155,6 +157,11 @@ class MemoryRemote:
             return self._feeds[repository, digest]
         return Feed.whole(self.there(self.holding(repository).blob(str(digest))))
 
+    def read_feed(self, feed: Feed, start: int) -> IBody:
+        """The bytes of ``feed`` from ``start`` on."""
+        self._read.append(feed)
+        return MemoryBody(feed, start, feed.size)
+
     def open_feed(self, feed: Feed) -> MemoryBlob:
         """A blob that reads from ``feed``."""
         self._read.append(feed)
@@ -162,7 +169,7 @@ class MemoryRemote:
         return self.opened[-1]
 
 
-@implementer(IBlobSource)
+@implementer(IRemoteBlobs)
 class _RemoteBlobs:
     def __init__(self, remote: MemoryRemote) -> None:
         self._remote = remote
@@ -178,6 +185,16 @@ class _RemoteBlobs:
 
     async def _open(self, repository: Repository, digest: Digest) -> IBlob:
         return self._remote.open_feed(self._remote.find_feed(repository, digest))
+
+    def resume(self, repository: Repository, digest: Digest, start: int, size: int | None) -> Deferred[IBody]:
+        work = self._resume(repository, digest, start, size)
+        return self._remote.run(Call("blobs.resume", repository, digest), work)
+
+    async def _resume(self, repository: Repository, digest: Digest, start: int, size: int | None) -> IBody:
+        feed = self._remote.find_feed(repository, digest)
+        if size is not None and feed.size not in (None, size):
+            raise ContentMismatch(self._remote.name, f"the blob has {feed.size} bytes now")
+        return self._remote.read_feed(feed, start)
 
 
 @implementer(IManifestSource)

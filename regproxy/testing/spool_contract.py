@@ -59,6 +59,17 @@ class SpoolContract:
         assert found[1].since_s == room.now_s()
         reader.close()
 
+    async def test_appends_are_carried_out_in_order(self, room: StoreRoom) -> None:
+        """However many are outstanding."""
+        spool = await room.store.spool(DIGEST)
+        pieces = [CONTENT[start : start + 9_999] for start in range(0, len(CONTENT), 9_999)]
+        appending = [spool.append([piece]) for piece in pieces]
+        fronts = [await each for each in appending]
+        assert fronts == [*range(9_999, len(CONTENT), 9_999), len(CONTENT)]
+        assert spool.matches()
+        await spool.commit(proofs(room.store, REPOSITORY))
+        assert await serves(room.store, REPOSITORY) == CONTENT
+
     async def test_no_bytes_and_sha512(self, room: StoreRoom) -> None:
         """Blobs as any other."""
         for digest, content in (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
@@ -14,6 +15,9 @@ from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.testing.calls import Call
 from regproxy.testing.shelf import BlobFile, MemoryShelf
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 
 @implementer(IFile)
@@ -82,6 +86,8 @@ class MemorySpool:
         self._content = adopted.content if adopted is not None else bytearray()
         self._hash = digest.hasher()
         self._outstanding = 0
+        self._last: Deferred[None] = succeed(None)
+        self._refused: StorageFailed | None = None
         self._leaving = False
 
     def __repr__(self) -> str:
@@ -116,17 +122,26 @@ class MemorySpool:
             raise StorageFailed("no space left on device")
 
     def append(self, chunks: list[bytes]) -> Deferred[int]:
-        """See ISpool; RuntimeError while one is outstanding, TransferStopped after the end."""
-        if self._outstanding:
-            raise RuntimeError("append() while another one is outstanding")
+        """See ISpool; TransferStopped after the end."""
         self._outstanding += 1
-        return Deferred.fromCoroutine(self._append(b"".join(chunks)))
+        before, self._last = self._last, Deferred()
+        return Deferred.fromCoroutine(self._append(b"".join(chunks), before, self._last))
 
-    async def _append(self, content: bytes) -> int:
+    async def _append(self, content: bytes, before: Deferred[None], done: Deferred[None]) -> int:
         try:
-            await self._enter("append")
+            await before
+            if self._refused is not None:
+                raise self._refused
+            return await self._append_now(content)
+        except StorageFailed as error:
+            self._refused = error
+            raise
         finally:
             self._outstanding -= 1
+            done.callback(None)
+
+    async def _append_now(self, content: bytes) -> int:
+        await self._enter("append")
         if self._adopted is None:
             self._check_room(self.front + len(content))
             self._content += content
@@ -139,6 +154,12 @@ class MemorySpool:
         if self._outstanding:
             raise RuntimeError("matches() while an append is outstanding")
         return self._hash.hexdigest() == self.digest.hex
+
+    def hasher(self) -> _Hash:
+        """See ISpool; RuntimeError while an append is outstanding."""
+        if self._outstanding:
+            raise RuntimeError("hasher() while an append is outstanding")
+        return self._hash.copy()
 
     def file(self) -> IFile:
         """See ISpool; TransferStopped after the end."""

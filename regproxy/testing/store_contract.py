@@ -242,6 +242,33 @@ class LocalStoreContract:
         assert room.store.holds(IMAGE.digest) is None
         assert room.quarantined(IMAGE.digest) == wrong
 
+    async def test_a_manifest_at_hand_is_the_one_on_disk(self, room: StoreRoom) -> None:
+        """By the repository's own right, and gone with it."""
+        store = room.store
+        manifest = IMAGE.manifest
+        assert store.manifest_at_hand(REPOSITORY, manifest.digest) is None
+        await store.put(REPOSITORY, manifest, store.stamp(REPOSITORY))
+        assert [store.manifest_at_hand(REPOSITORY, manifest.digest) for _ in range(2)] == [manifest] * 2
+        assert store.manifest_at_hand(OTHER, manifest.digest) is None
+        await store.revoke(REPOSITORY)
+        assert store.manifest_at_hand(REPOSITORY, manifest.digest) is None
+        await store.put(REPOSITORY, manifest, store.stamp(REPOSITORY))
+        assert store.manifest_at_hand(REPOSITORY, manifest.digest) == manifest
+        await store.unlink(REPOSITORY, manifest.digest, Kind.MANIFEST)
+        assert store.manifest_at_hand(REPOSITORY, manifest.digest) is None
+
+    async def test_a_touched_or_lost_manifest_is_not_at_hand(self, room: StoreRoom) -> None:
+        """Nor is a blob that is no manifest's."""
+        store, manifest = room.store, IMAGE.manifest
+        await store.put(REPOSITORY, manifest, store.stamp(REPOSITORY))
+        await store.grant(OTHER, manifest.digest, Kind.BLOB, BLOB_TYPE, "head", store.stamp(OTHER))
+        assert store.manifest_at_hand(OTHER, manifest.digest) is None
+        assert store.manifest_at_hand(REPOSITORY, manifest.digest) == manifest
+        room.touch(manifest.digest, b"x" * len(manifest.content))
+        assert store.manifest_at_hand(REPOSITORY, manifest.digest) is None
+        room.remove(manifest.digest)
+        assert store.manifest_at_hand(REPOSITORY, manifest.digest) is None
+
     async def test_a_tag_is_kept_as_it_is(self, room: StoreRoom) -> None:
         """Record and names, for one repository; dropped twice, not there twice."""
         record = TagRecord(IMAGE.descriptor, f'"{IMAGE.digest}"', room.now_s())

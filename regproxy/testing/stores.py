@@ -42,6 +42,8 @@ class MemoryStore(MemoryShelf):
         super().__init__(clock)
         self.spools: list[MemorySpool] = []
         """Every spool that was made, the oldest first."""
+        self.at_hand = True
+        """Whether manifests are in memory, so that reading them is no operation of ``script``."""
         self.opened: list[MemoryBlob] = []
         self._tags: dict[tuple[Repository, Tag], TagRecord] = {}
         self.blobs: IBlobSource = _LocalBlobs(self)
@@ -69,6 +71,16 @@ class MemoryStore(MemoryShelf):
         self.link_fetched({repository: self.stamp(repository)}, digest)
 
     # ILocalStore
+
+    def manifest_at_hand(self, repository: Repository, digest: Digest) -> Manifest | None:
+        """See ILocalStore; nothing while ``cold``, or where ``at_hand`` is False."""
+        if self.cold or not self.at_hand or digest not in self._files or not self.trusts(digest):
+            return None
+        try:
+            link = self.permitted(repository, digest, (Kind.MANIFEST,))
+        except ContentMissing:
+            return None
+        return Manifest(self.contents[digest], link.media_type, digest)
 
     def holds(self, digest: Digest) -> int | None:
         """See ILocalStore."""

@@ -21,6 +21,7 @@ from regproxy.testing.contents import error_reply
 from regproxy.testing.record import RequestLog, RequestRecord, Target
 from regproxy.testing.reply import HeardRequest, Reply
 from regproxy.testing.rules import Match, Rule
+from regproxy.testing.secrets import MARKER
 from regproxy.testing.server import Server
 from regproxy.testing.wire import Progress
 
@@ -136,7 +137,7 @@ class TokenServer:
             "exp": now + life,
             "nbf": now - 10,
             "iat": now,
-            "jti": f"token-{self._serial}",
+            "jti": f"token-{self._serial}-{MARKER}",
             "access": access,
         }
         return jws.sign(claims, self.certificate)
@@ -199,8 +200,8 @@ class TokenServer:
             "issued_at": issued,
         }
         if offline and name:
-            document["refresh_token"] = f"refresh-{name}"
-            self._refresh[f"refresh-{name}"] = name
+            document["refresh_token"] = refresh = f"refresh-{name}-{MARKER}"
+            self._refresh[refresh] = name
         return Reply(200, (("Content-Type", "application/json"),), json.dumps(document).encode())
 
     def _grants(self, name: str | None) -> Grants | None:

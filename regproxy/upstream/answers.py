@@ -31,14 +31,20 @@ def judge(
     status: int,
     retry_after: str | None = None,
     wall_s: float = 0.0,
+    *,
+    anonymous: bool = False,
 ) -> UpstreamError | None:
-    """The error for ``status``, None for exactly 200. ``what`` was asked of ``host``."""
+    """The error for ``status``, None for exactly 200. ``what`` was asked of ``host``.
+
+    ``anonymous``: of the upstream itself, and the settings have no credentials for it.
+    """
     if status == 200:
         return None
     if status in GONE:
         return NotFound(upstream, f"{host} has no {what} ({status})")
     if status in DENIED:
-        return Denied(upstream, f"{host} gives no access to {what} ({status})")
+        hint = f"; it is not there, or private: then add 'credentials' for {upstream}" if anonymous else ""
+        return Denied(upstream, f"{host} gives no access to {what} ({status}){hint}")
     if status == 429:
         wait = retry_after_s(retry_after, wall_s)
         return Throttled(upstream, f"{host} allows no more requests for now (429)", wait)

@@ -58,6 +58,11 @@ class Door:
         self._known: _Bearer | None = None
         self._basic = False
 
+    @property
+    def anonymous(self) -> bool:
+        """Whether there are no credentials for it."""
+        return not self._credentials
+
     async def first(self, scope: str) -> Pass | None:
         """What to send without being asked: by the scheme this origin wanted last time, or nothing."""
         if self._basic:

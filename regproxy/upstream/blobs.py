@@ -1,4 +1,5 @@
-"""Blobs of one upstream: one GET to open (P15), one HEAD, or a GET closed after its headers, for a size."""
+"""Blobs of one upstream: one GET to open (P15), one HEAD, or a GET closed after its headers, for a
+size, one GET by Range to read on."""
 
 from __future__ import annotations
 
@@ -6,8 +7,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from regproxy.errors import UpstreamFailed
-from regproxy.interfaces import IBlob, IBlobSource
+from regproxy.errors import ContentMismatch, UpstreamFailed
+from regproxy.headers.ranges import parse_content_range
+from regproxy.interfaces import IBlob, IBody, IRemoteBlobs
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.upstream.answers import HEAD_REFUSED, MAX_BLOB_BYTES, content_length, is_absurd_length
@@ -19,9 +21,9 @@ from regproxy.upstream.running import Running
 from regproxy.upstream.streams import RemoteBlob
 
 
-@implementer(IBlobSource)
+@implementer(IRemoteBlobs)
 class RemoteBlobs:
-    """IBlobSource over one upstream; nothing is verified here, the reader hashes."""
+    """IRemoteBlobs over one upstream; nothing is verified here, the reader hashes."""
 
     def __init__(
         self,
@@ -51,9 +53,44 @@ class RemoteBlobs:
             self._open(repository, digest), f"{repository.path}@{digest}", self._limits.first_byte_s
         )
 
+    def resume(self, repository: Repository, digest: Digest, start: int, size: int | None) -> Deferred[IBody]:
+        """The bytes from ``start`` on: one GET by Range."""
+        return self._running.call(
+            self._resume(repository, digest, start, size),
+            f"{repository.path}@{digest} from {start}",
+            self._limits.first_byte_s,
+        )
+
     async def _open(self, repository: Repository, digest: Digest) -> IBlob:
         answer = await self._get(repository, digest)
         return RemoteBlob(answer, self._clock, self._limits.idle_s, self._running.register)
+
+    async def _resume(self, repository: Repository, digest: Digest, start: int, size: int | None) -> IBody:
+        question = self._questions.blob("GET", repository, digest, start)
+        answer = await self._calls.ask(question)
+        partial = start > 0 and answer.status == 206
+        self._calls.insist(answer, question, also=206 if partial else 200)
+        self._bound(answer, digest)
+        try:
+            self._check_span(answer, start if partial else None, size)
+        except BaseException:
+            answer.abort()
+            raise
+        blob = RemoteBlob(answer, self._clock, self._limits.idle_s, self._running.register)
+        return blob.body(0 if partial else start)
+
+    def _check_span(self, answer: Answer, start: int | None, size: int | None) -> None:
+        """Only exactly what was asked for; ``start`` None: the whole, from an upstream that ignores Range."""
+        total, length = answer.length, answer.length
+        if start is not None:
+            found = parse_content_range(answer.header("Content-Range") or "")
+            if found is None or found[0].start != start or found[0].stop != (found[1] or found[0].stop):
+                raise UpstreamFailed(self._name, f"asked for the bytes from {start} on, it sent others")
+            total, length = found[0].stop, found[0].length
+        if total is not None and size not in (None, total):
+            raise ContentMismatch(self._name, f"the blob had {size} bytes before, and has {total} now")
+        if length is not None and answer.length not in (None, length):
+            raise UpstreamFailed(self._name, "its Content-Length and Content-Range contradict each other")
 
     async def _stat(self, repository: Repository, digest: Digest) -> int | None:
         question = self._questions.blob("HEAD", repository, digest)

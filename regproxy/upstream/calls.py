@@ -46,6 +46,10 @@ class Doors:
         self._stranger = stranger
         self._others: OrderedDict[Origin, Door] = OrderedDict()
 
+    def anonymous_at_home(self, origin: Origin) -> bool:
+        """Whether it is the upstream's own door, and there are no credentials for it."""
+        return origin in self._own and self._own[origin].anonymous
+
     def of(self, origin: Origin) -> Door:
         """The door to knock at."""
         if origin in self._own:
@@ -85,18 +89,20 @@ class Calls:
         self.insist(answer, question)
         return answer
 
-    def insist(self, answer: Answer, question: Question) -> None:
-        """Raise the error of any answer but a plain 200, whose body is left for the caller."""
-        error = self.error(answer, question)
+    def insist(self, answer: Answer, question: Question, also: int = 200) -> None:
+        """Raise the error of any answer but a plain 200, or ``also``, whose body is left for the caller."""
+        error = self.error(answer, question, also)
         if error is not None:
             answer.discard()
             raise error
 
-    def error(self, answer: Answer, question: Question) -> UpstreamError | None:
-        """What is wrong with an answer, None for a plain 200."""
+    def error(self, answer: Answer, question: Question, also: int = 200) -> UpstreamError | None:
+        """What is wrong with an answer, None for a plain 200, or one of status ``also``."""
         host = str(answer.origin).partition("://")[2]
         retry_after = answer.header("Retry-After")
-        found = judge(self._name, host, question.what, answer.status, retry_after, self._wall())
+        status = 200 if answer.status == also else answer.status
+        anonymous = self._doors.anonymous_at_home(answer.origin)
+        found = judge(self._name, host, question.what, status, retry_after, self._wall(), anonymous=anonymous)
         form = answer.header("Content-Type"), answer.coding
         return found or judge_form(self._name, host, question.what, *form)
 

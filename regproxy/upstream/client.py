@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -18,6 +19,7 @@ from regproxy import __version__
 from regproxy.errors import UpstreamFailed, UpstreamUnreachable
 from regproxy.headers.locations import rooted
 from regproxy.headers.origins import Origin
+from regproxy.metrics.upstreams import UpstreamFigures
 from regproxy.upstream.agents import CODED, DeadConnection, IdentityAgent, was_cancelled
 from regproxy.upstream.failures import TRANSPORT_ERRORS, explain
 from regproxy.upstream.small_bodies import MAX_DISCARDED_BYTES, BodyCut, BodyTooLarge, SmallBody
@@ -28,22 +30,24 @@ DISCARD_S = 5.0
 
 IDEMPOTENT = frozenset({"GET", "HEAD"})
 
-Observe = Callable[[str, str, int, float], None]
-"""Told of each answer: method, kind of request, status, seconds to the headers."""
-
-
-def unobserved(method: str, kind: str, status: int, seconds: float) -> None:
-    """Nobody counts."""
-
 
 class Answer:
     """Status and headers of one answer. Its body is read, discarded, delivered or aborted."""
 
-    def __init__(self, upstream: str, origin: Origin, response: Any, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        upstream: str,
+        origin: Origin,
+        response: Any,
+        clock: IReactorTime,
+        received: Callable[[int], None] = lambda size_bytes: None,
+    ) -> None:
+        """``received`` is to be told of the bytes of a body that is used, as they come."""
         self.upstream = upstream
         self.origin = origin
         self.status: int = response.code
         self.length: int | None = None if response.length == UNKNOWN_LENGTH else response.length
+        self.received = received
         self._response = response
         self._clock = clock
         self._delivered = False
@@ -93,7 +97,7 @@ class Answer:
         if self.length is not None and self.length > limit:
             self.abort()
             raise UpstreamFailed(self.upstream, f"{what} is larger than {limit} bytes")
-        body = SmallBody(limit, self.abort)
+        body = SmallBody(limit, self.abort, self.received)
         self.deliver(body)
         try:
             return await body.done
@@ -130,10 +134,10 @@ class _Form:
 class Client:
     """Sends one request to one host: no redirects, no authorisation, no judgement of the status."""
 
-    def __init__(self, upstream: str, agent: IAgent, reactor: Any, observe: Observe = unobserved) -> None:
+    def __init__(self, upstream: str, agent: IAgent, reactor: Any, figures: UpstreamFigures) -> None:
         self._upstream = upstream
         self._reactor = reactor
-        self._observe = observe
+        self._figures = figures
         self._agent = agent
         self._cookies = IndexableCookieJar(DefaultCookiePolicy(allowed_domains=[]))
 
@@ -144,6 +148,15 @@ class Client:
 
         A connection from the pool that turns out dead is replaced once for GET and HEAD.
         """
+        try:
+            return await self._exchange(method, url, headers, kind, form)
+        except BaseException:
+            self._figures.unanswered(method, kind)
+            raise
+
+    async def _exchange(
+        self, method: str, url: str, headers: Headers, kind: str, form: bytes | None
+    ) -> Answer:
         try:
             return await self._once(method, url, headers, kind, form)
         except DeadConnection:
@@ -179,8 +192,9 @@ class Client:
             allow_redirects=False,
             reactor=self._reactor,
         )
-        self._observe(method, kind, response.code, self._reactor.seconds() - began)
-        return Answer(self._upstream, origin, response, self._reactor)
+        self._figures.answered(method, kind, response.code, self._reactor.seconds() - began)
+        received = partial(self._figures.received, kind)
+        return Answer(self._upstream, origin, response, self._reactor, received)
 
 
 def _host(url: str) -> str:

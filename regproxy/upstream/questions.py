@@ -21,11 +21,12 @@ class Questions:
         """GET /v2/."""
         return Question("GET", self._base, "its API", "base", "")
 
-    def blob(self, method: str, repository: Repository, digest: Digest) -> Question:
-        """A blob; no Accept, since its bytes have one form."""
+    def blob(self, method: str, repository: Repository, digest: Digest, start: int = 0) -> Question:
+        """A blob, from ``start`` on; no Accept, since its bytes have one form."""
         url = f"{self._base}{repository.path}/blobs/{digest}"
         what = f"blob {digest} of {repository.path}"
-        return Question(method, url, what, "blob", pull_scope(repository))
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        return Question(method, url, what, "blob", pull_scope(repository), headers)
 
     def manifest(
         self,

@@ -13,16 +13,17 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
-from regproxy.errors import TransferStopped, UpstreamError, UpstreamRefused
+from regproxy.errors import TransferStopped, UpstreamError, UpstreamFailed, UpstreamRefused, UpstreamTrouble
 from regproxy.headers.origins import Origin
 from regproxy.interfaces import IRemoteRegistry
+from regproxy.metrics.upstreams import UpstreamFigures
 from regproxy.settings import UpstreamSettings
 from regproxy.upstream.agents import BUFFER_BYTES, ExactAgent, ForbiddenAddress, Pool, forbidden_address
 from regproxy.upstream.answers import DENIED
 from regproxy.upstream.authorization import Door
 from regproxy.upstream.blobs import RemoteBlobs
 from regproxy.upstream.calls import Calls, Doors
-from regproxy.upstream.client import Client, Observe, unobserved
+from regproxy.upstream.client import Client
 from regproxy.upstream.credentials import CredentialSource
 from regproxy.upstream.limits import LIMITS, Limits
 from regproxy.upstream.manifests import ManifestReader, RemoteManifests
@@ -47,25 +48,26 @@ class RemoteRegistry:
         wall: Callable[[], float] = time.time,
         realm: Origin | None = None,
         limits: Limits = LIMITS,
-        observe: Observe = unobserved,
+        figures: UpstreamFigures | None = None,
         agent: IAgent | None = None,
         in_thread: InThread | None = None,
-        heard: Callable[[bool], None] = lambda answered: None,
+        heard: Callable[[UpstreamTrouble | None], None] = lambda trouble: None,
     ) -> None:
         """``realm`` is the built-in token server of a well-known registry; ``wall`` gives epoch seconds.
 
         ``agent`` replaces our own connections, for tests. ``in_thread`` runs what is long for the
-        reactor; None: in the reactor's thread pool. ``heard`` is told whether calls are answered.
+        reactor; None: in the reactor's thread pool. ``heard`` is told of each call's trouble.
         """
         in_thread = in_thread or threads_of(reactor)
+        figures = figures or UpstreamFigures.apart(settings.name)
         self.name = settings.name
         self._limits = limits
         self._running = Running(settings.name, reactor, heard)
         self._credentials = CredentialSource(settings.name, settings.credentials)
         self._links = _Links(settings, reactor, realm, limits, agent)
-        self._small = small = Client(settings.name, self._links.small, reactor, observe)
-        bulk = Client(settings.name, self._links.bulk, reactor, observe)
-        doors = _Hall(settings, small, wall, realm, self._running, limits, self._credentials).doors()
+        self._small = small = Client(settings.name, self._links.small, reactor, figures)
+        bulk = Client(settings.name, self._links.bulk, reactor, figures)
+        doors = _Hall(settings, small, wall, realm, self._running, limits, self._credentials, figures).doors()
         self._calls = Calls(settings.name, small, doors, wall)
         bodies = Calls(settings.name, bulk, doors, wall)
         self._questions = Questions(settings.endpoints[0])
@@ -101,7 +103,9 @@ class RemoteRegistry:
         question = self._questions.base()
         answer = await self._small.exchange(question.method, question.url, Headers(), question.kind)
         answer.discard()
-        return answer.status < 500
+        if answer.status >= 500:
+            raise UpstreamFailed(self.name, f"asked for its API, it answers {answer.status}")
+        return True
 
     def close(self) -> Deferred[None]:
         """Cancel what is under way and close every connection."""
@@ -162,6 +166,7 @@ class _Hall:
     running: Running
     limits: Limits
     credentials: CredentialSource
+    figures: UpstreamFigures
 
     def doors(self) -> Doors:
         own = {
@@ -178,7 +183,7 @@ class _Hall:
         def fetch(need: TokenNeed) -> Deferred[Token]:
             return self.running.call(fetcher.fetch(need), "a token", self.limits.first_byte_s, nested=True)
 
-        tokens = TokenCache(fetch, self.wall)
+        tokens = TokenCache(fetch, self.wall, told=self.figures.token)
         return Door(self.settings.name, origin, tokens, credentials, self.settings.insecure)
 
 

@@ -25,9 +25,12 @@ class Running:
     """
 
     def __init__(
-        self, name: str, clock: IReactorTime, heard: Callable[[bool], None] = lambda answered: None
+        self,
+        name: str,
+        clock: IReactorTime,
+        heard: Callable[[UpstreamTrouble | None], None] = lambda trouble: None,
     ) -> None:
-        """``heard`` is told of each call whether an answer came, whatever it said, or trouble."""
+        """``heard`` is told of each call what trouble there was; None: an answer came, whatever it said."""
         self._name = name
         self._heard = heard
         self._clock = clock
@@ -54,10 +57,10 @@ class Running:
         def settle(result: T | Failure) -> T | Failure:
             self._calls.discard(running)
             if not isinstance(result, Failure):
-                self._heard(True)
+                self._heard(None)
                 return result
-            if result.check(UpstreamError):
-                self._heard(not result.check(UpstreamTrouble))
+            if isinstance(result.value, UpstreamError):
+                self._heard(result.value if isinstance(result.value, UpstreamTrouble) else None)
             if self._closed and result.check(CancelledError):
                 return Failure(TransferStopped("the daemon ends"))
             if result.check(UpstreamTrouble) and not nested:

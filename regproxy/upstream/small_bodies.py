@@ -25,15 +25,22 @@ class BodyCut(Exception):
 class SmallBody(Protocol):
     """Collects at most ``limit`` bytes, then aborts."""
 
-    def __init__(self, limit: int, abort: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        limit: int,
+        abort: Callable[[], None],
+        received: Callable[[int], None] = lambda size_bytes: None,
+    ) -> None:
         self._limit = limit
         self._abort = abort
+        self._received = received
         self._chunks: list[bytes] = []
         self._size = 0
         self.done: Deferred[bytes] = Deferred(lambda _: self._give_up())
 
     def dataReceived(self, data: bytes) -> None:
         """Keep it, unless it is too much."""
+        self._received(len(data))
         self._size += len(data)
         if self._size <= self._limit:
             self._chunks.append(data)

@@ -93,6 +93,7 @@ class BodyStream(Protocol):
         """Keep it; pause the connection when it is much."""
         if self._ended:
             return
+        self._answer.received(len(data))
         self._last_byte = self._clock.seconds()
         if self._skip:
             dropped = min(self._skip, len(data))

@@ -46,11 +46,16 @@ class TokenCache:
         fetch: Callable[[TokenNeed], Awaitable[Token]],
         wall: Callable[[], float],
         limit: int = MAX_TOKENS,
+        told: Callable[[str], None] = lambda outcome: None,
     ) -> None:
-        """``wall`` gives epoch seconds; ``fetch`` gets a new token or raises an UpstreamError."""
+        """``wall`` gives epoch seconds; ``fetch`` gets a new token or raises an UpstreamError.
+
+        ``told`` hears of each token ``reused``, and of each request: ``issued`` or ``failed``.
+        """
         self._fetch = fetch
         self._wall = wall
         self._limit = limit
+        self._told = told
         self._tokens: OrderedDict[TokenNeed, Token] = OrderedDict()
         self._flights: SingleFlight[TokenNeed, Token] = SingleFlight()
 
@@ -65,16 +70,23 @@ class TokenCache:
         kept = self._tokens.get(need)
         if kept is not None and self._wall() < kept.renew_s:
             self._tokens.move_to_end(need)
+            self._told("reused")
             return kept, False
         try:
             return await self._flights.run(need, lambda: self._renew(need)), True
         except UpstreamTrouble:
             if kept is not None and self._wall() < kept.expires_s:
+                self._told("reused")
                 return kept, False
             raise
 
     async def _renew(self, need: TokenNeed) -> Token:
-        token = await self._fetch(need)
+        try:
+            token = await self._fetch(need)
+        except UpstreamError:
+            self._told("failed")
+            raise
+        self._told("issued")
         self._tokens[need] = token
         self._tokens.move_to_end(need)
         while len(self._tokens) > self._limit:

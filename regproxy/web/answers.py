@@ -7,6 +7,7 @@ difference is RFC 9110's own: a range is asked for by GET alone, so HEAD ignores
 from __future__ import annotations
 
 import attrs
+from twisted.web.http import RESPONSES
 
 from regproxy.headers.conditionals import entity_tag, none_match_hits, range_holds
 from regproxy.headers.ranges import Span, Unsatisfiable, choose_range
@@ -17,6 +18,9 @@ from regproxy.web.errors import range_problem
 
 MAX_WARNING_BYTES = 4096
 """All of a Warning value, as the distribution-spec bounds it (R52)."""
+
+ON_EVERY_ANSWER = (("Server", "regproxy"), ("Docker-Distribution-Api-Version", "registry/2.0"))
+"""With Date, which changes (R2)."""
 
 _FOR_EVER = "max-age=31536000, immutable"
 
@@ -90,6 +94,14 @@ def blob_answer(digest: Digest, size_bytes: int | None, asked: Asked, remarks: R
         return Answer(206, tuple(headers), span=wanted)
     headers.append(("Content-Length", str(size_bytes)))
     return Answer(200, tuple(headers), span=Span(0, size_bytes), whole=True)
+
+
+def head_block(answer: Answer) -> bytes:
+    """Status line and headers as they leave, but for Date, Connection and the empty line."""
+    reason = RESPONSES[answer.status].decode("ascii")
+    headers = (*ON_EVERY_ANSWER, *answer.headers)
+    lines = [f"HTTP/1.1 {answer.status} {reason}", *(f"{name}: {value}" for name, value in headers), ""]
+    return "\r\n".join(lines).encode("ascii", "replace")
 
 
 def plain_headers(remarks: Remarks) -> list[tuple[str, str]]:

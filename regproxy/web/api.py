@@ -8,12 +8,14 @@ Who leaves cancels the handler's Deferred, and with it what that handler alone w
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
+from functools import lru_cache
 from typing import Any, Protocol
 
 import attrs
 from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.web.http import OK
 from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
@@ -22,11 +24,20 @@ from regproxy.access.networks import admit
 from regproxy.errors import ContentMismatch, Unsupported
 from regproxy.headers.conditionals import none_match_hits
 from regproxy.headers.ranges import Span
-from regproxy.interfaces import How, IBlob, IBlobSource, IBody, IManifestSource, ITagService
+from regproxy.interfaces import How, IBlob, IBlobService, IBody, IManifestService, ITagService, TagAnswer
 from regproxy.oci.manifest import Descriptor
-from regproxy.oci.tag import Tag
+from regproxy.oci.repository import Repository
+from regproxy.oci.tag import Reference, Tag
 from regproxy.settings import Network
-from regproxy.web.answers import Answer, Asked, Remarks, blob_answer, manifest_answer, plain_headers
+from regproxy.web.answers import (
+    Answer,
+    Asked,
+    Remarks,
+    blob_answer,
+    head_block,
+    manifest_answer,
+    plain_headers,
+)
 from regproxy.web.errors import Subject
 from regproxy.web.gate import Gate
 from regproxy.web.listing import tag_page
@@ -43,6 +54,8 @@ from regproxy.web.routing import (
 )
 from regproxy.web.senders import next_bytes, send_body
 
+MAX_BLOCKS = 4096
+"""So many heads of answers are kept, about 500 bytes each."""
 IDLE_S = 120.0
 """A client that takes nothing of a body for that long is cut off."""
 
@@ -52,16 +65,19 @@ class Registry(Protocol):
     knows nothing of ``web``)."""
 
     @property
-    def blobs(self) -> IBlobSource:
+    def blobs(self) -> IBlobService:
         """Blobs by digest."""
 
     @property
-    def manifests(self) -> IManifestSource:
+    def manifests(self) -> IManifestService:
         """Manifests by digest."""
 
     @property
     def tags(self) -> ITagService:
         """What tags mean, and which there are."""
+
+    def manifest_at_hand(self, repository: Repository, reference: Reference) -> TagAnswer | None:
+        """What needs neither waiting nor a question; None says nothing."""
 
 
 Handler = Callable[["RegistryApi", RegistryRequest, Any], Coroutine[Deferred[Any], Any, None]]
@@ -86,6 +102,7 @@ class ApiResource(Resource):
         self, api: RegistryApi, routes: Routes, networks: Iterable[Network], gate: Gate | None = None
     ) -> None:
         Resource.__init__(self)
+        self._api = api
         self._klein = api.app.resource()
         self._routes = routes
         self._networks = tuple(networks)
@@ -103,6 +120,8 @@ class ApiResource(Resource):
         if place is not None:
             request.upstream, request.namespace = place.repository.upstream, place.namespace
         request.route = route
+        if isinstance(route, ManifestRoute) and self._gate.is_open and self._api.at_hand(request, route):
+            return int(NOT_DONE_YET)
         request.subject = _SUBJECTS.get(type(route), Subject.NAME)
         request.postpath = [_WORDS[type(route)]]
         if place is None:
@@ -125,6 +144,19 @@ class RegistryApi:
         self._registry = registry
         self._clock = clock
         self._idle_s = idle_s
+
+    def at_hand(self, request: RegistryRequest, route: ManifestRoute) -> bool:
+        """Answer at once where the manifest is in memory: half of what clients ask, without Klein."""
+        found = self._registry.manifest_at_hand(route.place.repository, route.reference)
+        if found is None or found.manifest is None:
+            return False
+        if found.warning is None and request.header("If-None-Match") is None:
+            request.how, request.digest = found.how, found.descriptor.digest
+            block = _hit_block(found.descriptor, route.place, isinstance(route.reference, Tag))
+            request.reply_with(OK, block, found.manifest.content)
+        else:
+            self._reply_manifest(request, route, _found(found))
+        return True
 
     def _run(self, handler: Handler, request: IRequest) -> Deferred[None]:
         assert isinstance(request, RegistryRequest)
@@ -172,7 +204,11 @@ class RegistryApi:
         raise Unsupported("this mirror does not serve referrers; look for the tag sha256-<hex> instead")
 
     async def _manifest(self, request: RegistryRequest, route: ManifestRoute) -> None:
-        found = await self._find_manifest(route, descriptor_only=request.is_head)
+        self._reply_manifest(
+            request, route, await self._find_manifest(route, descriptor_only=request.is_head)
+        )
+
+    def _reply_manifest(self, request: RegistryRequest, route: ManifestRoute, found: _Found) -> None:
         request.how, request.digest = found.how, found.descriptor.digest
         remarks = _remarks(route.place, found.warning, found.age_s)
         by_tag = isinstance(route.reference, Tag)
@@ -183,22 +219,18 @@ class RegistryApi:
         repository, reference = route.place.repository, route.reference
         if isinstance(reference, Tag):
             tags = self._registry.tags
-            ask = tags.stat if descriptor_only else tags.get
-            answer = await ask(repository, reference)
-            content = answer.manifest.content if answer.manifest is not None else b""
-            return _Found(answer.descriptor, content, answer.how, answer.warning, answer.age_s)
-        if descriptor_only:
-            return _Found(await self._registry.manifests.stat(repository, reference))
-        manifest = await self._registry.manifests.get(repository, reference)
-        return _Found(manifest.descriptor, manifest.content)
+            return _found(await (tags.stat if descriptor_only else tags.get)(repository, reference))
+        manifests = self._registry.manifests
+        return _found(await (manifests.look if descriptor_only else manifests.fetch)(repository, reference))
 
     async def _blob(self, request: RegistryRequest, route: BlobRoute) -> None:
         request.digest = route.digest
         asked = _asked(request)
         blobs, repository = self._registry.blobs, route.place.repository
         if asked.head or none_match_hits(asked.none_match, route.digest):
-            size = await blobs.stat(repository, route.digest)
-            request.reply(blob_answer(route.digest, size, asked, _remarks(route.place)))
+            found = await blobs.look(repository, route.digest)
+            request.how = found.how
+            request.reply(blob_answer(route.digest, found.size, asked, _remarks(route.place)))
             return
         blob = await blobs.open(repository, route.digest)
         request.how = blob.how
@@ -249,6 +281,17 @@ class _Found:
     how: How | None = None
     warning: str | None = None
     age_s: float = 0.0
+
+
+@lru_cache(MAX_BLOCKS)
+def _hit_block(descriptor: Descriptor, place: Place, by_tag: bool) -> bytes:
+    """The head of a plain 200: the same one for every client that asks in the same way."""
+    return head_block(manifest_answer(descriptor, Asked(), _remarks(place), by_tag=by_tag))
+
+
+def _found(answer: TagAnswer) -> _Found:
+    content = b"" if answer.manifest is None else answer.manifest.content
+    return _Found(answer.descriptor, content, answer.how, answer.warning, answer.age_s)
 
 
 def _asked(request: RegistryRequest) -> Asked:

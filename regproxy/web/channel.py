@@ -5,7 +5,7 @@ from __future__ import annotations
 from regproxy.access.networks import peer_host
 from regproxy.errors import RegproxyError
 from regproxy.http1.channel import Refusal, StrictChannel
-from regproxy.web.access_log import AccessRecord, quote_method, quote_path
+from regproxy.web.access_log import AccessRecord, client_name, quote_method, quote_path
 from regproxy.web.errors import problem_for
 from regproxy.web.request import READ_ONLY
 
@@ -24,8 +24,18 @@ class RegistryChannel(StrictChannel):
         )
         return Refusal(problem.status, problem.body, (*headers, *problem.headers))
 
-    def note_refusal(self, method: bytes, path: bytes, status: int, sent_bytes: int) -> None:
+    def note_refusal(
+        self, method: bytes, path: bytes, status: int, sent_bytes: int, note: str | None = None
+    ) -> None:
         """One access record."""
-        client = peer_host(self.transport.getPeer()) or "unix"
-        record = AccessRecord(client, quote_method(method), quote_path(path), status, sent_bytes, ms=0.0)
-        self.site.record(record)
+        self.site.record(
+            AccessRecord(
+                client=client_name(peer_host(self.transport.getPeer())),
+                method=quote_method(method),
+                path=quote_path(path),
+                status=status,
+                sent_bytes=sent_bytes,
+                ms=0.0,
+                note=note,
+            )
+        )

@@ -9,12 +9,12 @@ class Gate:
     """Shut until :meth:`open`, which is for ever. As many wait as there are connections, at most."""
 
     def __init__(self, *, is_open: bool = False) -> None:
-        self._is_open = is_open
+        self.is_open = is_open
         self._waiting: list[Deferred[None]] = []
 
     def passed(self) -> Deferred[None]:
         """Fires when the gate is open; in the order in which it was asked."""
-        if self._is_open:
+        if self.is_open:
             return succeed(None)
         waiting: Deferred[None] = Deferred()
         self._waiting.append(waiting)
@@ -22,7 +22,7 @@ class Gate:
 
     def open(self) -> None:
         """Let everybody pass from now on."""
-        self._is_open = True
+        self.is_open = True
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             each.callback(None)

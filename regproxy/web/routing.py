@@ -32,6 +32,10 @@ from regproxy.web.targets import parse_query, split_path
 MAX_PAGE = 10_000
 """The largest page of a listing; a larger ``n`` is clamped, never refused (R94)."""
 
+MAX_KNOWN = 4096
+"""So many targets are remembered with what they name: nodes of a cluster ask for the same ones."""
+MAX_KNOWN_BYTES = 512
+
 _QUERY = frozenset({"ns", "n", "last"})
 _NUMBER = re.compile(r"[0-9]+", re.ASCII)
 
@@ -108,6 +112,7 @@ class Routes:
         for upstream in self._upstreams:
             for name in _with_default_ports(upstream):
                 self._by_name.setdefault(name, upstream)
+        self._known: dict[tuple[bytes, bytes], Route] = {}
         self._default = next((each for each in self._upstreams if each.default), None)
 
     def find(self, path: bytes, query: bytes, host: str | None = None) -> Route:
@@ -116,6 +121,16 @@ class Routes:
         Raises :exc:`InvalidRequest` and its kin (400), :exc:`UnknownRoute` and
         :exc:`UnknownUpstream` (404), :exc:`WriteRefused` for a route that only writes (405).
         """
+        route = self._known.get((path, query))
+        if route is None:
+            route = self._find(path, query)
+            if len(path) + len(query) <= MAX_KNOWN_BYTES:
+                if len(self._known) >= MAX_KNOWN:
+                    self._known.clear()
+                self._known[path, query] = route
+        return route
+
+    def _find(self, path: bytes, query: bytes) -> Route:
         parts = split_path(path)
         if parts[0] != "v2":
             raise UnknownRoute("this is a registry mirror: its paths begin with /v2/")

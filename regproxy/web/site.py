@@ -16,8 +16,8 @@ from regproxy.web.request import RegistryRequest
 class RegistrySite(server.Site):
     """The factory for client connections; ``resource`` answers every request that is HTTP.
 
-    ``record`` gets one :class:`AccessRecord` a request. ``header_s``: a request's header must be
-    whole in that time; ``idle_s``: a kept connection without request is closed after it.
+    ``record`` gets one :class:`AccessRecord` a request. ``header_s``: a request must be whole
+    in that time, without an answer; ``idle_s``: a kept connection without request is closed after it.
     HTTP/2 is not spoken (bodies are sent with HTTP/1.1 framing).
     """
 

@@ -11,6 +11,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
+from regproxy.admin.health import healthz
 from regproxy.admin.site import AdminSite
 from tests.conftest import LoggedFailures
 
@@ -25,7 +26,7 @@ def ask(
     request: bytes, peer: object = LOCAL, status: Callable[[], dict[str, object]] = healthy
 ) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of the answer to raw bytes."""
-    site = AdminSite(status, [ip_network("127.0.0.0/8")], Clock())
+    site = AdminSite({"/healthz": healthz(status)}, [ip_network("127.0.0.0/8")], Clock())
     protocol = site.buildProtocol(peer)
     transport = StringTransport(peerAddress=peer)
     protocol.makeConnection(transport)
@@ -145,7 +146,7 @@ def test_a_stranger_is_refused_before_anything_else(head: bytes) -> None:
 
 
 def test_nothing_of_a_refused_body_is_kept() -> None:
-    site = AdminSite(healthy, [ip_network("127.0.0.0/8")], Clock())
+    site = AdminSite({"/healthz": healthz(healthy)}, [ip_network("127.0.0.0/8")], Clock())
     protocol = site.buildProtocol(LOCAL)
     transport = StringTransport(peerAddress=LOCAL)
     protocol.makeConnection(transport)

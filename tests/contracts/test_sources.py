@@ -7,7 +7,12 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_twisted
 
-from regproxy.testing.contracts import BlobSourceContract, ManifestSourceContract
+from regproxy.errors import NotFound
+from regproxy.interfaces import BlobAnswer, How, TagAnswer
+from regproxy.oci.digest import Digest
+from regproxy.testing.contracts import BlobSourceContract, ManifestSourceContract, read_to_end
+from regproxy.testing.images import make_image
+from regproxy.testing.store_contract import REPOSITORY
 from tests.contracts import sources
 from tests.contracts.stores import Disk, Memory
 from tests.contracts.upstreams import MemoryUpstream, SocketUpstream
@@ -96,3 +101,44 @@ class TestWarmProxyManifests(ManifestSourceContract):
     @pytest.fixture
     def room(self, proxy: sources.Proxy) -> sources.WarmManifests:
         return sources.WarmManifests(proxy)
+
+
+class TestWhereFrom:
+    """The proxy tells of each answer where it came from, with the same answer as without."""
+
+    async def test_a_blob(self, proxy: sources.Proxy) -> None:
+        blobs = proxy.registry.blobs
+        cold = sources.ColdBlobs(proxy)
+        digest = await cold.put(b"some content")
+        assert await blobs.look(cold.repository, digest) == BlobAnswer(12, How.MISS)
+        blob = await blobs.open(cold.repository, digest)
+        assert blob.how is How.MISS
+        await read_to_end(blob.body())
+        await proxy.settled()
+        assert await blobs.look(cold.repository, digest) == BlobAnswer(12, How.HIT)
+        assert await blobs.stat(cold.repository, digest) == 12
+        again = await blobs.open(cold.repository, digest)
+        assert again.how is How.HIT
+        again.close()
+
+    async def test_a_manifest(self, proxy: sources.Proxy) -> None:
+        manifests = proxy.registry.manifests
+        cold, manifest = sources.ColdManifests(proxy), make_image().manifest
+        await cold.put(manifest)
+        first = await manifests.look(cold.repository, manifest.digest)
+        assert first == TagAnswer(manifest.descriptor, None, How.MISS)
+        for how in (How.MISS, How.HIT):
+            answer = await manifests.fetch(cold.repository, manifest.digest)
+            assert answer == TagAnswer(manifest.descriptor, manifest, how)
+        last = await manifests.look(cold.repository, manifest.digest)
+        assert last == TagAnswer(manifest.descriptor, None, How.HIT)
+
+    async def test_what_is_not_there_fails_as_without(self, proxy: sources.Proxy) -> None:
+        digest = Digest.of(b"nowhere")
+        for ask in (
+            proxy.registry.blobs.look,
+            proxy.registry.manifests.look,
+            proxy.registry.manifests.fetch,
+        ):
+            with pytest.raises(NotFound):
+                await ask(REPOSITORY, digest)

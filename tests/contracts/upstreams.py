@@ -104,8 +104,8 @@ class SocketUpstream:
         return digest
 
     def with_password(self, right: bool) -> IRemoteRegistry:
-        self._registry.guard = BasicGuard("mirror", "right")
-        return self._client(Credentials("mirror", "right" if right else "wrong"))
+        self._registry.guard = BasicGuard("mirror", "hunter2")
+        return self._client(Credentials("mirror", "hunter2" if right else "not-hunter2"))
 
     async def close(self) -> None:
         for remote in self._remotes:

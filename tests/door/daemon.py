@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.overheard import overhear
+
 ROOT = Path(__file__).resolve().parents[2]
 TWISTD = (str(Path(sys.executable).parent / "twistd"), "--nodaemon", "--pidfile=", "regproxy")
 TWIST = (sys.executable, "-m", "twisted", "regproxy")
@@ -54,6 +56,7 @@ def refused(command: Sequence[str], folder: Path, environ: Mapping[str, str] | N
         text=True,
         check=False,
     )
+    overhear("a daemon that may not start", ended.stdout + ended.stderr)
     assert ended.returncode not in {0, -signal.SIGTERM}, ended
     assert "Traceback" not in ended.stdout + ended.stderr, ended
     return ended.stderr
@@ -112,7 +115,8 @@ def running(
     finally:
         if process.poll() is None:
             process.kill()
-        process.communicate(timeout=END_S)
+        rest, _ = process.communicate(timeout=END_S)
+        overhear("a daemon", daemon.said + (rest or b"").decode("utf-8", "replace"))
 
 
 def get(address: int | Path, path: str, method: str = "GET") -> tuple[int, bytes]:
@@ -127,6 +131,8 @@ def get(address: int | Path, path: str, method: str = "GET") -> tuple[int, bytes
     try:
         connection.request(method, path)
         answer = connection.getresponse()
-        return answer.status, answer.read()
+        body = answer.read()
+        overhear(path, body)
+        return answer.status, body
     finally:
         connection.close()

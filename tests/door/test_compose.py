@@ -13,6 +13,7 @@ from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
@@ -20,6 +21,7 @@ from twisted.python.failure import Failure
 from regproxy.compose import Mirror, build_mirror, compare_credentials
 from regproxy.errors import StorageFailed
 from regproxy.settings import Credentials, LogSettings, Settings, StorageSettings, UpstreamSettings
+from regproxy.storage.health import DiskHealth
 
 CLIENT = IPv4Address("TCP", "127.0.0.1", 40000)
 
@@ -66,6 +68,7 @@ class Disk:
 
     def __init__(self) -> None:
         self.compared: Deferred[bool] = Deferred()
+        self.health = DiskHealth(Path("/nowhere"), Clock(), lambda: succeed(None))
 
     def tag(self, *_: object) -> None:
         return None
@@ -121,6 +124,7 @@ def test_responses_under_way_are_counted_until_they_end_or_their_client_leaves()
     protocol.connectionLost(Failure(ConnectionDone()))
     assert mirror.responses() == 0
     asked[0].callback(None) if not asked[0].called else None
+    mirror.stop()
 
 
 ASK = b"GET /v2/app/manifests/1 HTTP/1.1\r\nHost: mirror\r\n\r\n"
@@ -150,6 +154,7 @@ def test_content_waits_until_credentials_are_compared(ends: object) -> None:
     assert len(asked) == 1, "one question for all who wait"
     for protocol in (early, client):
         protocol.connectionLost(Failure(ConnectionDone()))
+    mirror.stop()
 
 
 async def test_all_upstreams_are_compared_at_once() -> None:

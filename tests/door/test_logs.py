@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -140,3 +141,41 @@ def test_a_name_that_cannot_be_had_again_keeps_the_file(tmp_path: Path) -> None:
             out.write("lost\n")
         out.write("kept\n")
     assert (moved / "access.log").read_text() == "kept\n"
+
+
+def test_a_line_that_is_refused_is_not_tried_again_and_a_torn_one_is_ended() -> None:
+    """A pipe that takes a part of a line, then nothing, then all."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    out = logs.Lines(io.FileIO(writing, "w", closefd=False))
+    room = _fill(writing) // 4096 * 4096
+    os.read(reading, 4096)
+    with pytest.raises(OSError, match="a part of a line"):
+        out.write("a" * 10000 + "\n")
+    with pytest.raises(BlockingIOError):
+        out.write("lost\n")
+    said = os.read(reading, room)
+    out.write("whole\n")
+    assert said.endswith(b"a")
+    assert os.read(reading, room) == b"\nwhole\n"
+    os.close(reading)
+    os.close(writing)
+
+
+def _fill(writing: int) -> int:
+    taken = 0
+    try:
+        while True:
+            taken += os.write(writing, b"x" * 4096)
+    except BlockingIOError:
+        return taken
+
+
+def test_an_access_log_that_was_cut_to_nothing_goes_on_at_its_beginning(tmp_path: Path) -> None:
+    """logrotate's copytruncate."""
+    path = tmp_path / "access.log"
+    with logs.RotatedFile(str(path)) as out:
+        out.write("1\n")
+        os.truncate(path, 0)
+        out.write("2\n")
+    assert path.read_bytes() == b"2\n"

@@ -75,7 +75,7 @@ def test_a_root_that_cannot_be_made_ends_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     root = tmp_path / "file" / "root"
     said = refused([*TWISTD, "--config", str(settings(tmp_path, storage={"root": str(root)}))], tmp_path)
-    assert said.startswith(f"regproxy: {root}: ")
+    assert said.startswith(f"regproxy: storage.root {root}: ")
     assert said.count("\n") == 1
 
 
@@ -322,6 +322,29 @@ def _hear(server: socket.socket, beginning: bytes) -> None:
 
 KEPT: list[socket.socket] = []
 """Connections that stay open although nothing uses them."""
+
+
+def test_another_sigterm_while_it_ends_is_a_line(tmp_path: Path) -> None:
+    """Twisted would stop its reactor again, and log a traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(10)
+        upstream = {"endpoints": [f"http://127.0.0.1:{silent.getsockname()[1]}"], "insecure": True}
+        config = settings(tmp_path, upstreams={"registry.example": {**upstream, "default": True}})
+        with running([*TWISTD, "--config", str(config)], tmp_path) as daemon:
+            client = socket.create_connection(("127.0.0.1", client_port(daemon)), timeout=10)
+            client.sendall(b"GET /v2/app/manifests/1 HTTP/1.1\r\nHost: mirror\r\n\r\n")
+            _hear(silent, b"GET /v2/")
+            daemon.process.send_signal(signal.SIGTERM)
+            daemon.wait_for("no new connections")
+            for number in (signal.SIGTERM, signal.SIGINT):
+                daemon.process.send_signal(number)
+                daemon.wait_for("it ends already")
+                daemon.said = daemon.said.replace("it ends already", "")
+            client.close()
+            daemon.end()
+        assert "Traceback" not in daemon.said
+        assert "regproxy has ended" in daemon.said
+        assert daemon.process.returncode == -signal.SIGTERM
 
 
 def test_it_daemonises(tmp_path: Path) -> None:

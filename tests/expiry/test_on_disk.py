@@ -44,8 +44,9 @@ class House:
         pulse = Pulse(self.clock.seconds)
         for upstream in (NGINX.upstream, CORP.upstream):
             pulse.watch(upstream, lambda: succeed(True))
+        self.state_files = StateFiles(self.root)
         self.scheduler = TTLExpirationScheduler(
-            self.store, StateFiles(self.root), self.thread.run, pulse, lambda upstream: TTL_S,
+            self.store, self.state_files, self.thread.run, pulse, lambda upstream: TTL_S,
             self.clock, self.wall, self.clock.seconds, freeze=lambda: None,
         )  # fmt: skip
         self.store.watch(self.scheduler)
@@ -61,6 +62,7 @@ class House:
         for call in list(self.clock.getDelayedCalls()):
             call.cancel()
         await self.thread.stop()
+        self.state_files.close_journal()
         await self.store.close()
 
     async def done(self, working: Deferred[None]) -> None:

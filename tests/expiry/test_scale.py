@@ -38,12 +38,6 @@ class Watched(World):
             self.turn(self.one_call)
         raise AssertionError("it does not come to an end")
 
-    def one_call(self) -> None:
-        call = self.clock.calls.pop(0)
-        self.clock.rightNow = max(self.clock.rightNow, call.getTime())
-        call.called = 1
-        call.func(*call.args, **call.kw)
-
 
 def lines(uses: Iterator[int]) -> bytes:
     return b",".join(
@@ -64,6 +58,7 @@ def full(tmp_path: Path) -> Iterator[Watched]:
     (tmp_path / "scheduler-state.json").write_bytes(content)
     world.make()
     yield world
+    world.close_files()
     gc.unfreeze()
     gc.collect()
     gc.freeze()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+from twisted.internet.defer import Deferred, succeed
 
 from regproxy.interfaces import Held, Kind
 from regproxy.oci.digest import Digest
@@ -117,6 +118,7 @@ def test_what_comes_back_is_in_one_slot_only(world: World) -> None:
     world.shelf.put(NGINX, ONE)
     world.pass_s(TTL_S - 60)
     assert world.shelf.expired == []
+    assert sum(map(len, world.scheduler._slots._keys.values())) == 1
     world.pass_s(120)
     assert world.shelf.expired == [(NGINX, ONE)]
 
@@ -268,6 +270,72 @@ def test_an_upstream_that_is_not_in_the_settings_is_not_waited_for(world: World)
     world.shelf.put(NGINX, ONE)
     world.pass_s(TTL_S + 60)
     assert world.shelf.expired == [(NGINX, ONE)]
+
+
+def asked(world: World, upstream: str) -> Deferred[bool]:
+    """The answer of an upstream's next probe is in the test's hand."""
+    answer: Deferred[bool] = Deferred()
+    world.pulse.watch(upstream, lambda: (world.probes.append(upstream), answer)[1])
+    return answer
+
+
+def test_an_upstream_that_is_being_asked_delays_nobody_else(world: World) -> None:
+    """Twelve seconds of silence from one are nothing to the others."""
+    world.begin()
+    answer = asked(world, HUB)
+    for number in range(3):
+        world.shelf.put(NGINX, digest(number))
+    world.shelf.put(CORP, digest(7))
+    world.pass_s(TTL_S + 60)
+    assert world.shelf.expired == [(CORP, digest(7))]
+    assert world.probes == [HUB, CORP.upstream]
+    world.pass_s(11)
+    answer.callback(True)
+    world.settle()
+    assert len(world.shelf.expired) == 4
+    assert len(world.scheduler) == 0
+
+
+def test_no_answer_after_a_while_is_none(world: World) -> None:
+    world.begin()
+    answer = asked(world, HUB)
+    world.shelf.put(NGINX, ONE)
+    world.pass_s(TTL_S + 60)
+    answer.callback(False)
+    world.settle()
+    assert (world.shelf.expired, world.probes) == ([], [HUB])
+    world.pass_s(540)
+    assert world.probes == [HUB]
+
+
+def test_what_is_used_or_gone_while_its_upstream_is_asked(world: World) -> None:
+    """It is judged again after the answer."""
+    world.begin()
+    answer = asked(world, HUB)
+    for number in range(4):
+        world.shelf.put(NGINX, digest(number))
+    world.pass_s(TTL_S + 60)
+    world.scheduler.used(NGINX, digest(0))
+    world.scheduler.gone(NGINX, digest(1))
+    world.scheduler.gone(NGINX, digest(2))
+    world.shelf.put(NGINX, digest(2))
+    answer.callback(True)
+    world.settle()
+    assert world.shelf.expired == [(NGINX, digest(3))]
+    world.pulse.watch(HUB, lambda: succeed(True))
+    world.pass_s(TTL_S + 60)
+    assert sorted(world.shelf.expired) == [(NGINX, digest(number)) for number in (0, 2, 3)]
+
+
+def test_a_stop_while_an_upstream_is_asked(world: World) -> None:
+    """It waits for no answer, and nothing goes."""
+    world.begin()
+    answer = asked(world, HUB)
+    world.shelf.put(NGINX, ONE)
+    world.pass_s(TTL_S + 60)
+    world.end()
+    assert answer.called
+    assert (world.shelf.expired, len(world.scheduler)) == ([], 1)
 
 
 def image(world: World) -> tuple[Manifest, list[Digest]]:

@@ -6,20 +6,26 @@ import errno
 import json
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred
 
+from regproxy.compose import Expiry
 from regproxy.expiry import saving
+from regproxy.expiry import scheduler as scheduler_module
 from regproxy.expiry.entries import Entry, parse_key
 from regproxy.expiry.files import StateFiles
 from regproxy.expiry.lines import journal_line, member, parse_header, parse_line, state_header
+from regproxy.expiry.slices import Slices
 from regproxy.interfaces import Held, Kind
 from regproxy.oci.tag import Tag
+from regproxy.storage.thread import DiskThread
 from tests.expiry.world import CORP, DAY_S, NGINX, TAG, TTL_S, WALL_S, Shelf, World, digest
 
 ONE, TWO = digest(1), digest(2)
@@ -137,6 +143,45 @@ def test_a_clock_before_the_state(world: World) -> None:
     assert world.shelf.expired == []
     world.pass_s(61)
     assert world.shelf.expired == [(NGINX, ONE)]
+
+
+@pytest.mark.parametrize("header", [b"rubbish", b'{"version":1,"saved":"yesterday","entries":{', b""])
+@pytest.mark.parametrize("ahead_s", [365 * DAY_S, 31 * DAY_S + TTL_S])
+def test_a_clock_far_ahead_and_a_damaged_first_line(world: World, header: bytes, ahead_s: float) -> None:
+    """When it was saved is not known then; the uses in it tell the time as well."""
+    world.begin()
+    world.shelf.put(NGINX, ONE)
+    world.pass_s(DAY_S)
+    world.shelf.put(NGINX, TWO)
+    world.end()
+    path = world.folder / STATE
+    _, *lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([header + b"\n", *lines]))
+    world.wall.ahead_s += ahead_s
+    world.begin()
+    world.pass_s(TTL_S - DAY_S - 1)
+    assert world.shelf.expired == []
+    world.pass_s(61)
+    assert world.shelf.expired == [(NGINX, ONE)]
+    world.pass_s(DAY_S)
+    assert world.shelf.expired == [(NGINX, ONE), (NGINX, TWO)]
+
+
+def test_a_short_life_is_written_sooner(world: World) -> None:
+    """A use is on disk within a quarter of the life, so that a kill right after it removes nothing early."""
+    world.ttls[CORP.upstream] = 2.0
+    world.begin()
+    world.shelf.put(NGINX, ONE)
+    world.shelf.put(CORP, TWO)
+    world.pass_s(1.9)
+    world.scheduler.used(NGINX, ONE)
+    world.scheduler.used(CORP, TWO)
+    world.pass_s(0.5)
+    world.kill()
+    world.begin(survey=False)
+    assert uses(world)[f"{CORP}@{TWO}"][1] >= WALL_S + 1.9
+    world.pass_s(1.4)
+    assert world.shelf.expired == []
 
 
 def test_a_use_in_the_future_counts_as_now(world: World) -> None:
@@ -275,8 +320,41 @@ def test_cut_at_any_byte(cut: int, zeros: bool) -> None:
         world.end()
 
 
-class Killed(BaseException):
-    """The process ends here."""
+def whole_journal() -> bytes:
+    """A journal of twenty entries behind an empty state."""
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder))
+        world.begin()
+        for number in range(20):
+            world.shelf.put(NGINX, digest(number))
+            world.pass_s(3600)
+        world.kill()
+        (path,) = Path(folder).glob("*.journal.*")
+        return path.read_bytes()
+
+
+JOURNAL = whole_journal()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, len(JOURNAL) - 1), st.booleans())
+def test_a_journal_cut_at_any_byte(cut: int, zeros: bool) -> None:
+    """Every whole line counts; what it lost the survey finds."""
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder))
+        world.clock.advance(20 * 3600)
+        content = JOURNAL[:cut] + (b"\0" * (len(JOURNAL) - cut) if zeros else b"")
+        (world.folder / "scheduler-state.journal.7").write_bytes(content)
+        for number in range(20):
+            world.shelf.held[NGINX, digest(number)] = Held(NGINX, digest(number), Kind.BLOB, 10)
+        world.begin()
+        used = [uses(world)[f"{NGINX}@{digest(number)}"][1] for number in range(20)]
+        kept = sum(used_s == WALL_S + number * 3600 for number, used_s in enumerate(used))
+        assert kept >= max(0, JOURNAL[:cut].count(b"\n") - 1)
+        assert min(used) >= WALL_S
+        world.pass_s(TTL_S - 20 * 3600 - 120)
+        assert world.shelf.expired == []
+        world.end()
 
 
 class MortalFiles(StateFiles):
@@ -427,6 +505,68 @@ def test_a_day_old_journal_is_folded(world: World) -> None:
     world.scheduler.used(NGINX, ONE)
     world.pass_s(6)
     assert document(world)["saved"] == "2027-01-16T08:01:05Z"
+
+
+# the end
+
+
+def test_a_stop_without_time_for_the_whole_state(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal has it all, the old state stays, and no half of a new one."""
+    monkeypatch.setattr(saving, "_BATCH", 1)
+    monkeypatch.setattr(scheduler_module, "END_S", -1.0)
+    monkeypatch.setattr(scheduler_module, "Slices", partial(Slices, slice_s=0.0))
+    populate(world)
+    before, known = (world.folder / STATE).read_bytes(), uses(world)
+    world.end()
+    assert (world.folder / STATE).read_bytes() == before
+    assert not [path for path in os.listdir(world.folder) if path.endswith(".tmp")]
+    monkeypatch.undo()
+    world.begin(survey=False)
+    assert uses(world) == known
+
+
+def test_a_stop_ends_a_fold_under_way(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of a million entries would take longer than a stop may."""
+    monkeypatch.setattr(saving, "_BATCH", 1)
+    monkeypatch.setattr(scheduler_module, "Slices", partial(Slices, slice_s=0.0))
+    world.begin()
+    for number in range(200):
+        world.shelf.put(NGINX, digest(number))
+    world.pass_s(6)
+    monkeypatch.setattr(scheduler_module, "END_S", -1.0)
+    known = uses(world)
+    world.scheduler._saver.want_fold()
+    world.scheduler._work("saving", world.scheduler._save)
+    for _ in range(40):
+        world.one_call()
+    assert "saving" in world.scheduler._busy
+    stopping = world.scheduler.stop()
+    for _ in range(60):
+        if not stopping.called:
+            world.one_call()
+    assert stopping.called
+    world.begin(survey=False)
+    assert uses(world) == known
+
+
+async def test_the_thread_ends_also_when_the_end_is_given_up() -> None:
+    """A state that cannot be written in time keeps no thread alive."""
+    thread = DiskThread(reactor, "test-state")
+    await thread.run(int)
+    never = Stuck()
+    expiry = Expiry(never, None, thread, None)  # type: ignore[arg-type]
+    ending = Deferred.fromCoroutine(expiry.end())
+    ending.addErrback(lambda failure: failure.trap(CancelledError))
+    ending.cancel()
+    assert "stopping" in repr(thread)
+    await thread.stop()
+
+
+class Stuck:
+    """A scheduler that does not come to its end."""
+
+    def stop(self) -> Deferred[None]:
+        return Deferred()
 
 
 # while it is being read

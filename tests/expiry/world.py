@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -169,8 +170,16 @@ class World:
         """The process is gone, with what it had not written."""
         for call in list(self.clock.getDelayedCalls()):
             call.cancel()
+        self.close_files()
         self.files = StateFiles(self.folder)
         self.shelf.watcher = None
+
+    def close_files(self) -> None:
+        """As the system does for a process that is gone."""
+        for descriptor in (self.files._journal, self.files._saving):
+            if descriptor is not None:
+                os.close(descriptor)
+        self.files._journal = self.files._saving = None
 
     def settle(self) -> None:
         """Let everything run that is due now."""
@@ -179,6 +188,13 @@ class World:
                 return
             self.clock.advance(0)
         raise AssertionError("it does not come to an end")
+
+    def one_call(self) -> None:
+        """A turn: what is due next, alone."""
+        call = self.clock.calls.pop(0)
+        self.clock.rightNow = max(self.clock.rightNow, call.getTime())
+        call.called = 1
+        call.func(*call.args, **call.kw)
 
     def pass_s(self, seconds: float) -> None:
         """Time goes by: every call comes at its own second."""

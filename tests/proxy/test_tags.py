@@ -125,6 +125,48 @@ class TestFresh:
         assert world.operations == ["manifests.get"]
 
 
+class TestAtHand:
+    """What needs neither waiting nor a question is answered in the same turn."""
+
+    def test_a_fresh_tag(self):
+        world = Tagged(cached=True)
+        world.clock.advance(59)
+        answer = world.proxy.manifest_at_hand(world.app, TAG)
+        assert answer is not None
+        assert (answer.manifest, answer.how, answer.age_s) == (OLD.manifest, How.HIT, 59)
+        assert world.operations == []
+
+    def test_a_digest(self):
+        world = Tagged(cached=True)
+        answer = world.proxy.manifest_at_hand(world.app, OLD.manifest.digest)
+        assert answer is not None
+        assert (answer.manifest, answer.how) == (OLD.manifest, How.HIT)
+        assert world.proxy.manifest_at_hand(world.app, NEW.manifest.digest) is None
+
+    def test_an_expired_an_unknown_and_a_void_tag_are_not(self):
+        world = Tagged(cached=True)
+        assert world.proxy.manifest_at_hand(world.repository("team/b"), TAG) is None
+        world.clock.advance(10_000)
+        assert world.proxy.manifest_at_hand(world.app, TAG) is None
+        world = Tagged(cached=True)
+        world.store.revoke(world.app)
+        assert world.proxy.manifest_at_hand(world.app, TAG) is None
+
+    def test_a_fresh_tag_without_its_manifest_is_not(self):
+        world = Tagged(cached=True)
+        world.store.remove(OLD.manifest.digest)
+        assert world.proxy.manifest_at_hand(world.app, TAG) is None
+
+    def test_it_is_a_use_of_both(self):
+        world = Tagged(cached=True)
+        world.used.clear()
+        world.proxy.manifest_at_hand(world.app, TAG)
+        assert (world.app, TAG) in world.used
+        world.used.clear()
+        world.proxy.manifest_at_hand(world.app, OLD.manifest.digest)
+        assert world.used == [(world.app, OLD.manifest.digest)]
+
+
 class TestExpired:
     def test_unchanged_costs_one_head_for_all_and_is_fresh_again(self):
         world = Tagged(cached=True)

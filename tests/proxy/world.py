@@ -6,11 +6,12 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from zope.interface import implementer
 
-from regproxy.interfaces import IBlob, IBody
+from regproxy.interfaces import IBlob, IBody, IUses
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
-from regproxy.oci.tag import Tag
+from regproxy.oci.tag import Reference, Tag
 from regproxy.proxy.registry import ProxyRegistry
 from regproxy.settings import TagRule
 from regproxy.testing.bodies import Feed
@@ -49,6 +50,17 @@ class Seen:
         return hasattr(outcome, "check") and outcome.check(*types) is not None
 
 
+@implementer(IUses)
+class Uses:
+    """Keeps what was used, in order."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Repository, Reference]] = []
+
+    def used(self, repository: Repository, reference: Reference) -> None:
+        self.seen.append((repository, reference))
+
+
 class World:
     """One upstream unless more are named, one rule, content by hand."""
 
@@ -59,7 +71,9 @@ class World:
         self.remotes = {name: MemoryRemote(name) for name in (NAME, *names)}
         self.remote = self.remotes[NAME]
         rules = dict.fromkeys(self.remotes, (RULE,))
-        self.proxy = ProxyRegistry(self.store, self.remotes, rules, self.clock, self.clock.seconds)
+        uses = Uses()
+        self.used = uses.seen
+        self.proxy = ProxyRegistry(self.store, self.remotes, rules, self.clock, self.clock.seconds, uses)
 
     def repository(self, path: str = "team/app", upstream: str = NAME) -> Repository:
         return Repository.parse(upstream, path)

@@ -10,6 +10,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
+from regproxy.interfaces import IBlob
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.storage.store import DiskStore, open_store
@@ -73,6 +74,15 @@ async def fill(store: DiskStore, content: bytes = CONTENT, *repositories: Reposi
     await spool.append([content])
     await spool.commit(proofs(store, *(repositories or [NGINX])))
     return Digest.of(content)
+
+
+def read_whole(blob: IBlob) -> bytes:
+    """What is at hand of a blob, which is let go of."""
+    body = blob.body()
+    try:
+        return body.read(1 << 20) or b""
+    finally:
+        body.close()
 
 
 def reading(store: DiskStore) -> Callable[[Repository, Digest], object]:

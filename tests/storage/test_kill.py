@@ -167,7 +167,7 @@ async def test_a_disk_that_refuses_at_each_step(
             assert folder.files("fills") == []
             if store.holds(DIGEST) is not None:
                 assert await reading(store)(OTHER, DIGEST) == CONTENT
-        elif spool._unsound:
+        elif spool._syncing.unsound:
             with pytest.raises(StorageFailed):
                 await spool.commit(proofs(store, NGINX, OTHER))
             await spool.discard()

@@ -89,7 +89,7 @@ async def test_a_disk_that_takes_no_writes_is_served(
     await store.put(NGINX, manifest, store.stamp(NGINX))
     path = folder.blob(manifest.digest)
     os.utime(path, ns=(5, 5))
-    await store.spool(DIGEST)  # left behind, as by a kill
+    (folder.root / "fills" / "left.spool").write_bytes(b"by a kill")
     await folder.close()
     with monkeypatch.context() as patch:
         refusing_writes(number, patch)

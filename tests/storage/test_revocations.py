@@ -237,8 +237,9 @@ async def test_stamps_never_go_back(folder: Folder, store: DiskStore) -> None:
 async def test_a_record_that_cannot_be_opened_is_no_permission(
     store: DiskStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Out of descriptors: nobody knows whether it was revoked."""
+    """Out of descriptors: nobody knows when it was revoked."""
     await fill(store)
+    await store.revoke(NGINX)
     real = os.open
 
     def refuse(path: object, *args: object) -> int:

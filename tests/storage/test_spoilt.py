@@ -11,7 +11,7 @@ import pytest
 from twisted.internet.defer import maybeDeferred
 
 from regproxy.errors import ContentMissing, ContentUntrusted, StorageFailed
-from regproxy.interfaces import Kind
+from regproxy.interfaces import Kind, TagRecord
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Manifest
 from regproxy.oci.media_type import OCI_MANIFEST
@@ -19,7 +19,7 @@ from regproxy.oci.tag import Tag
 from regproxy.storage import spoilt
 from regproxy.storage.spoilt import Spoilt
 from regproxy.storage.store import DiskStore
-from tests.storage.conftest import CONTENT, DIGEST, NGINX, OTHER, Folder, fill, reading
+from tests.storage.conftest import CONTENT, DIGEST, NGINX, OTHER, Folder, fill, read_whole, reading
 
 MANIFEST = Manifest.receive(b'{"schemaVersion":2,"layers":[],"config":{}}', OCI_MANIFEST)
 
@@ -70,7 +70,7 @@ async def test_a_damaged_blob_that_cannot_be_moved(
     with pytest.raises(ContentUntrusted):
         await store.blobs.open(NGINX, DIGEST)
     spool, blob = await store.adopt(DIGEST)
-    await spool.append([blob.body().read(1 << 20)])
+    await spool.append([read_whole(blob)])
     with monkeypatch.context() as patch:
         patch.setattr(os, "rename", refusing(errno.EROFS))
         await spool.reject()
@@ -142,6 +142,8 @@ async def test_out_of_descriptors_is_no_miss(
     """StorageFailed: what is there must not be fetched again, or forgotten, for it."""
     await fill(store)
     await store.put(OTHER, MANIFEST, store.stamp(OTHER))
+    record = TagRecord(MANIFEST.descriptor, None, store.stamp(NGINX))
+    await store.set_tag(NGINX, Tag.parse("latest"), record)
     real = os.open
 
     def opener(path: Any, *args: Any, **more: Any) -> int:

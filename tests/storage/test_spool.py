@@ -14,9 +14,20 @@ from twisted.internet.defer import CancelledError, gatherResults
 from regproxy.errors import ContentMissing, StorageFailed, TransferStopped
 from regproxy.interfaces import Kind
 from regproxy.oci.digest import Digest
-from regproxy.storage import durable, spool
+from regproxy.storage import durable, syncing
 from regproxy.storage.store import DiskStore
-from tests.storage.conftest import CONTENT, DIGEST, NGINX, OTHER, REDIS, Folder, fill, proofs, reading
+from tests.storage.conftest import (
+    CONTENT,
+    DIGEST,
+    NGINX,
+    OTHER,
+    REDIS,
+    Folder,
+    fill,
+    proofs,
+    read_whole,
+    reading,
+)
 from tests.storage.mortal import MortalOs
 from tests.storage.test_store import LATEST, MANIFEST
 
@@ -225,21 +236,23 @@ async def test_expect_where_the_file_system_cannot_allocate(
     await made.discard()
 
 
-async def test_a_failed_append_can_be_repeated(store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The front stays, what is below it is readable, half a write is no write."""
+async def test_nothing_follows_a_failed_append(store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The front and the hash stay, what is below is readable, and what was sent ahead fails as well."""
     made = await store.spool(DIGEST)
     await made.append([CONTENT[:100]])
     with monkeypatch.context() as patch:
-        patch.setattr(durable, "os", MortalOs(1, OSError(errno.ENOSPC, "full"), late=True))
-        with pytest.raises(StorageFailed, match="full"):
-            await made.append([CONTENT[100:]])
+        patch.setattr(durable, "os", MortalOs(1, OSError(errno.ENOSPC, "full"), late=True, final=False))
+        for appending in [made.append([CONTENT[100:200]]), made.append([CONTENT[200:300]])]:
+            with pytest.raises(StorageFailed, match="full"):
+                await appending
+    with pytest.raises(StorageFailed, match="full"):
+        await made.append([CONTENT[100:]])
     assert made.front == 100
+    assert made.hasher().hexdigest() == Digest.of(CONTENT[:100]).hex
     file = made.file()
     assert file.read_at(0, 100) == CONTENT[:100]
     file.close()
-    await made.append([CONTENT[100:]])
-    await made.commit(proofs(store, NGINX))
-    assert await reading(store)(NGINX, DIGEST) == CONTENT
+    await made.discard()
 
 
 async def test_short_writes_are_continued(store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,29 +271,69 @@ async def test_short_writes_are_continued(store: DiskStore, monkeypatch: pytest.
 
 
 async def test_bytes_go_to_the_disk_on_the_way(store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that the last fsync has little to do."""
-    monkeypatch.setattr(spool, "SYNC_EVERY_BYTES", 1000)
+    """In a thread of their own; the fsync of the commit, for which all writing waits, has little to do."""
+    monkeypatch.setattr(syncing, "EVERY_BYTES", 1000)
+    monkeypatch.setattr(syncing, "ALONE_BYTES", 0)
     made = await store.spool(DIGEST)
     seen = MortalOs(10**6, OSError())
     monkeypatch.setattr(durable, "os", seen)
+    threads: dict[str, str] = {}
+    real = durable.sync_data
+
+    def sync_data(descriptor: int) -> None:
+        threads["sync"] = threading.current_thread().name
+        real(descriptor)
+
+    monkeypatch.setattr(durable, "sync_data", sync_data)
     for start in range(0, 5000, 500):
         await made.append([CONTENT[start : start + 500]])
-    assert [name for name, _ in seen.steps].count("fdatasync") == 5
+    await made.append([CONTENT[5000:]])
+    await made.commit(proofs(store, NGINX))
+    names = [name for name, _ in seen.steps]
+    assert names.count("fdatasync") >= 2
+    synced = [index for index, name in enumerate(names) if name == "fdatasync"]
+    assert synced[-1] < names.index("ftruncate"), "all bytes are there before the commit begins"
+    assert threads["sync"] == "regproxy-syncer"
+
+
+async def test_no_append_slips_into_a_commit(store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even while the commit waits for bytes that are on their way to the disk."""
+    monkeypatch.setattr(syncing, "ALONE_BYTES", 0)
+    made = await store.spool(DIGEST)
+    await made.append([CONTENT])
+    committing = made.commit(proofs(store, NGINX))
+    with pytest.raises(TransferStopped):
+        await made.append([b"more"])
+    await committing
+    assert await reading(store)(NGINX, DIGEST) == CONTENT
+
+
+async def test_discarded_while_its_bytes_go_to_the_disk(
+    store: DiskStore, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit gives way; nothing is left."""
+    monkeypatch.setattr(syncing, "ALONE_BYTES", 0)
+    made = await store.spool(DIGEST)
+    await made.append([CONTENT])
+    committing = made.commit(proofs(store, NGINX))
     await made.discard()
+    with pytest.raises(TransferStopped):
+        await committing
+    assert folder.files("fills") == []
+    assert store.holds(DIGEST) is None
 
 
 async def test_bytes_that_the_disk_lost_on_the_way_are_never_committed(
     store: DiskStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The system tells once; a second sync that succeeds means nothing (invariant 7)."""
-    monkeypatch.setattr(spool, "SYNC_EVERY_BYTES", 1000)
+    monkeypatch.setattr(syncing, "EVERY_BYTES", 1000)
     made = await store.spool(DIGEST)
     with monkeypatch.context() as patch:
         patch.setattr(durable, "sync_data", refuse)
-        with pytest.raises(StorageFailed, match="EIO"):
-            await made.append([CONTENT])
-    assert made.front == 0
-    await made.append([CONTENT])
+        await made.append([CONTENT])
+        with pytest.raises(StorageFailed, match="lost"):
+            await made.commit(proofs(store, NGINX))
     with pytest.raises(StorageFailed, match="lost"):
         await made.commit(proofs(store, NGINX))
     await made.discard()
@@ -369,8 +422,7 @@ async def test_an_adopted_file_that_changes_is_not_trusted(folder: Folder, store
 
     for change in (lambda path: os.utime(path, ns=(9, 9)), grow, replace):
         adopted, blob = await store.adopt(DIGEST)
-        content = blob.body().read(1 << 20)
-        await adopted.append([content])
+        await adopted.append([read_whole(blob)])
         change(folder.blob(DIGEST))
         with pytest.raises(StorageFailed):
             await adopted.commit(proofs(store, NGINX))
@@ -409,7 +461,7 @@ async def test_an_adopted_manifest_keeps_its_kind(folder: Folder) -> None:
     store = await folder.reopen()
     os.utime(folder.blob(MANIFEST.digest), ns=(5, 5))
     adopted, blob = await store.adopt(MANIFEST.digest)
-    await adopted.append([blob.body().read(1 << 20)])
+    await adopted.append([read_whole(blob)])
     await adopted.commit(proofs(store, NGINX))
     assert store.link(NGINX, MANIFEST.digest)[0] is Kind.MANIFEST
     assert await reading(store)(NGINX, MANIFEST.digest) == MANIFEST.content

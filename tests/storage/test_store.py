@@ -26,7 +26,18 @@ from regproxy.oci.media_type import OCI_MANIFEST
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Tag
 from regproxy.storage.store import DiskStore
-from tests.storage.conftest import CONTENT, DIGEST, NGINX, OTHER, REDIS, Folder, fill, proofs, reading
+from tests.storage.conftest import (
+    CONTENT,
+    DIGEST,
+    NGINX,
+    OTHER,
+    REDIS,
+    Folder,
+    fill,
+    proofs,
+    read_whole,
+    reading,
+)
 
 MANIFEST = Manifest.receive(b'{"schemaVersion":2,"layers":[],"config":{}}', OCI_MANIFEST)
 LATEST = Tag.parse("latest")
@@ -112,7 +123,7 @@ async def test_grant_of_a_file_that_nothing_vouches_for(folder: Folder, mtime_ns
     with pytest.raises(ContentUntrusted):
         await store.blobs.open(NGINX, DIGEST)
     spool, blob = await store.adopt(DIGEST)
-    await spool.append([blob.body().read(1 << 20)])
+    await spool.append([read_whole(blob)])
     await spool.commit(proofs(store, NGINX))
     assert await reading(store)(NGINX, DIGEST) == CONTENT
 

@@ -158,3 +158,18 @@ async def test_nothing_but_misses_after_somebody_removed_all(folder: Folder, sto
     assert (await store.survey()).links == 0
     with pytest.raises(ContentMissing):
         await store.blobs.stat(NGINX, DIGEST)
+
+
+async def test_folders_that_a_kill_left_empty_go(folder: Folder, store: DiskStore) -> None:
+    """With what is empty above them, up to the roots; one whose only file is stale too, no other."""
+    await fill(store, CONTENT, NGINX)
+    bare = ("blobs/sha512/ab", "repositories/docker.io/library/gone/_layers/sha256", "repositories/ghcr.io/a")
+    for name in (*bare, "quarantine/x", "fills/x"):
+        (folder.root / name).mkdir(parents=True)
+    (folder.root / "repositories/ghcr.io/a" / f".{'0' * 16}-{'1' * 16}.tmp").touch()
+    await store.survey()
+    assert os.listdir(folder.root / "blobs") == ["sha256"]
+    assert os.listdir(folder.root / "repositories") == ["docker.io"]
+    assert os.listdir(folder.root / "repositories/docker.io/library") == ["nginx"]
+    assert (folder.root / "quarantine/x").exists()
+    assert await reading(store)(NGINX, DIGEST) == CONTENT

@@ -10,7 +10,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 
 from regproxy.errors import ContentMissing, StorageFailed
-from regproxy.storage.thread import DiskThread, shield, storage_failed
+from regproxy.storage.refusals import storage_failed
+from regproxy.storage.thread import DiskThread, shield
 
 
 async def test_jobs_run_in_order_in_one_thread_that_is_not_the_reactors() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
@@ -25,6 +26,19 @@ from regproxy.storage.store import DiskStore
 from tests.storage.conftest import CONTENT, DIGEST, NGINX, OTHER, REDIS, Folder, fill, proofs, reading
 
 LATEST = Tag("latest")
+
+
+@pytest.fixture
+def capture() -> Iterator[list[str]]:
+    """What is logged meanwhile."""
+    lines: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        lines.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    yield lines
+    globalLogPublisher.removeObserver(observe)
 
 
 @implementer(IHoldings)
@@ -425,3 +439,71 @@ async def test_the_size_is_right_whatever_happens_during_the_survey(
     await surveyed
     assert occupied(store) == on_disk(folder)
     assert store.occupied.blobs == 20
+
+
+async def test_a_difference_is_put_right_and_told_once(
+    folder: Folder, store: DiskStore, capture: list[str]
+) -> None:
+    """Somebody removed a file under the running daemon."""
+    await fill(store, CONTENT, NGINX)
+    await fill(store, b"two", NGINX)
+    await store.survey()
+    folder.blob(DIGEST).unlink()
+    for _ in range(3):
+        await store.survey()
+    assert occupied(store) == on_disk(folder) == (1, 3)
+    told = [line for line in capture if "of content" in line]
+    assert len(told) == 1
+    assert told[0].startswith(f"3 bytes of content in 1 files are on disk, not {len(CONTENT) + 3} in 2:")
+
+
+async def test_a_folder_of_blobs_that_cannot_be_read_is_not_counted_as_empty(
+    folder: Folder, store: DiskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The figure that events keep goes on, and the survey says that it was none."""
+    await fill(store, CONTENT, NGINX)
+    await fill(store, b"two", NGINX)
+    assert (await store.survey()).whole
+    really = os.listdir
+
+    def refuse(path: Any = ".") -> list[str]:
+        if str(path).endswith(f"/blobs/sha256/{DIGEST.hex[:2]}"):
+            raise PermissionError(errno.EACCES, "no")
+        return really(path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    assert not (await store.survey()).whole
+    assert occupied(store) == (2, len(CONTENT) + 3)
+    monkeypatch.undo()
+    await fill(store, b"three", NGINX)
+    assert (await store.survey()).whole
+    assert occupied(store) == on_disk(folder)
+
+
+async def test_a_survey_that_could_not_read_everything_says_so(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is told that all was seen, links that went leave their bytes; the next one puts it right."""
+    before = folder.open()
+    await fill(before, CONTENT, NGINX)
+    await fill(before, b"two", REDIS)
+    store = await folder.reopen()
+    watcher = Watcher()
+    store.watch(watcher)
+    really = os.scandir
+
+    def refuse(path: Any) -> Iterator[os.DirEntry[str]]:
+        if str(path).endswith("redis"):
+            raise PermissionError(errno.EACCES, "no")
+        return really(path)
+
+    monkeypatch.setattr(survey_module.os, "scandir", refuse)
+    assert not (await store.survey()).whole
+    assert "surveyed" not in watcher.told
+    assert await store.expire(NGINX, DIGEST, due)
+    assert folder.blob(DIGEST).exists()
+    monkeypatch.undo()
+    assert (await store.survey()).whole
+    assert watcher.told[-1] == "surveyed"
+    assert not folder.blob(DIGEST).exists()
+    assert await reading(store)(REDIS, Digest.of(b"two")) == b"two"

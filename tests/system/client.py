@@ -11,6 +11,8 @@ from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool, PotentialDataLoss, ResponseDone
 from twisted.web.http_headers import Headers
 
+from tests.overheard import overhear
+
 
 @attrs.frozen
 class Answer:
@@ -59,6 +61,8 @@ class Client:
         length = response.length if isinstance(response.length, int) else None
         if length is not None:
             got.setdefault("content-length", str(length))
+        if response.code >= 400:
+            overhear(f"an answer {response.code}", bytes(collect.got))
         return Answer(response.code, got, bytes(collect.got), complete)
 
     async def head(self, path: str, **headers: str) -> Answer:

@@ -26,7 +26,7 @@ LARGE = next(digest for digest, content in IMAGE.blobs.items() if len(content) =
 TAG = "/v2/team/app/manifests/latest"
 BY_DIGEST = f"/v2/team/app/manifests/{IMAGE.digest}"
 BLOB = f"/v2/team/app/blobs/{SMALL}"
-PASSWORD = "correct-horse-battery"
+PASSWORD = "correct-hunter2-battery"
 
 
 @pytest.fixture

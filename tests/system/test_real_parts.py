@@ -21,7 +21,7 @@ from tests.conftest import require_program
 
 pytestmark = pytest.mark.system
 
-PASSWORD = "correct-horse-battery"
+PASSWORD = "correct-hunter2-battery"
 IMAGES = {
     "oci": make_index(busybox_image(), sized_image(3 << 20, 1 << 20, 200_000)),
     "docker": sized_image(2 << 20, 100_000, docker=True),

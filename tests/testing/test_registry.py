@@ -355,7 +355,7 @@ async def test_stop_cuts_what_is_under_way_and_is_idempotent() -> None:
 
 
 async def test_cdn_has_validators_of_its_own(registry: ScriptableRegistry) -> None:
-    path = f"/cdn/a/b/{DIGEST}?signature=secret"
+    path = f"/cdn/a/b/{DIGEST}?signature=hunter2"
     whole = await fetch(registry.cdn_url, path)
     tag = whole.header("ETag")
     assert tag not in (None, f'"{DIGEST}"')

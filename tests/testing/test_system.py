@@ -31,7 +31,7 @@ from regproxy.testing.tokens import BasicGuard, TokenGuard, TokenServer, User
 from tests.conftest import require_program
 
 pytestmark = pytest.mark.system
-PASSWORD = "s3cret"
+PASSWORD = "hunter2"
 PROGRAMS = ("skopeo", "docker-registry", "htpasswd")
 CREDENTIALS = ("--src-creds", f"puller:{PASSWORD}")
 

@@ -35,7 +35,7 @@ def basic(name: str, password: str) -> str:
 async def tokens() -> AsyncIterator[TokenServer]:
     server = TokenServer(
         reactor,
-        users={"ann": User("right", {"team/app": ("pull",)})},
+        users={"ann": User("hunter2", {"team/app": ("pull",)})},
         anonymous={"public/app": ("pull",)},
         expires_in_s=120,
     )
@@ -61,15 +61,21 @@ def claims(tokens: TokenServer, answer: Raw) -> dict[str, object]:
 
 
 async def test_a_user_gets_what_is_granted_of_a_scope(tokens: TokenServer) -> None:
-    answer = await ask(tokens, Authorization=basic("ann", "right"))
+    answer = await ask(tokens, Authorization=basic("ann", "hunter2"))
     told = claims(tokens, answer)
     assert (told["access"], told["sub"], told["aud"]) == ([PULL], "ann", tokens.service)
     assert json.loads(answer.body)["expires_in"] == 120
-    assert tokens.requests[0].authorization == basic("ann", "right")
+    assert tokens.requests[0].authorization == basic("ann", "hunter2")
 
 
 async def test_wrong_passwords_are_refused(tokens: TokenServer) -> None:
-    for header in (basic("ann", "wrong"), basic("bob", "right"), "Basic !", "Bearer x", basic("", "")):
+    for header in (
+        basic("ann", "not-hunter2"),
+        basic("bob", "hunter2"),
+        "Basic !",
+        "Bearer x",
+        basic("", ""),
+    ):
         assert (await ask(tokens, Authorization=header)).status == 401
     assert tokens.count(status=401) == 5
 
@@ -87,7 +93,7 @@ async def test_post_with_password_then_refresh_token(tokens: TokenServer) -> Non
         tokens,
         grant_type="password",
         username="ann",
-        password="right",
+        password="hunter2",
         scope=f"{SCOPE} repository:other:pull",
         access_type="offline",
     )
@@ -144,13 +150,13 @@ async def test_guard_judges_tokens(tokens: TokenServer) -> None:
 
 
 async def test_a_refused_request_meets_no_rule() -> None:
-    registry = ScriptableRegistry(reactor, guard=BasicGuard("ann", "right"))
+    registry = ScriptableRegistry(reactor, guard=BasicGuard("ann", "hunter2"))
     await registry.start()
     registry.put_image("team/app", "latest", make_image())
     rule = registry.script(match := Match(kind="manifest", nth=1), actions.status(500))
     assert (await fetch(registry.url, "/v2/team/app/manifests/latest")).status == 401
     assert (rule.seen, rule.match) == (0, match)
-    header = basic("ann", "right")
+    header = basic("ann", "hunter2")
     assert (await fetch(registry.url, "/v2/team/app/manifests/latest", Authorization=header)).status == 500
     await registry.stop()
 

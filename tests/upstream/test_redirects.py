@@ -100,7 +100,7 @@ async def test_authorization_stays_at_its_origin(
     """Another port is another origin (R85, P43)."""
     cdn = new_server()
     cdn.on("/b", lambda asked: asked.reply(200, BLOB))
-    registry = new_registry(server.url, credentials=Credentials("me", "secret"))
+    registry = new_registry(server.url, credentials=Credentials("me", "hunter2"))
     server.on("/token", token_answer)
     server.on(
         BLOB_PATH,
@@ -115,7 +115,7 @@ async def test_authorization_stays_at_its_origin(
     assert asked.header("Authorization") is None
     assert asked.target == "/b?sig=x"
     assert asked.all("Accept-Encoding") == ["identity"]
-    assert server.asked[-1].header("Authorization") == "Bearer good"
+    assert server.asked[-1].header("Authorization") == "Bearer good-hunter2"
 
 
 async def test_authorization_goes_on_within_the_origin(server: Server, registry: RemoteRegistry) -> None:
@@ -136,7 +136,7 @@ async def test_a_target_that_challenges_is_asked_with_its_own_token(
 ) -> None:
     """Anonymously, never with our credentials (R88)."""
     other = new_server()
-    registry = new_registry(server.url, credentials=Credentials("me", "secret"))
+    registry = new_registry(server.url, credentials=Credentials("me", "hunter2"))
     server.on(BY_TAG, lambda asked: asked.reply(307, b"", {"Location": f"{other.url}/m"}))
     other.on("/m", behind_tokens(other, f"{other.url}/token", manifest_answer))
     other.on("/token", token_answer)
@@ -146,8 +146,8 @@ async def test_a_target_that_challenges_is_asked_with_its_own_token(
     assert [asked.header("Authorization") for asked in other.asked] == [
         None,
         None,
-        "Bearer good",
-        "Bearer good",
+        "Bearer good-hunter2",
+        "Bearer good-hunter2",
     ]
     assert all("account" not in dict(asked.query) for asked in other.asked)
 
@@ -156,7 +156,7 @@ async def test_a_target_that_wants_basic_gets_nothing(
     server: Server, new_server: Callable[[], Server], new_registry: Callable[..., RemoteRegistry]
 ) -> None:
     other = new_server()
-    registry = new_registry(server.url, credentials=Credentials("me", "secret"))
+    registry = new_registry(server.url, credentials=Credentials("me", "hunter2"))
     server.on(BY_TAG, lambda asked: asked.reply(307, b"", {"Location": f"{other.url}/m"}))
     other.on("/m", lambda asked: asked.reply(401, b"", {"WWW-Authenticate": 'Basic realm="x"'}))
     with pytest.raises(Denied):

@@ -42,10 +42,10 @@ def manifest_answer(asked: Asked) -> None:
 
 
 def behind_tokens(server: Server, realm: str, handler: Callable[[Asked], None]) -> Callable[[Asked], None]:
-    """Answer as ``handler`` does, to ``Bearer good`` only."""
+    """Answer as ``handler`` does, to ``Bearer good-hunter2`` only."""
 
     def judge(asked: Asked) -> None:
-        if asked.header("Authorization") == "Bearer good":
+        if asked.header("Authorization") == "Bearer good-hunter2":
             handler(asked)
         else:
             challenge = f'Bearer realm="{realm}",service="reg",scope="repository:library/nginx:pull"'
@@ -55,7 +55,7 @@ def behind_tokens(server: Server, realm: str, handler: Callable[[Asked], None]) 
 
 
 def token_answer(asked: Asked) -> None:
-    asked.json({"token": "good", "expires_in": 300})
+    asked.json({"token": "good-hunter2", "expires_in": 300})
 
 
 async def read_all(registry: RemoteRegistry) -> bytes:
@@ -126,15 +126,15 @@ async def test_a_token_is_asked_for_once(server: Server, registry: RemoteRegistr
 async def test_credentials_go_to_the_token_server(
     server: Server, new_registry: Callable[..., RemoteRegistry]
 ) -> None:
-    registry = new_registry(server.url, credentials=Credentials("me", "secret"))
+    registry = new_registry(server.url, credentials=Credentials("me", "hunter2"))
     server.on("/token", token_answer)
     server.on(BY_TAG, behind_tokens(server, f"{server.url}/token", manifest_answer))
     await registry.tags.get(REPOSITORY, TAG)
-    assert server.asked[1].header("Authorization") == "Basic bWU6c2VjcmV0"
+    assert server.asked[1].header("Authorization") == "Basic bWU6aHVudGVyMg=="
     assert ("account", "me") in server.asked[1].query
     assert [asked.header("Authorization") for asked in (server.asked[0], server.asked[2])] == [
         None,
-        "Bearer good",
+        "Bearer good-hunter2",
     ]
 
 
@@ -176,13 +176,13 @@ async def test_nobody_there(new_registry: Callable[..., RemoteRegistry], server:
 async def test_a_wrong_password_is_refused_trouble(
     server: Server, new_registry: Callable[..., RemoteRegistry]
 ) -> None:
-    registry = new_registry(server.url, credentials=Credentials("me", "wrong-secret"))
+    registry = new_registry(server.url, credentials=Credentials("me", "wrong-hunter2"))
     server.on("/token", lambda asked: asked.reply(401))
     server.on(BY_TAG, behind_tokens(server, f"{server.url}/token", manifest_answer))
     server.on("/v2/", behind_tokens(server, f"{server.url}/token", lambda asked: asked.reply(200, b"{}")))
     with pytest.raises(UpstreamRefused, match="refuses our credentials") as caught:
         await registry.tags.get(REPOSITORY, TAG)
-    assert "wrong-secret" not in str(caught.value) + repr(registry)
+    assert "wrong-hunter2" not in str(caught.value) + repr(registry)
     with pytest.raises(UpstreamRefused):
         await registry.check_credentials()
 
@@ -198,3 +198,14 @@ async def test_wrong_bytes(server: Server, registry: RemoteRegistry) -> None:
     server.on(BY_TAG, lambda asked: asked.reply(200, MANIFEST, headers))
     with pytest.raises(ContentMismatch):
         await registry.tags.get(REPOSITORY, TAG)
+
+
+@pytest.mark.parametrize("credentials", [None, Credentials("me", "hunter2")])
+async def test_who_is_denied_without_credentials_is_told_to_add_them(
+    server: Server, new_registry: Callable[..., RemoteRegistry], credentials: Credentials | None
+) -> None:
+    registry = new_registry(server.url, credentials=credentials)
+    server.on(BLOB_PATH, lambda asked: asked.reply(403, b""))
+    with pytest.raises(Denied) as caught:
+        await registry.blobs.open(REPOSITORY, BLOB_DIGEST)
+    assert ("then add 'credentials' for upstream.test" in str(caught.value)) is (credentials is None)

@@ -210,12 +210,16 @@ class Watched:
         self.clock = Clock()
         self.aborted = 0
         self.gone = 0
+        self.received_bytes = 0
         self.stream = BodyStream(self, self.clock, 30.0, self._gone)
         self.transport = StringTransport()
         self.stream.makeConnection(self.transport)
 
     def abort(self) -> None:
         self.aborted += 1
+
+    def received(self, size_bytes: int) -> None:
+        self.received_bytes += size_bytes
 
     def _gone(self) -> None:
         self.gone += 1

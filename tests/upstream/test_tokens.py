@@ -175,18 +175,18 @@ async def test_credentials_are_not_sent_to_a_realm_elsewhere(
     auth = new_server()
     protect(server, f"{auth.url}/token", token_answer)
     auth.on("/token", token_answer)
-    registry = new_registry(server.url, credentials=Credentials("me", "secret"))
+    registry = new_registry(server.url, credentials=Credentials("me", "hunter2"))
     with pytest.raises(UpstreamRefused, match=rf"token_realms: \[{auth.url}\]"):
         await registry.tags.get(REPOSITORY, TAG)
     assert auth.asked == []
     realm = Origin.of(auth.url)
     for made in (
-        new_registry(server.url, credentials=Credentials("me", "secret"), token_realms=(realm,)),
-        new_registry(server.url, {"realm": realm}, credentials=Credentials("me", "secret")),
+        new_registry(server.url, credentials=Credentials("me", "hunter2"), token_realms=(realm,)),
+        new_registry(server.url, {"realm": realm}, credentials=Credentials("me", "hunter2")),
         new_registry(server.url),
     ):
         await made.tags.get(REPOSITORY, TAG)
-    assert [asked.header("Authorization") for asked in auth.asked] == ["Basic bWU6c2VjcmV0"] * 2 + [None]
+    assert [asked.header("Authorization") for asked in auth.asked] == ["Basic bWU6aHVudGVyMg=="] * 2 + [None]
 
 
 async def test_an_expired_token_is_replaced_once(server: Server, registry: RemoteRegistry) -> None:
@@ -206,7 +206,7 @@ async def test_an_expired_token_is_replaced_once(server: Server, registry: Remot
 
 
 async def test_post_where_get_is_unknown(server: Server, new_registry: NewRegistry) -> None:
-    registry = new_registry(server.url, credentials=Credentials("me", "secret"))
+    registry = new_registry(server.url, credentials=Credentials("me", "hunter2"))
     protect(
         server,
         f"{server.url}/token",
@@ -214,12 +214,14 @@ async def test_post_where_get_is_unknown(server: Server, new_registry: NewRegist
     )
     await registry.tags.get(REPOSITORY, TAG)
     assert server.log()[1:3] == ["GET /token", "POST /token"]
-    assert server.asked[2].form["password"] == "secret"
+    assert server.asked[2].form["password"] == "hunter2"
     assert server.asked[2].header("Content-Type") == "application/x-www-form-urlencoded"
 
 
 async def test_a_realm_that_moves_is_learnt_anew(server: Server, registry: RemoteRegistry) -> None:
-    protect(server, f"{server.url}/token", lambda asked: asked.json({"token": "good", "expires_in": 60}))
+    protect(
+        server, f"{server.url}/token", lambda asked: asked.json({"token": "good-hunter2", "expires_in": 60})
+    )
     await registry.tags.get(REPOSITORY, TAG)
     for door in registry._calls._doors._own.values():
         door._tokens._tokens.clear()
@@ -286,7 +288,7 @@ async def test_ten_schemes(server: Server, registry: RemoteRegistry) -> None:
     server.on("/token", token_answer)
 
     def judge(asked: Asked) -> None:
-        if asked.header("Authorization") == "Bearer good":
+        if asked.header("Authorization") == "Bearer good-hunter2":
             manifest_answer(asked)
             return
         others = [("WWW-Authenticate", f'S{number} realm="https://x/", a="b,c"') for number in range(9)]

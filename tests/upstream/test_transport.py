@@ -212,18 +212,6 @@ async def test_no_cookie_comes_back(server: Server, registry: RemoteRegistry) ->
     assert [asked.header("Cookie") for asked in server.asked] == [None, None]
 
 
-async def test_each_answer_is_observed(server: Server, new_registry: NewRegistry) -> None:
-    seen: list[tuple[str, str, int]] = []
-    registry = new_registry(
-        server.url, {"observe": lambda method, kind, status, seconds: seen.append((method, kind, status))}
-    )
-    server.on(BLOB_PATH, lambda asked: asked.reply(200, BLOB))
-    await registry.blobs.stat(REPOSITORY, BLOB_DIGEST)
-    with pytest.raises(Exception, match="404"):
-        await registry.tags.get(REPOSITORY, TAG)
-    assert seen == [("HEAD", "blob", 200), ("GET", "manifest", 404)]
-
-
 async def test_endless_headers(server: Server, registry: RemoteRegistry) -> None:
     """Memory does not depend on what an upstream sends (invariant 9)."""
 

@@ -17,11 +17,12 @@ from zope.interface import implementer
 
 from regproxy.errors import NotFound, RegproxyError, TransferStopped
 from regproxy.interfaces import (
+    BlobAnswer,
     How,
     IBlob,
-    IBlobSource,
+    IBlobService,
     IBody,
-    IManifestSource,
+    IManifestService,
     ITagService,
     TagAnswer,
     TagList,
@@ -29,13 +30,14 @@ from regproxy.interfaces import (
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor, Manifest
 from regproxy.oci.repository import Repository
-from regproxy.oci.tag import Tag
+from regproxy.oci.tag import Reference, Tag
 from regproxy.settings import LOCAL_NETWORKS, Credentials, UpstreamSettings
 from regproxy.web.access_log import AccessRecord
 from regproxy.web.api import ApiResource, RegistryApi
 from regproxy.web.channel import RegistryChannel
 from regproxy.web.routing import Routes
 from regproxy.web.site import RegistrySite
+from tests.overheard import overhear
 
 UPSTREAMS = (
     UpstreamSettings(
@@ -131,21 +133,26 @@ class MemoryRegistry:
     manifest_map: dict[tuple[Repository, Digest], Manifest] = attrs.field(factory=dict)
     tag_map: dict[tuple[Repository, Tag], TagAnswer] = attrs.field(factory=dict)
     lists: dict[Repository, TagList] = attrs.field(factory=dict)
+    hits: dict[tuple[Repository, Reference], TagAnswer] = attrs.field(factory=dict)
+    """What is answered at once."""
     error: Exception | None = None
     pending: Deferred[Any] | None = None
     calls: list[str] = attrs.field(factory=list)
 
     @property
-    def blobs(self) -> IBlobSource:
+    def blobs(self) -> IBlobService:
         return _Blobs(self)
 
     @property
-    def manifests(self) -> IManifestSource:
+    def manifests(self) -> IManifestService:
         return _Manifests(self)
 
     @property
     def tags(self) -> ITagService:
         return _Tags(self)
+
+    def manifest_at_hand(self, repository: Repository, reference: Reference) -> TagAnswer | None:
+        return self.hits.get((repository, reference))
 
     def answer(self, call: str, found: Any) -> Deferred[Any]:
         self.calls.append(call)
@@ -158,7 +165,7 @@ class MemoryRegistry:
         return succeed(found)
 
 
-@implementer(IBlobSource)
+@implementer(IBlobService)
 class _Blobs:
     def __init__(self, memory: MemoryRegistry) -> None:
         self._memory = memory
@@ -168,12 +175,15 @@ class _Blobs:
         size = None if blob is None else blob.size if isinstance(blob, ScriptedBlob) else len(blob)
         return self._memory.answer("blobs.stat", size)
 
+    def look(self, repository: Repository, digest: Digest) -> Deferred[BlobAnswer]:
+        return self.stat(repository, digest).addCallback(lambda size: BlobAnswer(size, How.HIT))
+
     def open(self, repository: Repository, digest: Digest) -> Deferred[IBlob]:
         blob = self._memory.blob_map.get((repository, digest))
         return self._memory.answer("blobs.open", blob_of(blob) if isinstance(blob, bytes) else blob)
 
 
-@implementer(IManifestSource)
+@implementer(IManifestService)
 class _Manifests:
     def __init__(self, memory: MemoryRegistry) -> None:
         self._memory = memory
@@ -184,6 +194,14 @@ class _Manifests:
 
     def get(self, repository: Repository, digest: Digest) -> Deferred[Manifest]:
         return self._memory.answer("manifests.get", self._memory.manifest_map.get((repository, digest)))
+
+    def look(self, repository: Repository, digest: Digest) -> Deferred[TagAnswer]:
+        return self.stat(repository, digest).addCallback(lambda found: TagAnswer(found, None, How.MISS))
+
+    def fetch(self, repository: Repository, digest: Digest) -> Deferred[TagAnswer]:
+        return self.get(repository, digest).addCallback(
+            lambda found: TagAnswer(found.descriptor, found, How.MISS)
+        )
 
 
 @implementer(ITagService)
@@ -282,6 +300,8 @@ def parse(data: bytes, head: bool = False) -> tuple[Reply, bytes]:
                 return Reply(status, headers, body), rest
     length = int(headers["content-length"])
     assert len(rest) >= length, (len(rest), length)
+    if status >= 400:
+        overhear(f"an answer {status}", rest[:length])
     return Reply(status, headers, rest[:length]), rest[length:]
 
 
@@ -310,7 +330,7 @@ class Front:
         self.clock = options.pop("body_clock", reactor)
         self.tls = options.pop("tls", None)
         self.api = RegistryApi(self.registry, self.clock, idle_s)
-        resource = ApiResource(self.api, Routes(UPSTREAMS), networks)
+        resource = ApiResource(self.api, Routes(UPSTREAMS), networks, options.pop("gate", None))
         self.site = RegistrySite(resource, options.pop("reactor", reactor), self.records.append, **options)
         self.site.protocol = CountedChannel
         self.site.live = set()

@@ -14,8 +14,11 @@ from twisted.logger import capturedLogs, formatEvent
 
 from regproxy import errors
 from regproxy.http1.sockets import unsent_bytes
+from regproxy.interfaces import How, TagAnswer
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
+from regproxy.oci.tag import Tag
+from regproxy.web.gate import Gate
 from tests.conftest import LoggedFailures
 from tests.web.doubles import (
     BLOB,
@@ -24,6 +27,7 @@ from tests.web.doubles import (
     MANIFEST,
     REPOSITORY,
     Front,
+    MemoryRegistry,
     RawClient,
     ScriptedBlob,
     ScriptedBody,
@@ -145,6 +149,61 @@ async def test_head_asks_for_the_descriptor_only() -> None:
         await front.ask("HEAD", f"/v2/nginx/manifests/{MANIFEST.digest}")
         await front.ask("HEAD", f"/v2/nginx/blobs/{BLOB_DIGEST}")
         assert front.registry.calls == ["tags.stat", "manifests.stat", "blobs.stat"]
+
+
+@pytest.mark.parametrize("reference", ["latest", str(MANIFEST.digest)])
+@pytest.mark.parametrize("namespace", ["", "?ns=docker.io"])
+async def test_what_is_at_hand_is_answered_alike(reference: str, namespace: str) -> None:
+    """Byte for byte as on the long way, without asking again, however often."""
+    target = f"/v2/library/nginx/manifests/{reference}{namespace}"
+    slow = filled()
+    slow.tag_map[REPOSITORY, Tag("latest")] = TagAnswer(MANIFEST.descriptor, MANIFEST, How.HIT)
+    quick = MemoryRegistry()
+    for key in (Tag("latest"), MANIFEST.digest):
+        quick.hits[REPOSITORY, key] = TagAnswer(MANIFEST.descriptor, MANIFEST, How.HIT)
+    async with Front(slow) as long_way, Front(quick) as short_way:
+        for method, *lines in (("GET",), ("HEAD",), ("GET", f'If-None-Match: "{MANIFEST.digest}"')):
+            expected = await long_way.ask(method, target, *lines)
+            for _ in range(2):
+                reply = await short_way.ask(method, target, *lines)
+                assert (reply.status, reply.body) == (expected.status, expected.body)
+                assert reply.stable == expected.stable
+        assert quick.calls == []
+        record = short_way.records[0]
+        assert (record.how, record.digest) == ("hit", str(MANIFEST.digest))
+        assert [each.sent_bytes for each in short_way.records] == [len(CONTENT)] * 2 + [0] * 4
+
+
+async def test_at_hand_over_a_kept_connection() -> None:
+    """Pipelined: in order, the connection stays."""
+    registry = MemoryRegistry()
+    registry.hits[REPOSITORY, MANIFEST.digest] = TagAnswer(MANIFEST.descriptor, MANIFEST, How.HIT)
+    async with Front(registry) as front:
+        client = await front.connect()
+        line = f"GET /v2/library/nginx/manifests/{MANIFEST.digest} HTTP/1.1\r\nHost: mirror\r\n\r\n"
+        client.transport.write(line.encode() * 20)
+        data = await client.until(lambda data: data.count(CONTENT) == 20)
+        for _ in range(20):
+            reply, data = parse(data)
+            assert (reply.status, reply.body) == (200, CONTENT)
+            assert "connection" not in reply.headers
+        assert data == b""
+
+
+async def test_nothing_at_hand_before_the_gate_opens() -> None:
+    """Rights may be void until credentials have been compared."""
+    registry = filled()
+    registry.hits[REPOSITORY, MANIFEST.digest] = TagAnswer(MANIFEST.descriptor, MANIFEST, How.HIT)
+    gate = Gate()
+    async with Front(registry, gate=gate) as front:
+        asking = front.ask("GET", f"/v2/library/nginx/manifests/{MANIFEST.digest}")
+        doing = Deferred.fromCoroutine(asking)
+        client = await front.connect()
+        client.transport.write(b"GET /v2/ HTTP/1.1\r\nHost: mirror\r\n\r\n")
+        await client.until(lambda data: data.endswith(b"{}"))
+        assert not doing.called
+        gate.open()
+        assert (await doing).status == 200
 
 
 async def test_stale_tags_say_so() -> None:

@@ -1,0 +1,311 @@
+"""A daemon over a folder with very many entries: how soon it answers, for how long its reactor is held.
+
+``python -m bench.scale --entries 100000``; ``make bench-scale``. It is started twice: over a state
+that lacks its end, which it reads and writes anew, and over a whole one, when ``--due`` of the
+entries expire at once after the survey.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from bench.crowd import DUE, DUE_TTL_S, KEPT, TTL_S, Crowd
+from bench.errors import BenchFailed
+from bench.load import ROOT
+from bench.processes import Child, busy_share
+from bench.report import machine
+from bench.targets import free_port
+
+PAUSE_S = 0.02
+FIRST_ANSWER_S, TURN_S = 1.0, 0.020
+"""The aims, at 100,000 entries."""
+
+
+@attrs.define
+class Run:
+    """What one start of the daemon gave. Seconds; ``phases`` as :mod:`bench.turns` writes them."""
+
+    title: str
+    first_answer_s: float = 0.0
+    loaded_s: float = 0.0
+    surveyed_s: float = 0.0
+    expired_s: float | None = None
+    stop_s: float = 0.0
+    peak_mib: float = 0.0
+    asked: int = 0
+    slowest_answer_s: float = 0.0
+    expired_in_survey: bool = False
+    phases: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+
+
+class Daemon:
+    """One start over ``crowd``, asked for a cached blob from its first moment to its last."""
+
+    def __init__(self, folder: Path, crowd: Crowd, upstream: str, run: Run, limit_s: float) -> None:
+        self._crowd = crowd
+        self._run = run
+        self._port = free_port()
+        self._events = folder / f"events-{self._port}"
+        self._events.touch()
+        self._end_s = time.monotonic() + limit_s
+        settings = folder / "scale.json"
+        settings.write_text(json.dumps(self._settings(upstream)))
+        command = [sys.executable, "-m", "bench.turns", str(self._events), "--nodaemon", "--pidfile="]
+        self._begun_s = time.monotonic()
+        argv = [*command, "regproxy", "--config", str(settings)]
+        self.child = Child(argv, folder / f"log-{self._port}", cwd=ROOT)
+
+    def _settings(self, upstream: str) -> dict[str, Any]:
+        one = {"endpoints": [upstream], "insecure": True}
+        return {
+            "listen": [f"tcp:{self._port}:interface=127.0.0.1"],
+            "admin": [],
+            "log": {"access": "off"},
+            "ttl": f"{TTL_S}s",
+            "storage": {"root": str(self._crowd.root)},
+            "upstreams": {KEPT: {**one, "default": True}, DUE: {**one, "ttl": f"{DUE_TTL_S}s"}},
+        }
+
+    def answer_first(self) -> None:
+        """Wait for the first answer, to a request for a cached blob."""
+        while not self._answers():
+            self._check()
+            time.sleep(0.003)
+        self._run.first_answer_s = time.monotonic() - self._begun_s
+
+    def until(self, name: str) -> float:
+        """Wait for the end of a work, asking meanwhile; the seconds since the start."""
+        while (at_s := self._ended_s(name)) is None:
+            self._ask()
+        return at_s - self._begun_s
+
+    def until_quiet(self, name: str) -> None:
+        """Wait until it runs no more."""
+        while self._ended_s(name) is None and any(one.get("name") == name for one in self._told()):
+            self._ask()
+
+    def begun(self, name: str) -> float | None:
+        """When it first began, in seconds since the start."""
+        found = [one["at"] for one in self._told() if (one.get("name"), one.get("what")) == (name, "begins")]
+        return found[0] - self._begun_s if found else None
+
+    def stop(self) -> None:
+        """SIGTERM, and what it told."""
+        self._run.peak_mib = self.child.peak_mib()
+        begun_s = time.monotonic()
+        self.child.stop(60.0)
+        self._run.stop_s = time.monotonic() - begun_s
+        self._run.phases = next((one["phases"] for one in self._told() if "phases" in one), {})
+
+    def _ask(self) -> None:
+        self._check()
+        begun_s = time.monotonic()
+        if not self._answers():
+            raise BenchFailed(f"a cached blob was not served: {self.child.last_words()}")
+        self._run.asked += 1
+        self._run.slowest_answer_s = max(self._run.slowest_answer_s, time.monotonic() - begun_s)
+        time.sleep(PAUSE_S)
+
+    def _check(self) -> None:
+        if not self.child.alive:
+            raise BenchFailed(f"the daemon ended: {self.child.last_words()}")
+        if time.monotonic() > self._end_s:
+            raise BenchFailed(f"it takes too long: {self.child.last_words()}")
+
+    def _answers(self) -> bool:
+        connection = http.client.HTTPConnection(f"127.0.0.1:{self._port}", timeout=30)
+        try:
+            connection.request("GET", self._crowd.some_blob())
+            answer = connection.getresponse()
+            return answer.status == 200 and len(answer.read()) > 0
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    def _told(self) -> list[dict[str, Any]]:
+        lines = self._events.read_text().split("\n")[:-1]
+        return [json.loads(line) for line in lines]
+
+    def _ended_s(self, name: str) -> float | None:
+        last = next((one for one in reversed(self._told()) if one.get("name") == name), None)
+        return float(last["at"]) if last is not None and last["what"] == "ends" else None
+
+
+class _Yes(BaseHTTPRequestHandler):
+    """An upstream that is there."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def upstream() -> Iterator[str]:
+    """Its URL."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Yes)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def measure(folder: Path, crowd: Crowd, limit_s: float) -> list[Run]:
+    """Both starts."""
+    _say(f"making a folder of {crowd.entries} entries")
+    crowd.make()
+    with upstream() as url:
+        _say("a start over a damaged state")
+        now_s = time.time()
+        crowd.write_state(now_s, now_s + DUE_TTL_S, whole=False)
+        first = _first(folder, crowd, url, limit_s)
+        _say(f"a start over a whole state, {crowd.due} entries due after its survey")
+        wait_s = first.surveyed_s * 1.5 + 5
+        now_s = time.time()
+        crowd.write_state(now_s, now_s + wait_s + crowd.entries / 100_000)
+        return [first, _second(folder, crowd, url, limit_s)]
+
+
+def _first(folder: Path, crowd: Crowd, url: str, limit_s: float) -> Run:
+    run = Run("damaged state")
+    daemon = Daemon(folder, crowd, url, run, limit_s)
+    try:
+        daemon.answer_first()
+        run.loaded_s = daemon.until("loading")
+        run.surveyed_s = daemon.until("survey")
+        daemon.until_quiet("saving")
+        daemon.stop()
+    finally:
+        daemon.child.stop(1.0)
+    return run
+
+
+def _second(folder: Path, crowd: Crowd, url: str, limit_s: float) -> Run:
+    run = Run("whole state, expiry")
+    daemon = Daemon(folder, crowd, url, run, limit_s)
+    try:
+        daemon.answer_first()
+        run.loaded_s = daemon.until("loading")
+        run.surveyed_s = daemon.until("survey")
+        ended_s = daemon.until("removing")
+        while crowd.left_of_due():
+            ended_s = daemon.until("removing")
+        begun_s = daemon.begun("removing") or 0.0
+        run.expired_s, run.expired_in_survey = ended_s - begun_s, begun_s < run.surveyed_s
+        daemon.until_quiet("saving")
+        daemon.stop()
+    finally:
+        daemon.child.stop(1.0)
+    return run
+
+
+def markdown(crowd: Crowd, runs: Sequence[Run], others_busy: float) -> str:
+    """For people."""
+    shape = machine()
+    lines = [
+        f"{crowd.entries} entries in {crowd.repositories} repositories; Python {shape['python']}, "
+        f"{shape['cores']} cores, {others_busy:.0%} of them busy with other work before the start.",
+        "",
+        "| start | answers after s | read s | surveyed s | expired s | stop s | MiB | slowest answer ms |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for run in runs:
+        expired = "" if run.expired_s is None else f"{run.expired_s:.2f}"
+        lines.append(
+            f"| {run.title} | {run.first_answer_s:.2f} | {run.loaded_s:.2f} | {run.surveyed_s:.2f} "
+            f"| {expired} | {run.stop_s:.2f} | {run.peak_mib:.0f} | {run.slowest_answer_s * 1000:.0f} |"
+        )
+    lines += [
+        "",
+        "| start | phase | turns | longest ms | of CPU ms | over 5 ms |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for run in runs:
+        for name, phase in run.phases.items():
+            lines.append(
+                f"| {run.title} | {name} | {phase['turns']} | {phase['longest_s'] * 1000:.1f} "
+                f"| {phase['longest_cpu_s'] * 1000:.1f} | {phase['over_5_ms']} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Its options."""
+    options = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
+    add = options.add_argument
+    add("--entries", type=int, default=100_000, help="in all (%(default)s)")
+    add("--repositories", type=int, default=500, help="that they lie in (%(default)s)")
+    add("--due", type=int, default=10_000, help="of them expire at once (%(default)s)")
+    add("--limit", type=int, default=900, help="seconds for each start (%(default)s)")
+    add(
+        "--output",
+        type=Path,
+        default=Path("build/bench"),
+        help="folder of scale.md, scale.json (%(default)s)",
+    )
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print the tables, write both files; the exit code."""
+    options = parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _ended)
+    others_busy = busy_share()
+    try:
+        with tempfile.TemporaryDirectory(prefix="regproxy-scale-", ignore_cleanup_errors=True) as name:
+            crowd = Crowd(Path(name) / "data", options.entries, options.repositories, options.due)
+            runs = measure(Path(name), crowd, options.limit)
+            _write(options.output, crowd, runs, others_busy)
+    except BenchFailed as failure:
+        print(f"bench: {failure}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _write(folder: Path, crowd: Crowd, runs: Sequence[Run], others_busy: float) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    text = markdown(crowd, runs, others_busy)
+    document = {
+        "machine": machine(),
+        "others_busy": others_busy,
+        "entries": crowd.entries,
+        "repositories": crowd.repositories,
+        "due": crowd.due,
+        "runs": [attrs.asdict(run) for run in runs],
+    }
+    (folder / "scale.md").write_text(text)
+    (folder / "scale.json").write_text(json.dumps(document, indent=1) + "\n")
+    print(text)
+
+
+def _ended(number: int, frame: object) -> None:
+    raise BenchFailed("ended by a signal")
+
+
+def _say(text: str) -> None:
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,240 @@
+"""The admin's status page, read: JSON of version 1 into records, or the place where it is not that.
+
+What a newer daemon adds is passed over; what an older one lacks is None or nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, TypeVar, cast
+
+import attrs
+
+PROGRAM, VERSION = "regproxy", 1
+MAX_NUMBER = 2**63
+
+T = TypeVar("T")
+
+
+class Unreadable(Exception):
+    """It is no status page that we know; the message is a clause that says why, in words of ours."""
+
+
+@attrs.frozen(slots=True)
+class Counts:
+    """What was asked of one kind of content since the daemon began. ``pulled``: from upstreams."""
+
+    requests: int | None
+    hits: int | None
+    misses: int | None
+    pulled_bytes: int | None
+    pushed_bytes: int | None
+
+
+@attrs.frozen(slots=True)
+class Disk:
+    """``counted``: whether a survey has confirmed the figures."""
+
+    blobs: int | None
+    blob_bytes: int | None
+    counted: bool | None
+    free_bytes: int | None
+    total_bytes: int | None
+
+
+@attrs.frozen(slots=True)
+class Upstream:
+    """``answers`` None: not known yet; ``since_s`` is for how long it has been as it is."""
+
+    name: str
+    default: bool | None
+    answers: bool | None
+    since_s: float | None
+    trouble: str | None
+    trouble_ago_s: float | None
+
+
+@attrs.frozen(slots=True)
+class Fill:
+    """One blob on its way. ``front_bytes`` of ``size_bytes`` have come."""
+
+    digest: str
+    upstream: str
+    repository: str
+    state: str
+    size_bytes: int | None
+    front_bytes: int
+    readers: int | None
+    age_s: float
+
+
+@attrs.frozen(slots=True)
+class Document:
+    """All of it. ``*_count`` is how many there are, which may be more than are listed."""
+
+    daemon_version: str
+    uptime_s: float | None
+    reasons: tuple[str, ...]
+    """Why it is not ready; empty: it is."""
+    warnings: tuple[str, ...]
+    blobs: Counts
+    manifests: Counts
+    saved_bytes: int | None
+    disk: Disk
+    upstreams: tuple[Upstream, ...]
+    upstream_count: int
+    fills: tuple[Fill, ...]
+    fill_count: int
+    entries: int | None
+    entries_loaded: bool | None
+
+
+def decode(body: bytes) -> dict[str, Any]:
+    """The JSON object of a status page, of whatever version; :exc:`Unreadable`."""
+    try:
+        found = json.loads(body, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        raise Unreadable("its answer is not JSON") from None
+    if not isinstance(found, dict) or found.get("program") != PROGRAM:
+        raise Unreadable("its answer is not a status page")
+    return found
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError
+
+
+def read(found: Mapping[str, Any]) -> Document:
+    """The records; :exc:`Unreadable` when the page is of another version or not as it should be."""
+    page = _Object(found, "")
+    if page.whole("version") != VERSION:
+        raise Unreadable(f"its status page is not of version {VERSION}: it needs another regproxy, or --json")
+    daemon, content, expiry = page.object("daemon"), page.object("content"), page.object("expiry")
+    upstreams, fills = page.object("upstreams"), page.object("fills")
+    listed = upstreams.each("listed", _upstream)
+    moving = fills.each("listed", _fill)
+    return Document(
+        daemon_version=daemon.text("version") or "?",
+        uptime_s=daemon.seconds("uptime_s"),
+        reasons=daemon.texts("reasons"),
+        warnings=daemon.texts("warnings"),
+        blobs=_counts(content.object("blob")),
+        manifests=_counts(content.object("manifest")),
+        saved_bytes=page.whole("saved_bytes"),
+        disk=_disk(page.object("disk")),
+        upstreams=listed,
+        upstream_count=max(upstreams.whole("count") or 0, len(listed)),
+        fills=moving,
+        fill_count=max(fills.whole("count") or 0, len(moving)),
+        entries=expiry.whole("entries"),
+        entries_loaded=expiry.flag("loaded"),
+    )
+
+
+class _Object:
+    """A JSON object whose fields are asked for by type: None where there is none."""
+
+    def __init__(self, value: object, path: str) -> None:
+        if not isinstance(value, Mapping):
+            raise Unreadable(f"{path} is not an object")
+        self._value = cast(Mapping[str, object], value)
+        self._path = path
+
+    def _field(self, name: str, kind: str, fits: Callable[[Any], bool]) -> Any:
+        value = self._value.get(name)
+        if value is not None and not fits(value):
+            raise Unreadable(f"{self._place(name)} is not {kind}")
+        return value
+
+    def _place(self, name: str) -> str:
+        return f"{self._path}.{name}" if self._path else name
+
+    def object(self, name: str) -> _Object:
+        """Without one, an empty one."""
+        return _Object(self._value.get(name) or {}, self._place(name))
+
+    def whole(self, name: str) -> int | None:
+        found: int | None = self._field(name, "a count", _is_count)
+        return found
+
+    def seconds(self, name: str) -> float | None:
+        found: float | None = self._field(name, "a number of seconds", _is_amount)
+        return found
+
+    def text(self, name: str) -> str | None:
+        found: str | None = self._field(name, "a text", lambda value: isinstance(value, str))
+        return found
+
+    def flag(self, name: str) -> bool | None:
+        found: bool | None = self._field(name, "true or false", lambda value: isinstance(value, bool))
+        return found
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        found = self._field(name, "a list of texts", _is_texts)
+        return tuple(found or ())
+
+    def each(self, name: str, parse: Callable[[_Object], T]) -> tuple[T, ...]:
+        """The objects of a list, parsed."""
+        found = self._field(name, "a list", lambda value: isinstance(value, list)) or []
+        return tuple(
+            parse(_Object(value, f"{self._place(name)}[{index}]")) for index, value in enumerate(found)
+        )
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_NUMBER
+
+
+def _is_amount(value: object) -> bool:
+    return _is_count(value) or (isinstance(value, float) and math.isfinite(value) and 0 <= value < MAX_NUMBER)
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
+def _counts(kind: _Object) -> Counts:
+    return Counts(
+        kind.whole("requests"),
+        kind.whole("hits"),
+        kind.whole("misses"),
+        kind.whole("pulled_bytes"),
+        kind.whole("pushed_bytes"),
+    )
+
+
+def _disk(disk: _Object) -> Disk:
+    return Disk(
+        disk.whole("blobs"),
+        disk.whole("blob_bytes"),
+        disk.flag("counted"),
+        disk.whole("free_bytes"),
+        disk.whole("total_bytes"),
+    )
+
+
+def _upstream(upstream: _Object) -> Upstream:
+    trouble = upstream.object("trouble")
+    return Upstream(
+        upstream.text("name") or "?",
+        upstream.flag("default"),
+        upstream.flag("answers"),
+        upstream.seconds("since_s"),
+        trouble.text("reason"),
+        trouble.seconds("ago_s"),
+    )
+
+
+def _fill(fill: _Object) -> Fill:
+    return Fill(
+        fill.text("digest") or "?",
+        fill.text("upstream") or "?",
+        fill.text("repository") or "?",
+        fill.text("state") or "?",
+        fill.whole("size_bytes"),
+        fill.whole("front_bytes") or 0,
+        fill.whole("readers"),
+        fill.seconds("age_s") or 0.0,
+    )

@@ -1,0 +1,101 @@
+"""Do the files and folders that settings name exist? What a start would end with, told before it.
+
+Nothing is made or written. What only this user may not read or write is a warning: the daemon may
+be another user.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+
+from regproxy.config.endpoints import Endpoint
+from regproxy.settings import Settings
+
+_KEYS = ("privateKey", "certKey", "extraCertChain", "dhParameters")
+
+
+@attrs.frozen(slots=True)
+class Trouble:
+    """A place that cannot be used as it is. ``sure``: by nobody, so the daemon would not start."""
+
+    line: str
+    sure: bool = True
+
+
+def troubles(settings: Settings) -> Iterator[Trouble]:
+    """What is wrong with the places that ``settings`` name."""
+    written = settings.admin if settings.admin_written else ()  # a default one may fail
+    for description in (*settings.listen, *written):
+        yield from _endpoint(description, settings.storage.root)
+    yield from _folder("storage.root", settings.storage.root)
+    if settings.log.access not in ("-", "off"):
+        path = Path(settings.log.access)
+        if path.is_dir():
+            yield Trouble(f"log.access: {path} is a folder")
+        elif path.exists():
+            yield from _writable("log.access", path)
+        else:
+            yield from _parent("log.access", path)
+
+
+def _endpoint(description: str, root: Path) -> Iterator[Trouble]:
+    found = Endpoint.parse(description)
+    address = Path(found.get("address") or "")
+    if found.kind == "unix" and address.parent != root:  # which is made
+        yield from _parent(description, address)
+    if found.kind != "ssl":
+        return
+    lacking = [trouble for name in _KEYS for trouble in _readable(description, found.get(name))]
+    yield from lacking or _pair(description, found)
+
+
+def _readable(name: str, path: str | None) -> Iterator[Trouble]:
+    if path is None:
+        return
+    try:
+        with open(path, "rb"):
+            return
+    except PermissionError:
+        yield Trouble(f"{name}: {path} cannot be read by this user", sure=False)
+    except OSError as error:
+        yield Trouble(f"{name}: {path}: {error.strerror}")
+
+
+def _pair(description: str, found: Endpoint) -> Iterator[Trouble]:
+    key = found.get("privateKey") or ""
+    from OpenSSL import SSL  # a tenth of a second, for those who have such an endpoint
+
+    context = SSL.Context(SSL.TLS_METHOD)
+    try:
+        context.use_privatekey_file(key)
+        context.use_certificate_file(found.get("certKey") or key)
+        context.check_privatekey()
+    except SSL.Error:
+        yield Trouble(f"{description}: the key or the certificate cannot be used")
+
+
+def _folder(name: str, path: Path) -> Iterator[Trouble]:
+    """It is a folder, or can be made one."""
+    for place in (path, *path.parents):
+        if place.is_dir():
+            yield from _writable(name, place)
+            return
+        if place.is_symlink() or place.exists():
+            yield Trouble(f"{name}: {place} is not a folder")
+            return
+
+
+def _parent(name: str, path: Path) -> Iterator[Trouble]:
+    if not path.parent.is_dir():
+        yield Trouble(f"{name}: there is no folder {path.parent}")
+    else:
+        yield from _writable(name, path.parent)
+
+
+def _writable(name: str, place: Path) -> Iterator[Trouble]:
+    if not os.access(place, os.W_OK):
+        yield Trouble(f"{name}: {place} cannot be written by this user", sure=False)

@@ -1,0 +1,98 @@
+"""``regproxy status``: what a running daemon does now, asked at its admin listener."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from regproxy.cli.addresses import Address, addresses, parse_address
+from regproxy.cli.asking import NOBODY, AskFailed, ask
+from regproxy.cli.screen import InPlace, Plain, is_terminal, wants_colours
+from regproxy.cli.watching import JsonLines, Pictures, keep_watching
+from regproxy.config import ConfigError, load
+from regproxy.config.errors import Unfit
+
+INTERVAL_S = 1.0
+MIN_INTERVAL_S, MAX_INTERVAL_S = 0.1, 86_400.0
+
+
+def _interval(context: click.Context, parameter: click.Parameter, seconds: float | None) -> float | None:
+    if seconds is not None and not MIN_INTERVAL_S <= seconds <= MAX_INTERVAL_S:  # NaN is neither
+        raise click.BadParameter("expected a number of seconds, 0.1 to 86400")
+    return seconds
+
+
+def _address(context: click.Context, parameter: click.Parameter, text: str | None) -> Address | None:
+    try:
+        return None if text is None else parse_address(text)
+    except Unfit as wrong:
+        raise click.BadParameter(str(wrong)) from None
+
+
+@click.command(short_help="What a running daemon does now.")
+@click.option("-w", "--watch", is_flag=True, help="Again every second, in place, until Ctrl-C.")
+@click.option(
+    "--interval", type=float, callback=_interval, metavar="SECONDS", help="How often; implies --watch."
+)
+@click.option("--json", "as_json", is_flag=True, help="The document as it is, on one line.")
+@click.option(
+    "--admin",
+    callback=_address,
+    metavar="WHERE",
+    help="http://HOST:PORT, a socket's path, or unix:PATH, tcp:PORT.",
+)
+@click.option(
+    "-c",
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Whose admin listener to ask [default: $REGPROXY_CONFIG, else the built-in settings'].",
+)
+def status(
+    watch: bool, interval: float | None, as_json: bool, admin: Address | None, config: Path | None
+) -> None:
+    """Show what a running daemon does: its cache, its upstreams, the fills in flight.
+
+    \b
+    Exit codes: 0 shown, 1 the settings cannot be used, 3 no daemon there,
+    4 not permitted, 5 what answers is not understood, 6 no answer in 5 s.
+    """
+    repeated = watch or interval is not None
+    show = JsonLines(sys.stdout, sys.stderr) if as_json else _pictures(sys.stdout, repeated)
+    try:
+        asked = (admin,) if admin is not None else _from_settings(config)
+        if repeated:
+            keep_watching(lambda: ask(asked), show, interval or INTERVAL_S, time.monotonic, time.sleep)
+        else:
+            show.document(ask(asked))
+    except AskFailed as error:
+        click.echo(f"regproxy: {error}", err=True)
+        raise SystemExit(error.code) from None
+
+
+def _pictures(stream: TextIO, repeated: bool) -> Pictures:
+    colours = wants_colours(stream, os.environ)
+    in_place = repeated and is_terminal(stream, os.environ)
+    surface = InPlace(stream, colours) if in_place else Plain(stream, colours)
+    return Pictures(stream, surface, os.environ)
+
+
+def _from_settings(config: Path | None) -> tuple[Address, ...]:
+    path = config or os.environ.get("REGPROXY_CONFIG") or None
+    try:
+        settings = load(Path(path) if path else None, os.environ)
+    except ConfigError as error:
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        raise SystemExit(1) from None
+    found = addresses(settings, os.environ)
+    if not found:
+        raise AskFailed(
+            "the settings name no admin listener that can be asked from here: say --admin", NOBODY
+        )
+    return found

@@ -1,0 +1,117 @@
+"""What a fill shows: to its readers, to the table, to those who watch."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorTime
+
+from regproxy.errors import ContentMismatch
+from regproxy.fill.audience import Audience
+from regproxy.fill.copy import Copy
+from regproxy.fill.passing import Onward
+from regproxy.fill.readers import FillReader
+from regproxy.fill.relay import Relay
+from regproxy.fill.source import Source, Sources
+from regproxy.interfaces import IFile
+from regproxy.oci.digest import Digest
+from regproxy.oci.repository import Repository
+
+
+class State(enum.Enum):
+    """Where a fill is; the module's diagram says what leads where."""
+
+    OPENING = "opening"
+    RUNNING = "running"
+    VERIFIED = "verified"
+    PASSING = "passing"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class FillView:
+    """The state of a fill and all that can be asked of it; :class:`~regproxy.fill.fill.Fill` moves it."""
+
+    def __init__(self, digest: Digest, clock: IReactorTime, revoked_s: Callable[[Repository], float]) -> None:
+        self.digest = digest
+        self.state = State.OPENING
+        self.started_s = clock.seconds()
+        self.size: int | None = None
+        self.front = 0
+        self.epoch = 0
+        self.failure: BaseException | None = None
+        self.onward: Onward | None = None
+        self._relay: Relay | None = None
+        self._sources = Sources(revoked_s)
+        self._current: Source | None = None
+        self._audience = Audience(clock, self._close_unused_file)
+        self._copy = Copy(digest)
+        self._over = False
+
+    def __repr__(self) -> str:
+        return (
+            f"<Fill {self.digest} {self.state.value} {self.front}/{self.size}"
+            f" sources={len(self._sources)} readers={self.reader_count}>"
+        )
+
+    @property
+    def verified(self) -> bool:
+        """Whether size and hash of what is on disk have been found right."""
+        return self.onward is None and self.state in (State.VERIFIED, State.DONE)
+
+    @property
+    def begun(self) -> bool:
+        """Whether headers are in hand and the bytes come."""
+        return self.state not in (State.OPENING, State.FAILED)
+
+    @property
+    def joinable(self) -> bool:
+        """Whether a new reader can still be served by it; after its end the disk has it, or nobody."""
+        if self._relay is not None:
+            return self._relay.running and self._relay.covers(0)
+        return self.state not in (State.DONE, State.FAILED)
+
+    @property
+    def reader_count(self) -> int:
+        """How many read it now."""
+        return self._audience.reader_count
+
+    @property
+    def repository(self) -> Repository | None:
+        """Where the bytes come from now, or will come from first; None before anybody joined."""
+        sources = iter(self._sources)
+        current = self._current or next(sources, None)
+        return None if current is None else current.repository
+
+    @property
+    def arrived(self) -> int:
+        """How many bytes have come, those that pass included."""
+        return self.front if self._relay is None else max(self.front, self._relay.window.front)
+
+    def serves(self, repository: Repository) -> bool:
+        """Whether readers of ``repository`` may join without a proof of their own."""
+        return self._sources.admits(repository)
+
+    def size_for(self, repository: Repository) -> int | None:
+        """The size, as far as ``repository`` may rely on it: its own upstream's word, or verified."""
+        own = self._current is not None and self._current.repository == repository
+        return self.size if self.verified or (own and self.begun) else None
+
+    def file(self) -> IFile | None:
+        """A descriptor of the present spool; None while there is none. StorageFailed."""
+        return self._copy.duplicate() if self.begun else None
+
+    def leave(self, reader: FillReader) -> None:
+        """A reader is closed."""
+        self._audience.leave(reader)
+
+    def wrong(self) -> ContentMismatch:
+        """What a reader is told whose bytes were wrong."""
+        upstream = self._current.repository.upstream if self._current is not None else "?"
+        return ContentMismatch(upstream, f"sent bytes that are not {self.digest}; nothing was kept")
+
+    def _close_unused_file(self) -> None:
+        """Who has not yet gone over from a rejected spool still needs it, after the end too."""
+        if self._over and not self._audience.follows:
+            self._copy.close_file()

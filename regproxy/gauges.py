@@ -1,0 +1,106 @@
+"""What the figures read from the rooms when somebody asks: sizes, entries, what is in flight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from regproxy.expiry.entries import TYPES
+from regproxy.expiry.pulse import Pulse
+from regproxy.expiry.scheduler import TTLExpirationScheduler
+from regproxy.fill.table import FillTable
+from regproxy.metrics.figures import Figures
+from regproxy.storage.store import DiskStore
+
+
+def show_rooms(
+    figures: Figures,
+    requests: Callable[[], int],
+    fills: FillTable,
+    store: DiskStore,
+    scheduler: TTLExpirationScheduler,
+    pulse: Pulse,
+    upstreams: Iterable[str],
+) -> None:
+    """Everything below; the disk's refusals are counted from now on."""
+    show_requests(figures, requests)
+    show_fills(figures, fills)
+    show_disk(figures, store, scheduler)
+    show_upstreams(figures, pulse, upstreams)
+    store.health.counted = figures.disk_refused
+
+
+def show_requests(figures: Figures, in_flight: Callable[[], int]) -> None:
+    """Clients that are being answered."""
+    figures.gauge("regproxy_requests_in_flight", "Requests of clients that are being answered.", in_flight)
+
+
+def show_fills(figures: Figures, fills: FillTable) -> None:
+    """Blobs on their way to the disk, and who follows them."""
+    figures.gauge(
+        "regproxy_fills_in_flight",
+        "Blobs that are on their way to the disk.",
+        lambda: len(fills.snapshot()),
+    )
+    figures.gauge(
+        "regproxy_readers_in_flight",
+        "Clients that follow a blob which is on its way.",
+        lambda: sum(fill.readers for fill in fills.snapshot()),
+    )
+    figures.gauge(
+        "regproxy_spool_bytes",
+        "Bytes of the blobs that are on their way, as far as they have come.",
+        lambda: sum(fill.front for fill in fills.snapshot()),
+    )
+    figures.counter(
+        "regproxy_fill_joins",
+        "Requests for a blob that was on its way already, by no transfer of their own.",
+        lambda: fills.joins,
+    )
+
+
+def show_disk(figures: Figures, store: DiskStore, scheduler: TTLExpirationScheduler) -> None:
+    """What lies there, and what has left."""
+    figures.gauge(
+        "regproxy_disk_bytes", "Bytes of complete content on disk.", lambda: store.occupied.blob_bytes
+    )
+    figures.gauge("regproxy_disk_blobs", "Files of complete content on disk.", lambda: store.occupied.blobs)
+    figures.gauges(
+        "regproxy_disk_entries",
+        "What repositories hold on disk: rights to blobs and manifests, and tags.",
+        "kind",
+        {kind: partial(scheduler.count, kind) for kind in TYPES},
+    )
+    figures.counter(
+        "regproxy_removed_blobs",
+        "Files of content that left the disk, by age or since an upstream took them back.",
+        lambda: store.removed.blobs,
+    )
+    figures.counter("regproxy_removed_bytes", "Their bytes.", lambda: store.removed.blob_bytes)
+
+
+def show_upstreams(figures: Figures, pulse: Pulse, names: Iterable[str]) -> None:
+    """Whether each is there, as far as is known."""
+
+    def answers(name: str) -> float:
+        found = pulse.beat(name).answers
+        return float("nan") if found is None else float(found)
+
+    figures.gauges(
+        "regproxy_upstream_answers",
+        "1 when its last call was answered, 0 when it was not; NaN before the first.",
+        "upstream",
+        {name: partial(answers, name) for name in names},
+    )
+
+
+def show_readiness(figures: Figures, reasons: Callable[[], Iterable[str]], started_s: float) -> None:
+    """As ``/readyz`` says it, and since when the daemon runs (seconds since the epoch)."""
+    figures.gauge(
+        "regproxy_ready",
+        "1 when clients may be sent here, 0 while /readyz has reasons against it.",
+        lambda: float(not list(reasons())),
+    )
+    figures.gauge(
+        "regproxy_start_time_seconds", "When the daemon began, in seconds since the epoch.", lambda: started_s
+    )

@@ -1,0 +1,52 @@
+"""The seams between rooms. What a provider promises here, every provider keeps: one contract test
+in ``regproxy.testing.contracts`` runs on the disk store, the remote store and the proxy store.
+
+All of it runs in the reactor's thread. Sizes and offsets are bytes.
+"""
+
+from __future__ import annotations
+
+from regproxy.interfaces.holdings import NOBODY, Held, IHoldings, IRemovals, IUses, NobodyWatches
+from regproxy.interfaces.remote import IRemoteBlobs, IRemoteRegistry, IRemoteTags, RemoteTag
+from regproxy.interfaces.services import (
+    BlobAnswer,
+    IBlobService,
+    IManifestService,
+    ITagService,
+    TagAnswer,
+    TagList,
+)
+from regproxy.interfaces.sources import How, IBlob, IBlobSource, IBody, IFileBody, IManifestSource, Kind
+from regproxy.interfaces.spools import IFile, ISpool
+from regproxy.interfaces.store import ILocalStore, Link, TagRecord
+
+__all__ = [
+    "NOBODY",
+    "BlobAnswer",
+    "Held",
+    "How",
+    "IBlob",
+    "IBlobService",
+    "IBlobSource",
+    "IBody",
+    "IFile",
+    "IFileBody",
+    "IHoldings",
+    "ILocalStore",
+    "IManifestService",
+    "IManifestSource",
+    "IRemoteBlobs",
+    "IRemoteRegistry",
+    "IRemoteTags",
+    "IRemovals",
+    "ISpool",
+    "ITagService",
+    "IUses",
+    "Kind",
+    "Link",
+    "NobodyWatches",
+    "RemoteTag",
+    "TagAnswer",
+    "TagList",
+    "TagRecord",
+]

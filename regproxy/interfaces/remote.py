@@ -1,0 +1,68 @@
+"""One upstream registry, read side."""
+
+from __future__ import annotations
+
+import attrs
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from regproxy.interfaces.sources import IBlobSource, IBody, IManifestSource
+from regproxy.oci.digest import Digest
+from regproxy.oci.manifest import Descriptor, Manifest
+from regproxy.oci.repository import Repository
+from regproxy.oci.tag import Tag
+
+
+class IRemoteBlobs(IBlobSource):
+    """The blobs of one upstream."""
+
+    def resume(repository: Repository, digest: Digest, start: int, size: int | None) -> Deferred[IBody]:
+        """The bytes from ``start`` on of a blob that was opened before and had ``size`` then.
+
+        By Range, of which only an exact 206 is accepted; where an upstream ignores it, the bytes
+        before ``start`` are read and dropped. Fails as :meth:`open` does, with ContentMismatch where
+        the size is another one now.
+        """
+
+
+@attrs.frozen(slots=True)
+class RemoteTag:
+    """What an upstream says of a tag. ``manifest`` is there when its bytes had to be fetched."""
+
+    descriptor: Descriptor
+    etag: str | None = None
+    manifest: Manifest | None = None
+
+
+class IRemoteTags(Interface):
+    """The tags of one upstream. Everything fails with NotFound, Denied, Throttled, UpstreamTrouble."""
+
+    def get(repository: Repository, tag: Tag) -> Deferred[RemoteTag]:
+        """One GET by tag; the digest is computed from the bytes, ``manifest`` is set (R14)."""
+
+    def stat(repository: Repository, tag: Tag, known: RemoteTag | None) -> Deferred[RemoteTag | None]:
+        """One HEAD, conditional when ``known`` is given; None: not changed (304, or the same digest).
+
+        Becomes a GET only where HEAD is not served (405, 501) or gives no digest (R51).
+        """
+
+    def list(repository: Repository) -> Deferred[tuple[str, ...]]:
+        """All tags, every page followed, sorted; bounded in number and size (R94)."""
+
+
+class IRemoteRegistry(Interface):
+    """One upstream registry, read side."""
+
+    name: str = Attribute("its name in the settings")
+    blobs: IRemoteBlobs = Attribute("an IRemoteBlobs; open() is one GET, no HEAD before it (P15)")
+    manifests: IManifestSource = Attribute("an IManifestSource; bytes are verified")
+    tags: IRemoteTags = Attribute("an IRemoteTags")
+
+    def check_credentials() -> Deferred[None]:
+        """Ask for a token (or /v2/ with Basic) once; fails with UpstreamRefused when refused."""
+
+    def answers() -> Deferred[bool]:
+        """Whether its ``/v2/`` gives any answer below 500 in time; never fails."""
+
+    def close() -> Deferred[None]:
+        """Close idle connections and cancel what is under way."""

@@ -1,0 +1,103 @@
+"""What holds bytes: the disk, one upstream, the proxy over both."""
+
+from __future__ import annotations
+
+import enum
+
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from regproxy.oci.digest import Digest
+from regproxy.oci.manifest import Descriptor, Manifest
+from regproxy.oci.repository import Repository
+
+
+class How(enum.Enum):
+    """Where an answer came from, for logs and figures."""
+
+    HIT = "hit"
+    MISS = "miss"
+    JOINED = "joined"
+    REVALIDATED = "revalidated"
+    STALE = "stale"
+
+
+class Kind(enum.Enum):
+    """As what a repository holds some bytes."""
+
+    BLOB = "blob"
+    MANIFEST = "manifest"
+
+
+class IBody(Interface):
+    """Some bytes of a blob, read at the reader's pace. The reader owns it and closes it."""
+
+    def read(max_bytes: int) -> bytes | None:
+        """Up to ``max_bytes`` that are at hand now; ``b""`` at the end; None: not yet, see ready().
+
+        Raises what ended the transfer when no more will come (a typed error of ``errors``).
+        Never returns a byte past the span it was opened for, and never blocks on a cold disk.
+        """
+
+    def ready() -> Deferred[None]:
+        """Fires when :meth:`read` would give something else than None, be it an error.
+
+        One outstanding call at a time. Cancelling it is allowed and harms nothing.
+        """
+
+    def close() -> None:
+        """Let go of file or connection; idempotent. A pending ready() fails with TransferStopped."""
+
+
+class IFileBody(IBody):
+    """A body whose bytes are in a file, so that the kernel can send them by itself."""
+
+    def send_file(socket_fd: int, max_bytes: int) -> int | None:
+        """As :meth:`read`, but the bytes go to a non-blocking socket: how many, 0 at the end, None: not yet.
+
+        Raises what read() raises, BlockingIOError when the socket takes no more now, OSError when
+        it is broken.
+        """
+
+
+class IBlob(Interface):
+    """An open blob: its size is known (or known to be unknown) and its bytes are at hand."""
+
+    size: int | None = Attribute("the size of the whole blob, None while an upstream does not tell")
+    how: How = Attribute("where it comes from")
+
+    def body(start: int = 0, stop: int | None = None) -> IBody:
+        """The bytes from ``start`` up to, not including, ``stop`` (None: the end).
+
+        Called at most once. ``0 <= start <= stop <= size``; ``size`` must be known unless it is
+        ``body(0, None)``. After it the body owns what the blob held, and close() does nothing.
+        """
+
+    def close() -> None:
+        """Let go of it without reading; idempotent."""
+
+
+class IBlobSource(Interface):
+    """Anything that holds blobs: the disk, one upstream, the proxy over both."""
+
+    def stat(repository: Repository, digest: Digest) -> Deferred[int | None]:
+        """The size of the blob as ``repository`` holds it; None: it does, and its length is not told.
+
+        Fails with ContentMissing (disk) or NotFound, Denied, Throttled, UpstreamTrouble.
+        """
+
+    def open(repository: Repository, digest: Digest) -> Deferred[IBlob]:
+        """The blob, ready to be read. Fails as :meth:`stat` does.
+
+        Cancelling the Deferred closes what was opened.
+        """
+
+
+class IManifestSource(Interface):
+    """Anything that holds manifests by digest."""
+
+    def stat(repository: Repository, digest: Digest) -> Deferred[Descriptor]:
+        """Size and media type of a manifest; fails as IBlobSource.stat does."""
+
+    def get(repository: Repository, digest: Digest) -> Deferred[Manifest]:
+        """The manifest, its bytes verified; fails as stat does, or with InvalidManifest."""

@@ -1,0 +1,85 @@
+"""Files of the store while they are read and written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from regproxy.oci.digest import Digest
+from regproxy.oci.repository import Repository
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+
+class IFile(Interface):
+    """An open file of the store, for one reader. Offsets are absolute."""
+
+    def read_at(offset: int, max_bytes: int) -> bytes | None:
+        """Bytes at ``offset``; None when they are not in memory, so that reading would block."""
+
+    def send_at(socket_fd: int, offset: int, max_bytes: int) -> int | None:
+        """Send bytes at ``offset`` to a socket; how many, 0 past the end of the file, None as read_at.
+
+        BlockingIOError when the socket takes no more now, OSError when it is broken.
+        """
+
+    def warm(offset: int, max_bytes: int) -> Deferred[None]:
+        """Bring these bytes into memory, in a thread."""
+
+    def duplicate() -> IFile:
+        """The same open file for one more reader, who closes it. StorageFailed, TransferStopped."""
+
+    def close() -> None:
+        """Close the descriptor; idempotent."""
+
+
+class ISpool(Interface):
+    """A blob that is being written, front only, hashed as it is written.
+
+    Or an adopted one: a file under ``blobs/`` that is not trusted any more; the bytes it is given
+    are its own, so append() only hashes and commit() restores the trust that its links had.
+    """
+
+    digest: Digest = Attribute("what it is to become")
+    front: int = Attribute("bytes that are on disk and hashed, from the first on")
+
+    def expect(size_bytes: int) -> Deferred[None]:
+        """Allocate the whole file; StorageFailed when the disk has no room."""
+
+    def append(chunks: list[bytes]) -> Deferred[int]:
+        """Write and hash ``chunks`` after the front, in the disk thread; the new front. StorageFailed.
+
+        Several may be outstanding, and are carried out in order; after one has failed, so do all.
+        """
+
+    def matches() -> bool:
+        """Whether what is there is what the digest names. Only when no append is outstanding."""
+
+    def hasher() -> _Hash:
+        """A copy of the hash of what is there, for who goes on elsewhere. Only as matches()."""
+
+    def file() -> IFile:
+        """A descriptor of its own for one reader; outlives commit and discard."""
+
+    def add_source(repository: Repository) -> Deferred[None]:
+        """Note in the map that ``repository`` is to hold this blob once it is whole."""
+
+    def commit(proofs: Mapping[Repository, float]) -> Deferred[None]:
+        """fsync, rename, fsync of the folder, link records; StorageFailed.
+
+        ``proofs`` are the repositories whose upstream has shown that they hold it (invariant 5), each
+        with the :meth:`ILocalStore.stamp` from before it was asked: that is its link's ``since_s``.
+        """
+
+    def discard() -> Deferred[None]:
+        """Let go of it: a spool of new bytes is removed, an adopted file stays as it was.
+
+        Idempotent, does nothing after commit. Open files go on reading what they have open.
+        """
+
+    def reject() -> Deferred[None]:
+        """Its bytes are wrong: as discard, and an adopted file leaves ``blobs/`` for ``quarantine/``."""

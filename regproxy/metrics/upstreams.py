@@ -1,0 +1,102 @@
+"""What upstreams were asked, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry
+
+from regproxy.metrics.families import Counts, Times, Words
+from regproxy.metrics.words import KINDS, METHODS, NO_ANSWER, one_of, status_word
+
+TOKEN_OUTCOMES = ("issued", "reused", "failed")
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+PULLED = ("blob", "manifest")
+
+
+class UpstreamFamilies:
+    """The families that all upstreams share; ``names`` are theirs."""
+
+    def __init__(self, registry: CollectorRegistry, names: Iterable[str]) -> None:
+        names = tuple(names)
+
+        def each(words: Iterable[str]) -> list[Words]:
+            return [(name, word) for name in names for word in words]
+
+        self.requests = Counts(
+            "regproxy_upstream_requests",
+            "Requests to the upstream, its token server and where it redirects to; status none: no answer.",
+            ("upstream", "method", "kind", "status"),
+        )
+        self.seconds = Times(
+            "regproxy_upstream_request_seconds",
+            "Time from a request to the headers of its answer.",
+            ("upstream", "kind"),
+            SECONDS,
+            each(KINDS),
+        )
+        self.received = Counts(
+            "regproxy_upstream_received_bytes",
+            "Bytes of bodies that were received from the upstream, but for errors and redirects.",
+            ("upstream", "kind"),
+            each(KINDS),
+        )
+        self.pulled = Counts(
+            "registry_proxy_pulled_bytes",
+            "Bytes of bodies that were received from upstreams.",
+            ("type",),
+            [(kind,) for kind in PULLED],
+        )
+        self.tokens = Counts(
+            "regproxy_tokens",
+            "Bearer tokens: asked for, used again, or not given.",
+            ("upstream", "outcome"),
+            each(TOKEN_OUTCOMES),
+        )
+        for family in (
+            self.requests,
+            self.seconds,
+            self.received,
+            self.pulled,
+            self.tokens,
+        ):
+            registry.register(family)
+
+
+class UpstreamFigures:
+    """The figures of one upstream; a call costs less than a microsecond."""
+
+    def __init__(self, families: UpstreamFamilies, name: str) -> None:
+        self._families = families
+        self._name = name
+
+    def __repr__(self) -> str:
+        return f"<UpstreamFigures {self._name}>"
+
+    @classmethod
+    def apart(cls, name: str) -> UpstreamFigures:
+        """Figures that nobody looks at."""
+        return cls(UpstreamFamilies(CollectorRegistry(), [name]), name)
+
+    def answered(self, method: str, kind: str, status: int, seconds: float) -> None:
+        """The headers of an answer are there; a clock that was set back makes it 0 seconds."""
+        self._count(method, kind, status)
+        self._families.seconds.observe((self._name, one_of(KINDS, kind)), max(0.0, seconds))
+
+    def unanswered(self, method: str, kind: str) -> None:
+        """A request got no answer: no connection, a cut one, or nobody waits any more."""
+        self._count(method, kind, NO_ANSWER)
+
+    def _count(self, method: str, kind: str, status: int) -> None:
+        words = self._name, one_of(METHODS, method), one_of(KINDS, kind), status_word(status)
+        self._families.requests.add(words)
+
+    def received(self, kind: str, size_bytes: int) -> None:
+        """So many bytes of a body came."""
+        self._families.received.add((self._name, one_of(KINDS, kind)), size_bytes)
+        if kind in PULLED:
+            self._families.pulled.add((kind,), size_bytes)
+
+    def token(self, outcome: str) -> None:
+        """A token was ``issued``, ``reused`` or the request for it ``failed``."""
+        self._families.tokens.add((self._name, outcome))

@@ -1,0 +1,51 @@
+"""What the daemon hears from outside while it runs and while it ends.
+
+The first SIGTERM or SIGINT is Twisted's. Another one while the daemon ends would be a traceback
+there, and changes nothing: the end comes within 10 s.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from twisted.logger import Logger
+
+
+class Signals:
+    """The handlers, and what they were before."""
+
+    log = Logger()
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._former: dict[int, Any] = {}
+
+    def listen(self) -> None:
+        """A hangup is answered by a line; its default would kill."""
+        self._take(signal.SIGHUP, self._hangup)
+
+    def ending(self) -> None:
+        """From now on nothing cuts the end short; does nothing where nobody listens."""
+        if self._former:
+            self._take(signal.SIGHUP, signal.SIG_IGN)
+            self._take(signal.SIGTERM, self._again)
+            self._take(signal.SIGINT, self._again)
+
+    def restore(self) -> None:
+        """As it was before :meth:`listen`."""
+        while self._former:
+            signal.signal(*self._former.popitem())
+
+    def _take(self, number: int, handler: Any) -> None:
+        former = signal.signal(number, handler)
+        self._former.setdefault(number, former)
+
+    def _hangup(self, number: int, frame: object) -> None:
+        self._say("SIGHUP: reload is not supported yet, restart to apply changed settings")
+
+    def _again(self, number: int, frame: object) -> None:
+        self._say("it ends already; SIGKILL ends it at once")
+
+    def _say(self, line: str) -> None:
+        self._reactor.callFromThread(self.log.warn, "{line}", line=line)

@@ -1,0 +1,35 @@
+"""Surveys again and again: soon where the last could not see everything, daily where it could."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from regproxy.errors import RegproxyError, TransferStopped
+from regproxy.storage.survey import Survey
+
+_log = Logger()
+
+EVERY_S = 86_400.0
+"""Others may change the folder too: figures, links and orphans are looked at anew each day."""
+AGAIN_S, AGAIN_LAST_S = 600.0, 6 * 3600.0
+"""When a survey that could not see everything is repeated: first, and at last."""
+
+
+async def go_round(survey: Callable[[], Deferred[Survey]], clock: IReactorTime) -> None:
+    """Survey until the store closes, or this is cancelled."""
+    again_s = AGAIN_S
+    while True:
+        try:
+            whole = (await survey()).whole
+        except TransferStopped:
+            return
+        except RegproxyError as error:
+            _log.error("The survey of the storage folder ended early: {error}", error=str(error))
+            whole = False
+        await deferLater(clock, EVERY_S if whole else again_s)
+        again_s = AGAIN_S if whole else min(2 * again_s, AGAIN_LAST_S)

@@ -1,0 +1,68 @@
+"""``regproxy check`` looks at the places that settings name, and makes none of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from regproxy.cli import main
+from regproxy.testing.certificates import self_signed
+
+
+def check(folder: Path, **changed: Any) -> Result:
+    path = folder / "r.yml"
+    path.write_text(json.dumps({"admin": [], "storage": {"root": str(folder / "data")}, **changed}))
+    return CliRunner().invoke(main, ["check", str(path)])
+
+
+def tls(key: object, certificate: object) -> list[str]:
+    return [f"ssl:5000:privateKey={key}:certKey={certificate}"]
+
+
+def test_what_is_there_is_good(tmp_path: Path) -> None:
+    certificate, key = self_signed().write(tmp_path, "mirror")
+    (tmp_path / "access.log").write_text("")
+    before = sorted(tmp_path.iterdir())
+    admin = [f"unix:{tmp_path}/admin.sock"]
+    log = {"access": str(tmp_path / "access.log")}
+    result = check(tmp_path, listen=tls(key, certificate), admin=admin, log=log)
+    assert result.exit_code == 0, result.output
+    assert "warning" not in result.output
+    assert sorted(tmp_path.iterdir()) == [*before, tmp_path / "r.yml"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"listen": tls("{0}/no.key", "{0}/no.pem")}, "{0}/no.key: No such file or directory"),
+        ({"listen": tls("{0}/a.key", "{0}/b.pem")}, "the key or the certificate cannot be used"),
+        ({"listen": tls("{0}/r.yml", "{0}/r.yml")}, "the key or the certificate cannot be used"),
+        ({"log": {"access": "{0}/no/access.log"}}, "log.access: there is no folder {0}/no"),
+        ({"log": {"access": "{0}"}}, "log.access: {0} is a folder"),
+        ({"storage": {"root": "{0}/a.key/data"}}, "storage.root: {0}/a.key is not a folder"),
+        ({"storage": {"root": "{0}/astray"}}, "storage.root: {0}/astray is not a folder"),
+        ({"admin": ["unix:{0}/no/admin.sock"]}, "there is no folder {0}/no"),
+    ],
+)
+def test_what_would_end_a_start_is_told(changed: dict[str, Any], says: str, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        self_signed().write(tmp_path, name)
+    (tmp_path / "astray").symlink_to("/nowhere/at/all")
+    changed = json.loads(json.dumps(changed).replace("{0}", str(tmp_path)))
+    result = check(tmp_path, **changed)
+    assert result.exit_code == 1
+    assert says.replace("{0}", str(tmp_path)) in result.stderr
+    assert result.stdout == ""
+
+
+def test_what_only_this_user_may_not_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon may be another one; root may write everywhere, so nobody is asked here."""
+    monkeypatch.setattr(os, "access", lambda path, mode, **_: mode != os.W_OK)
+    result = check(tmp_path, log={"access": str(tmp_path / "access.log")})
+    assert result.exit_code == 0
+    assert f"log.access: {tmp_path} cannot be written by this user" in result.stdout

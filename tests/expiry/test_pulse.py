@@ -1,0 +1,77 @@
+"""What is known of an upstream, for those who look."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+
+from regproxy.errors import UpstreamTimeout, UpstreamUnreachable
+from regproxy.expiry.pulse import Beat, Pulse
+
+HUB = "docker.io"
+
+
+class Hub:
+    """A pulse that watches one upstream, and its clock."""
+
+    def __init__(self, answers: bool = True) -> None:
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.pulse = Pulse(self.clock.seconds)
+        self.pulse.watch(HUB, lambda: succeed(answers))
+
+    @property
+    def beat(self) -> Beat:
+        return self.pulse.beat(HUB)
+
+
+def test_nothing_is_known_at_first_nor_of_strangers() -> None:
+    hub = Hub()
+    assert hub.beat == Beat()
+    hub.pulse.heard("quay.io", None)
+    assert hub.pulse.beat("quay.io") == Beat()
+
+
+def test_an_answer_and_how_long_they_come() -> None:
+    hub = Hub()
+    hub.pulse.heard(HUB, None)
+    hub.clock.advance(10)
+    hub.pulse.heard(HUB, None)
+    hub.clock.advance(5)
+    assert hub.beat == Beat(True, 15.0)
+
+
+def test_trouble_its_reason_and_since_when() -> None:
+    hub = Hub()
+    hub.pulse.heard(HUB, None)
+    hub.clock.advance(10)
+    hub.pulse.heard(HUB, UpstreamUnreachable(HUB, "connection refused"))
+    hub.clock.advance(4)
+    hub.pulse.heard(HUB, UpstreamTimeout(HUB, "it took longer than 12 s"))
+    hub.clock.advance(1)
+    assert hub.beat == Beat(False, 5.0, "it took longer than 12 s", 1.0)
+
+
+def test_the_last_trouble_is_remembered_when_it_is_over() -> None:
+    hub = Hub()
+    hub.pulse.heard(HUB, UpstreamUnreachable(HUB, "connection refused"))
+    hub.clock.advance(60)
+    hub.pulse.heard(HUB, None)
+    hub.clock.advance(2)
+    assert hub.beat == Beat(True, 2.0, "connection refused", 62.0)
+
+
+async def probed(hub: Hub) -> Any:
+    probing: Deferred[None] = Deferred.fromCoroutine(hub.pulse.probe(HUB))
+    await probing
+    return hub.beat
+
+
+async def test_a_probe_counts_as_well() -> None:
+    assert await probed(Hub()) == Beat(True, 0.0)
+    hub = Hub(answers=False)
+    hub.pulse.heard(HUB, UpstreamUnreachable(HUB, "connection refused"))
+    hub.clock.advance(7)
+    assert await probed(hub) == Beat(False, 7.0, "connection refused", 7.0)

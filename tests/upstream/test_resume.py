@@ -1,0 +1,147 @@
+"""Reading on from an offset: only an exact 206 is accepted, what ignores Range is read up to there."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from regproxy.errors import ContentMismatch, Denied, NotFound, UpstreamFailed, UpstreamUnreachable
+from regproxy.interfaces import IBody
+from regproxy.oci.digest import Digest
+from regproxy.testing.contracts import read_to_end
+from regproxy.upstream.registry import RemoteRegistry
+from tests.upstream.conftest import REPOSITORY
+from tests.upstream.servers import Asked, Server
+
+BLOB = os.urandom(300_000)
+DIGEST = Digest.of(BLOB)
+PATH = f"/v2/library/nginx/blobs/{DIGEST}"
+START = 100_000
+
+
+def partial(asked: Asked, span: str, body: bytes = BLOB[START:], **headers: str) -> None:
+    asked.reply(206, body, {"Content-Range": span, **{k.replace("_", "-"): v for k, v in headers.items()}})
+
+
+async def resume(registry: RemoteRegistry, size: int | None = len(BLOB), start: int = START) -> IBody:
+    return await registry.blobs.resume(REPOSITORY, DIGEST, start, size)
+
+
+@pytest.mark.parametrize("size", [len(BLOB), None])
+@pytest.mark.parametrize("total", [str(len(BLOB)), "*"])
+async def test_an_exact_206(server: Server, registry: RemoteRegistry, size: int | None, total: str) -> None:
+    server.on(PATH, lambda asked: partial(asked, f"bytes {START}-{len(BLOB) - 1}/{total}"))
+    body = await resume(registry, size)
+    assert await read_to_end(body) == BLOB[START:]
+    body.close()
+    [asked] = server.asked
+    assert asked.all("Range") == [f"bytes={START}-"]
+    assert asked.all("Accept-Encoding") == ["identity"]
+
+
+@pytest.mark.parametrize("size", [len(BLOB), None])
+async def test_an_upstream_that_ignores_range(
+    server: Server, registry: RemoteRegistry, size: int | None
+) -> None:
+    server.on(PATH, lambda asked: asked.reply(200, BLOB))
+    body = await resume(registry, size)
+    assert await read_to_end(body) == BLOB[START:]
+    body.close()
+
+
+async def test_from_the_start_there_is_no_range(server: Server, registry: RemoteRegistry) -> None:
+    server.on(PATH, lambda asked: asked.reply(200, BLOB))
+    body = await resume(registry, start=0)
+    assert await read_to_end(body) == BLOB
+    body.close()
+    assert server.asked[0].all("Range") == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Range": f"bytes {START + 1}-{len(BLOB) - 1}/{len(BLOB)}"},
+        {"Content-Range": f"bytes {START}-{len(BLOB) - 2}/{len(BLOB)}"},
+        {"Content-Range": f"bytes 0-{len(BLOB) - 1}/{len(BLOB)}"},
+        {"Content-Range": f"bytes */{len(BLOB)}"},
+        {"Content-Range": "bytes what"},
+        {"Content-Type": "multipart/byteranges; boundary=x"},
+        {"Content-Range": f"bytes {START}-{len(BLOB) - 1}/{len(BLOB)}", "Content-Length": "5"},
+        {"Content-Range": f"bytes {START}-{len(BLOB) - 1}/{len(BLOB)}", "Content-Encoding": "gzip"},
+        {"Content-Range": f"bytes {START}-{len(BLOB) - 1}/{len(BLOB)}", "Content-Type": "text/html"},
+    ],
+)
+async def test_a_206_of_anything_else_is_refused(
+    server: Server, registry: RemoteRegistry, headers: dict[str, str]
+) -> None:
+    body = BLOB[START:] if "Content-Length" not in headers else b"12345"
+    server.on(PATH, lambda asked: asked.reply(206, body, headers))
+    with pytest.raises(UpstreamFailed):
+        await resume(registry)
+
+
+async def test_a_206_that_nobody_asked_for(server: Server, registry: RemoteRegistry) -> None:
+    server.on(PATH, lambda asked: partial(asked, f"bytes 0-{len(BLOB) - 1}/{len(BLOB)}", BLOB))
+    with pytest.raises(UpstreamFailed):
+        await resume(registry, start=0)
+
+
+@pytest.mark.parametrize("ignores", [True, False])
+async def test_another_size_is_another_blob(server: Server, registry: RemoteRegistry, ignores: bool) -> None:
+    def answer(asked: Asked) -> Any:
+        if ignores:
+            return asked.reply(200, BLOB)
+        return partial(asked, f"bytes {START}-{len(BLOB) - 1}/{len(BLOB)}")
+
+    server.on(PATH, answer)
+    with pytest.raises(ContentMismatch):
+        await resume(registry, size=len(BLOB) + 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(404, NotFound), (403, Denied), (416, UpstreamFailed), (503, UpstreamFailed)]
+)
+async def test_other_answers_are_errors(
+    server: Server, registry: RemoteRegistry, status: int, error: type[Exception]
+) -> None:
+    server.on(PATH, lambda asked: asked.reply(status))
+    with pytest.raises(error):
+        await resume(registry)
+
+
+async def test_range_goes_along_with_a_redirect(server: Server, registry: RemoteRegistry) -> None:
+    """The bytes come from where the registry sends us, and only there Range matters."""
+    server.on(PATH, lambda asked: asked.reply(307, b"", {"Location": "/cdn"}))
+    server.on("/cdn", lambda asked: partial(asked, f"bytes {START}-{len(BLOB) - 1}/{len(BLOB)}"))
+    body = await resume(registry)
+    assert await read_to_end(body) == BLOB[START:]
+    body.close()
+    assert server.asked[-1].all("Range") == [f"bytes={START}-"]
+
+
+async def test_a_cut_inside_is_told(server: Server, registry: RemoteRegistry) -> None:
+    def answer(asked: Asked) -> None:
+        span = f"bytes {START}-{len(BLOB) - 1}/{len(BLOB)}"
+        asked.head(206, {"Content-Range": span, "Content-Length": str(len(BLOB) - START)})
+        asked.write(BLOB[START : START + 1000])
+        asked.close()
+
+    server.on(PATH, answer)
+    body = await resume(registry)
+    with pytest.raises(UpstreamUnreachable):
+        await read_to_end(body)
+    body.close()
+
+
+async def test_a_body_that_is_closed_closes_its_connection(server: Server, registry: RemoteRegistry) -> None:
+    def answer(asked: Asked) -> None:
+        span = f"bytes {START}-{len(BLOB) - 1}/{len(BLOB)}"
+        asked.head(206, {"Content-Range": span, "Content-Length": str(len(BLOB) - START)})
+        asked.write(BLOB[START : START + 1000])
+
+    server.on(PATH, answer)
+    (await resume(registry)).close()
+    for connection in list(server.connections):
+        await connection.lost
