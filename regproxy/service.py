@@ -16,11 +16,10 @@ from threading import Timer
 from typing import Any, Protocol
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList, TimeoutError, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from regproxy import __version__, compose, logs
 from regproxy.admin.figures import metrics
@@ -28,15 +27,13 @@ from regproxy.admin.health import healthz, readyz
 from regproxy.admin.pages import Page
 from regproxy.admin.site import AdminSite
 from regproxy.admin.status import status
-from regproxy.errors import RegproxyError, StorageFailed, UpstreamError, UpstreamRefused
+from regproxy.behind import Behind
+from regproxy.errors import RegproxyError, StorageFailed
 from regproxy.gauges import show_readiness
-from regproxy.interfaces import IRemoteRegistry
 from regproxy.listeners import CannotListen, described, listen_now
 from regproxy.overview import overview
-from regproxy.probes import unreachable
 from regproxy.settings import Settings
 from regproxy.signals import Signals
-from regproxy.storage.rounds import go_round
 from regproxy.storage.store import open_store
 from regproxy.storage.survey import Survey
 from regproxy.web.access_log import Sink
@@ -97,7 +94,7 @@ class MirrorService(MultiService):
         self._mirror: compose.Mirror | None = None
         self._ports: list[IListeningPort] = []
         self._admin_ports: list[IListeningPort] = []
-        self._behind: set[Deferred[None]] = set()
+        self._behind = Behind(settings, reactor)
         self._begun_s = 0.0
         self._signals = Signals(reactor)
         self._ending = False
@@ -211,49 +208,11 @@ class MirrorService(MultiService):
         return float(self._reactor.seconds() - self._begun_s)
 
     def _run(self) -> None:
-        """Say so, then do what nobody waits for: survey, credentials, a look at the world (invariant 6)."""
+        """Say so, then do what nobody waits for (invariant 6)."""
         if not self.running or self._mirror is None or self._store is None:
             return
         self._announce()
-        self._do_behind(_awaited(self._mirror.begin()))
-        self._do_behind(self._look_inside(self._mirror, self._store))
-        self._do_behind(self._look_outside())
-        for upstream in self._settings.upstreams:
-            if upstream.credentials is not None:
-                self._do_behind(self._try_credentials(self._mirror.remotes[upstream.name]))
-
-    def _do_behind(self, work: Any) -> None:
-        doing: Deferred[None] = Deferred.fromCoroutine(work)
-        self._behind.add(doing)
-        doing.addErrback(self._failed_behind)
-        doing.addBoth(lambda _: self._behind.discard(doing))
-
-    def _failed_behind(self, failure: Failure) -> None:
-        if not failure.check(CancelledError):
-            self.log.failure("Work behind the serving daemon failed", failure=failure)
-
-    async def _look_inside(self, mirror: compose.Mirror, store: IStoreLife) -> None:
-        """What is known of uses first, then what there is: what has no entry gets one."""
-        if mirror.expiry is not None:
-            await mirror.expiry.begin()
-        await go_round(store.survey, self._reactor)
-
-    async def _look_outside(self) -> None:
-        why = await unreachable(self._reactor, self._settings.upstreams)
-        if why is not None:
-            self.log.warn(
-                "No upstream can be reached ({why}): only what is on disk is served; without internet, "
-                "`make demo` in the source tree shows a pull",
-                why=why,
-            )
-
-    async def _try_credentials(self, remote: IRemoteRegistry) -> None:
-        try:
-            await remote.check_credentials()
-        except UpstreamRefused as error:
-            self.log.error("Credentials are refused: {error}", error=str(error))
-        except UpstreamError as error:
-            self.log.warn("Credentials could not be tried yet: {error}", error=str(error))
+        self._behind.begin(self._mirror, self._store.survey)
 
     def fail(self, line: str, code: int = 1) -> None:
         """End the running daemon with ``code``, since SystemExit within the reactor is swallowed."""
@@ -278,8 +237,7 @@ class MirrorService(MultiService):
         self._signals.ending()
         self._arm_last_resort()
         self.log.info("regproxy ends: no new connections")
-        for doing in list(self._behind):
-            doing.cancel()
+        self._behind.end()
         ports, self._ports = self._ports, []
         await DeferredList([_stop_listening(port) for port in ports], consumeErrors=True)
         if self._mirror is not None:
@@ -329,10 +287,6 @@ class MirrorService(MultiService):
             timer = Timer(END_S, lambda: self._exit_process and self._exit_process(0 if self._closed else 1))
             timer.daemon = True
             timer.start()
-
-
-async def _awaited(doing: Deferred[None]) -> None:
-    await doing
 
 
 def _stop_listening(port: IListeningPort) -> Deferred[Any]:
