@@ -219,8 +219,9 @@ def counting(figures: Figures, log: Recorder) -> Recorder:
 
 
 def silence(pulse: Pulse, names: Sequence[str]) -> Sequence[str]:
-    """A sentence where no upstream answers; what is on disk is served all the same."""
-    if names and all(pulse.beat(name).answers is False for name in names):
+    """A sentence where none that was asked answers; what is on disk is served all the same."""
+    heard = [answers for name in names if (answers := pulse.beat(name).answers) is not None]
+    if heard and not any(heard):
         return ("no upstream answers: only what is on disk is served",)
     return ()
 

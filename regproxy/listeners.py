@@ -16,14 +16,14 @@ from typing import Any, cast
 import attrs
 from OpenSSL import SSL, crypto
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import CannotListenError, VerifyError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.python.failure import Failure
 
 from regproxy.config.endpoints import Endpoint
 from regproxy.errors import RegproxyError
 
-OPENSSL_ERRORS = (SSL.Error, crypto.Error)
+OPENSSL_ERRORS = (SSL.Error, crypto.Error, VerifyError)
 _NOT_PASSED = "systemd has passed this process no such socket: it must be started by its .socket unit"
 
 

@@ -22,8 +22,12 @@ class Signals:
         self._former: dict[int, Any] = {}
 
     def listen(self) -> None:
-        """A hangup is answered by a line; its default would kill."""
+        """A hangup is answered by a line, a signal that rotates other programs' logs by none; their
+        defaults would kill. twistd has its own handler for SIGUSR1 where it rotates its own file."""
         self._take(signal.SIGHUP, self._hangup)
+        for number in (signal.SIGUSR1, signal.SIGUSR2):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                self._take(number, signal.SIG_IGN)
 
     def ending(self) -> None:
         """From now on nothing cuts the end short; does nothing where nobody listens."""

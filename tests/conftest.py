@@ -15,12 +15,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from twisted.internet import reactor
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
 from regproxy.testing import processes
 from tests.overheard import Overheard, find_secrets
+
+# On a clean clone the first text that is drawn makes hypothesis' table of characters: a second and more,
+# which counts as slow data in whichever test comes first.
+settings.register_profile("regproxy", suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("regproxy")
 
 
 def pytest_collection_finish() -> None:

@@ -18,14 +18,15 @@ _NOTHING = "-"
 
 
 def picture(document: Document, rates: Mapping[str, float], width: int) -> list[Line]:
-    """All of it, no line wider than ``width`` columns. ``rates``: bytes a second, by digest."""
+    """All of it, no line wider than ``width`` columns: what changes most stands above what a low screen
+    leaves out. ``rates``: bytes a second, by digest."""
     lines = [_head(document, width)]
     lines += [fitting(width, 0, [Part(f"not ready: {harmless(why)}", Tone.RED)]) for why in document.reasons]
     lines += [fitting(width, 0, [Part(harmless(what), Tone.YELLOW)]) for what in document.warnings]
     lines += _content(document, width)
     lines += [_disk(document.disk, width), _entries(document, width)]
-    lines += _upstreams(document, width)
     lines += _fills(document, rates, width)
+    lines += _upstreams(document, width)
     return lines
 
 

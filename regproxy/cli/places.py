@@ -30,16 +30,27 @@ def troubles(settings: Settings) -> Iterator[Trouble]:
     """What is wrong with the places that ``settings`` name."""
     written = settings.admin if settings.admin_written else ()  # a default one may fail
     for description in (*settings.listen, *written):
-        yield from _endpoint(description, settings.storage.root)
-    yield from _folder("storage.root", settings.storage.root)
+        yield from _as_far_as_seen(description, _endpoint(description, settings.storage.root))
+    yield from _as_far_as_seen("storage.root", _folder("storage.root", settings.storage.root))
     if settings.log.access not in ("-", "off"):
-        path = Path(settings.log.access)
-        if path.is_dir():
-            yield Trouble(f"log.access: {path} is a folder")
-        elif path.exists():
-            yield from _writable("log.access", path)
-        else:
-            yield from _parent("log.access", path)
+        yield from _as_far_as_seen("log.access", _log_file("log.access", Path(settings.log.access)))
+
+
+def _as_far_as_seen(name: str, found: Iterator[Trouble]) -> Iterator[Trouble]:
+    """What was found, up to a folder that this user may not look into."""
+    try:
+        yield from found
+    except PermissionError as error:
+        yield Trouble(f"{name}: {error.filename} cannot be seen by this user", sure=False)
+
+
+def _log_file(name: str, path: Path) -> Iterator[Trouble]:
+    if path.is_dir():
+        yield Trouble(f"{name}: {path} is a folder")
+    elif path.exists():
+        yield from _writable(name, path)
+    else:
+        yield from _parent(name, path)
 
 
 def _endpoint(description: str, root: Path) -> Iterator[Trouble]:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
-from regproxy.cli.lines import Line, painted
+from regproxy.cli.lines import Line, Part, Tone, painted
 
 WIDTH, HEIGHT = 80, 24
 MAX_WIDTH = 500
@@ -36,6 +36,14 @@ def size_of(stream: TextIO, environ: Mapping[str, str]) -> tuple[int, int]:
         columns = environ.get("COLUMNS", "")
         found = int(columns) if columns.isascii() and columns.isdigit() and len(columns) < 5 else 0, 0
     return min(found[0] or WIDTH, MAX_WIDTH), found[1] or HEIGHT
+
+
+def lowered(lines: Sequence[Line], height: int) -> Sequence[Line]:
+    """``lines`` as far as ``height`` goes; the last one says how many are left out."""
+    if len(lines) <= height or height < 2:
+        return lines[:height]
+    more = len(lines) - height + 1
+    return [*lines[: height - 1], (Part(f"... {more} more lines", Tone.FAINT),)]
 
 
 class Plain:
@@ -69,7 +77,7 @@ class InPlace:
         """Write what fits on the screen, the last line kept free for the cursor."""
         text = "" if self._begun else "\n" * max(height - 1, 0)
         text += _HOME
-        for line in lines[: max(height - 1, 0)]:
+        for line in lowered(lines, max(height - 1, 0)):
             text += f"{painted(line, self._colours)}{_ERASE_LINE_REST}\n"
         self._stream.write(text + _ERASE_BELOW)
         self._stream.flush()

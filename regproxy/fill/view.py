@@ -109,6 +109,10 @@ class FillView:
     def wrong(self) -> ContentMismatch:
         """What a reader is told whose bytes were wrong."""
         upstream = self._current.repository.upstream if self._current is not None else "?"
+        if self._current is not None and self._current.local:
+            return ContentMismatch(
+                upstream, f"the mirror's own copy is not {self.digest}; it is moved to quarantine/"
+            )
         return ContentMismatch(upstream, f"sent bytes that are not {self.digest}; nothing was kept")
 
     def _close_unused_file(self) -> None:

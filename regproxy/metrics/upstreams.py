@@ -12,6 +12,8 @@ from regproxy.metrics.words import KINDS, METHODS, NO_ANSWER, one_of, status_wor
 TOKEN_OUTCOMES = ("issued", "reused", "failed")
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 PULLED = ("blob", "manifest")
+LIMITED = (("GET", "manifest"), ("HEAD", "manifest"), ("GET", "blob"), ("HEAD", "blob"), ("GET", "token"))
+"""What registries limit: Prometheus sees no increase in a series that is born with its first 429."""
 
 
 class UpstreamFamilies:
@@ -27,6 +29,7 @@ class UpstreamFamilies:
             "regproxy_upstream_requests",
             "Requests to the upstream, its token server and where it redirects to; status none: no answer.",
             ("upstream", "method", "kind", "status"),
+            [(name, method, kind, "429") for name in names for method, kind in LIMITED],
         )
         self.seconds = Times(
             "regproxy_upstream_request_seconds",

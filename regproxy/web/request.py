@@ -7,6 +7,7 @@ document, or, once the status line is gone, an aborted connection (R37).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.logger import Logger
@@ -114,7 +115,8 @@ class RegistryRequest(StrictRequest):
             self.setHeader(name.encode("ascii"), value.encode("ascii"))
         self.setHeader(b"Content-Type", b"application/json")
         self.setHeader(b"Content-Length", b"%d" % len(body))
-        self.setResponseCode(problem.status)
+        # twisted calls 429 and others "Unknown Status", which containerd and others show as the reason.
+        self.setResponseCode(problem.status, HTTPStatus(problem.status).phrase.encode("ascii"))
         self.write(body)
         self.finish()
 

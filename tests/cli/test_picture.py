@@ -31,18 +31,18 @@ def test_what_it_says() -> None:
         "disk       1,234 blobs, 5.00 GiB  120 GiB free (24 %)",
         "expiry     3,456 entries",
         "",
-        "3 upstreams",
-        "  docker.io (default)       answers for 2h 1m  2h 1m ago: it took longer than ..",
-        "  quay.io                   in trouble for 1m 12s",
-        "    2s ago: connection refused",
-        "  ghcr.io                   not asked yet",
-        "",
         "103 fills in flight",
         "  docker.io/library/nginx  sha256:abababababab  2 readers",
         "    [#####..................]   23 %  3.00 MiB/s  13s left  12.0 MiB of 53.0 MiB",
         "  quay.io/team/app  sha256:cdcdcdcdcdcd  0 readers  opening",
         "    0 B of ?  0 B/s",
         "  and 101 more",
+        "",
+        "3 upstreams",
+        "  docker.io (default)       answers for 2h 1m  2h 1m ago: it took longer than ..",
+        "  quay.io                   in trouble for 1m 12s",
+        "    2s ago: connection refused",
+        "  ghcr.io                   not asked yet",
     ]
 
 
@@ -56,6 +56,13 @@ def test_a_narrow_one_keeps_what_tells_most() -> None:
         "disk 1,234 blobs, 5.00 GiB",
         "expiry 3,456 entries",
         "",
+        "103 fills in flight",
+        "  docker.io/library/nginx",
+        "    [#....]   23 %  3.00 MiB/s",
+        "  quay.io/team/app",
+        "    0 B of ?  0 B/s",
+        "  and 101 more",
+        "",
         "3 upstreams",
         "  docker.io (default)",
         "    answers for 2h 1m",
@@ -63,13 +70,6 @@ def test_a_narrow_one_keeps_what_tells_most() -> None:
         "    in trouble for 1m 12s",
         "    2s ago: connection refused",
         "  ghcr.io  not asked yet",
-        "",
-        "103 fills in flight",
-        "  docker.io/library/nginx",
-        "    [#....]   23 %  3.00 MiB/s",
-        "  quay.io/team/app",
-        "    0 B of ?  0 B/s",
-        "  and 101 more",
     ]
 
 
@@ -131,8 +131,8 @@ def test_every_fill_and_upstream_that_is_listed_is_there(found: dict[str, Any], 
     listed = len(found.get("fills", {}).get("listed", [])), len(found.get("upstreams", {}).get("listed", []))
     lines = drawn(found, width)
     below = lines[len(lines) - 1 - lines[::-1].index("") :]
-    assert len(below) >= 2 + 2 * listed[0]
-    assert len(lines) - len(below) >= 7 + 2 + listed[1]
+    assert len(below) >= 2 + listed[1]
+    assert len(lines) - len(below) >= 7 + 2 + 2 * listed[0]
 
 
 HOSTILE = "\x1b[2J\x9b\x07\r\n\u202e\u4e00"

@@ -66,3 +66,27 @@ def test_what_only_this_user_may_not_is_a_warning(tmp_path: Path, monkeypatch: p
     result = check(tmp_path, log={"access": str(tmp_path / "access.log")})
     assert result.exit_code == 0
     assert f"log.access: {tmp_path} cannot be written by this user" in result.stdout
+
+
+@pytest.mark.parametrize("name", ["storage.root", "log.access", "unix:"])
+def test_what_this_user_may_not_see_is_a_warning(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of the daemon's own, looked at by somebody else."""
+    hidden, stat = str(tmp_path / "hidden"), os.stat
+
+    def refuse(path: Any, *arguments: Any, **options: Any) -> os.stat_result:
+        if str(path).startswith(f"{hidden}/"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    changed: dict[str, dict[str, Any]] = {
+        "storage.root": {"storage": {"root": f"{hidden}/data"}},
+        "log.access": {"log": {"access": f"{hidden}/access.log"}},
+        "unix:": {"admin": [f"unix:{hidden}/run/admin.sock"]},
+    }
+    result = check(tmp_path, **changed[name])
+    assert result.exit_code == 0, result.output
+    assert "cannot be seen by this user" in result.stdout
+    assert name in result.stdout

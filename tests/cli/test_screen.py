@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regproxy.cli.lines import Part, Tone, line
-from regproxy.cli.screen import InPlace, Plain, is_terminal, size_of, wants_colours
+from regproxy.cli.lines import Part, Tone, line, painted
+from regproxy.cli.screen import InPlace, Plain, is_terminal, lowered, size_of, wants_colours
 
 LINES = [line("one"), line(Part("two", Tone.RED)), line("three")]
 
@@ -74,9 +74,17 @@ def test_the_screen_shows_the_last_picture_and_what_was_there_is_not_lost(
     for texts in pictures:
         surface.show([line(text) for text in texts], height)
     screen.feed(stream.getvalue())
-    shown = pictures[-1][: height - 1]
+    shown = [painted(each, False) for each in lowered([line(text) for text in pictures[-1]], height - 1)]
     assert screen.rows == shown + [""] * (height - len(shown))
     assert screen.scrolled == [f"old {number}" for number in range(height - 1)]
+
+
+@pytest.mark.parametrize(
+    ("height", "shown"),
+    [(0, []), (1, ["one"]), (2, ["one", "... 2 more lines"]), (3, ["one", "two", "three"])],
+)
+def test_what_a_low_screen_leaves_out_is_told(height: int, shown: list[str]) -> None:
+    assert [painted(each, False) for each in lowered(LINES, height)] == shown
 
 
 def test_only_the_few_sequences_are_used() -> None:

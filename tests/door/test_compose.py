@@ -18,8 +18,9 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
-from regproxy.compose import Mirror, build_mirror, compare_credentials
+from regproxy.compose import Mirror, build_mirror, compare_credentials, silence
 from regproxy.errors import StorageFailed
+from regproxy.expiry.pulse import Pulse
 from regproxy.settings import Credentials, LogSettings, Settings, StorageSettings, UpstreamSettings
 from regproxy.storage.health import DiskHealth
 
@@ -213,3 +214,14 @@ async def test_an_unreadable_password_file_and_a_full_disk_stop_nothing(
     store.refuses = True
     await compare_credentials(settings(upstream("b.example")), store)
     assert lines == ["The credential of b.example is not remembered: the disk is full"]
+
+
+def test_upstreams_that_were_not_asked_hide_no_silence() -> None:
+    pulse = Pulse(Clock().seconds)
+    for name in ("a", "b"):
+        pulse.watch(name, lambda: succeed(False))
+    assert silence(pulse, ["a", "b"]) == ()
+    pulse.failed("a", "down")
+    assert silence(pulse, ["a", "b"]) == ("no upstream answers: only what is on disk is served",)
+    pulse.answered("b")
+    assert silence(pulse, ["a", "b"]) == ()

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory, Protocol
 
 from regproxy.listeners import CannotListen, described, listen_now
+from regproxy.testing.certificates import self_signed
 
 FACTORY = Factory.forProtocol(Protocol)
 Ports = list[IListeningPort]
@@ -79,6 +80,13 @@ def test_a_key_file_that_is_none_is_refused(ports: Ports, tmp_path: Path) -> Non
     key.write_text("-----BEGIN PRIVATE KEY-----\nnonsense\n-----END PRIVATE KEY-----\n")
     with pytest.raises(CannotListen, match="the key or the certificate cannot be used"):
         listen(ports, f"ssl:0:privateKey={key}")
+
+
+def test_a_key_of_another_certificate_is_refused(ports: Ports, tmp_path: Path) -> None:
+    certificate, _ = self_signed().write(tmp_path, "a")
+    _, key = self_signed().write(tmp_path, "b")
+    with pytest.raises(CannotListen, match="the key or the certificate cannot be used"):
+        listen(ports, f"ssl:0:privateKey={key}:certKey={certificate}")
 
 
 def test_a_unix_socket_has_the_default_mode(ports: Ports, tmp_path: Path) -> None:

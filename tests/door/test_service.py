@@ -313,6 +313,25 @@ def test_the_hangup_handler_goes_with_the_service() -> None:
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
 
 
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_that_nobody_hears_does_not_kill(number: signal.Signals) -> None:
+    """logrotate's scripts send SIGUSR1; twistd's own handler for it, if there is one, stays."""
+
+    def rotate(number: int, frame: object) -> None: ...
+
+    for before, during in ((signal.SIG_DFL, signal.SIG_IGN), (rotate, rotate)):
+        former = signal.signal(number, before)
+        try:
+            house = House(settings_with())
+            house.start()
+            assert signal.getsignal(number) is during
+            house.store.closed.callback(None)
+            house.service.stopService()
+            assert signal.getsignal(number) is before
+        finally:
+            signal.signal(number, former)
+
+
 def test_a_hangup_while_it_ends_is_ignored() -> None:
     """Its default would kill the process in the middle of the drain."""
     for exit_process in (None, lambda code: None):

@@ -56,6 +56,13 @@ def test_pulled_bytes_are_those_of_all_upstreams() -> None:
     assert value(figures, "registry_proxy_pulled_bytes_total", type="token") is None
 
 
+def test_a_limit_is_there_from_the_start() -> None:
+    """Prometheus sees no increase in a series that is born with its first one."""
+    figures = Figures(["a.example"])
+    labels = {"upstream": "a.example", "method": "GET", "kind": "manifest", "status": "429"}
+    assert figures.registry.get_sample_value("regproxy_upstream_requests_total", labels) == 0
+
+
 def test_every_outcome_is_there_from_the_start() -> None:
     figures = Figures(["a"])
     upstream = figures.upstream("a")

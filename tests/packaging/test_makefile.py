@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
     program = require_program("make")
-    environ = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    ours = ("MAKE", "ARGS", "PYTHON", "VENV")  # `make test ARGS=...` exports what it was told
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     return subprocess.run(
         [str(program), "--no-print-directory", "-C", str(ROOT), *arguments],
         env=environ,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from regproxy.errors import (
     ContentMismatch,
@@ -206,6 +207,27 @@ class TestTouchedFiles:
         world.store.touch(digest, b"wrong")
         world.remote.put_blob(repository, b"small")
         assert content_of(world.open(repository, digest).result) == b"small"
+
+    def test_wrong_bytes_on_disk_are_not_said_to_be_the_upstreams(self):
+        world = World()
+        repository = world.repository()
+        digest = world.store.put_blob(repository, b"small")
+        world.store.touch(digest, b"wrong")
+        world.remote.put_blob(repository, b"small")
+        lines: list[str] = []
+
+        def note(event: LogEvent) -> None:
+            lines.append(formatEvent(event))
+
+        globalLogPublisher.addObserver(note)
+        try:
+            assert content_of(world.open(repository, digest).result) == b"small"
+        finally:
+            globalLogPublisher.removeObserver(note)
+        said = [line for line in lines if "quarantine/" in line]
+        assert len(said) == 1
+        assert f"the mirror's own copy is not {digest}" in said[0]
+        assert not any("sent bytes" in line for line in lines)
 
     def test_wrong_bytes_without_an_upstream_are_an_error(self):
         world = World()

@@ -306,6 +306,7 @@ async def test_errors_become_answers(error: errors.RegproxyError, status: int, c
         target = f"/v2/nginx/blobs/{BLOB_DIGEST}"
         client.transport.write(f"GET {target} HTTP/1.1\r\nHost: m\r\n\r\n".encode() * 2)
         data = await client.until(lambda got: got.count(b"errors") == 2)
+        assert b"Unknown Status" not in data
         for _ in range(2):
             reply, data = parse(data)
             assert (reply.status, reply.error["code"]) == (status, code)
