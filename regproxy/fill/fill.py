@@ -196,6 +196,7 @@ class Fill(FillView):
         source.error = error
         self.front = 0
         self._copy.tell("{digest} cannot be read: {error}", error)
+        self._copy.close_file()
         await self._copy.discard()
 
     async def _pass_on(self, source: Source, tail: Tail, error: StorageFailed) -> None:

@@ -1,9 +1,9 @@
 """Readers of a blob that is kept nowhere: each follows a relay, and goes over to another when it must.
 
-Laws: a reader owns no connection and no bytes. It goes on where the bytes before its offset are
-known by their hash, so that an answer that covers the whole blob keeps its last bytes until the end
-is right, as a fill's does (invariant 3). A part is the client's to check. What ends the relay that
-it follows ends it.
+Laws: a reader owns no connection, and no bytes but the piece that it has come to. An answer that
+covers the whole blob goes on only where the bytes before its offset, as this very reader gave them
+out, are known by their hash; so it keeps its last bytes until the end is right, as a fill's does
+(invariant 3). A part is the client's to check. What ends the relay that it follows ends it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from regproxy.errors import TransferStopped
 from regproxy.fill.plan import covers_whole, readable_limit
 from regproxy.fill.relay import Passage, Relay
 from regproxy.fill.relays import Relays
-from regproxy.fill.window import Point
+from regproxy.fill.window import Piece, Point
 from regproxy.interfaces import How, IBlob, IBody
 
 
@@ -27,7 +27,7 @@ from regproxy.interfaces import How, IBlob, IBody
 class PassingReader:
     """The bytes from ``offset`` up to ``stop``; ``whole``: they end an answer with the whole blob.
 
-    ``point`` is a place at or before ``offset``.
+    ``point`` is a place at or before ``offset``; the whole has nothing between them.
     """
 
     def __init__(
@@ -40,6 +40,9 @@ class PassingReader:
         self._stop = stop
         self._whole = whole
         self._relay: Relay | None = None
+        self._piece: Piece | None = None
+        self._doubtful = False
+        """Whether the relay has yet to show that its bytes before our offset were ours."""
         self._closed = False
         self._pending: Deferred[None] | None = None
         self._waits_at = offset
@@ -109,6 +112,8 @@ class PassingReader:
         relay = self._relay
         if relay is None or relay.failure is not None or self.offset < relay.window.start:
             return False
+        if self._doubtful and self._is_there(relay):
+            return False
         return offset >= self.limit()
 
     def _at_hand(self, max_bytes: int) -> memoryview | None:
@@ -121,35 +126,48 @@ class PassingReader:
         room = self.limit() - self.offset
         if room <= 0:
             return None
-        piece = self._joined().window.at(self.offset)
+        self._piece = piece = self._joined().window.at(self.offset)
         start = self.offset - piece.point.offset
         return memoryview(piece.content)[start : start + min(max_bytes, room)]
 
     def _advance(self, given: int) -> None:
         self.offset += given
         if self._relay is not None:
-            self._point = self._relay.window.point_before(self.offset)
             self._relay.moved(self)
 
     def _joined(self) -> Relay:
         """The relay that this reader follows; another one, or a new one, where it fell behind."""
         relay = self._relay
-        if relay is not None and relay.window.start <= self.offset:
+        if relay is not None and relay.window.start <= self.offset and not self._disagrees(relay):
             return relay
+        place = self._place()
         self._let_go()
-        digest = self._passage.digest
-        relay = self._relays.near(digest, self.offset, self._whole)
-        self._relay = relay = relay or self._relays.begin(self._passage, self._origin())
+        relay = self._relays.near(self._passage, place, self._whole)
+        self._relay = relay = relay or self._relays.begin(self._passage, place)
+        self._doubtful = self._whole and relay.window.front < self.offset
         relay.join(self)
         return relay
 
-    def _origin(self) -> Point:
-        """Where a transfer of one's own begins: a part need not know what is before it."""
-        known = self._whole or self._point.offset == self.offset
+    def _disagrees(self, relay: Relay) -> bool:
+        """Whether it turns out now that the relay's bytes before our offset were others."""
+        if self._doubtful and self._is_there(relay):
+            self._doubtful = not relay.window.agrees(self._place())
+            return self._doubtful
+        return False
+
+    def _is_there(self, relay: Relay) -> bool:
+        return relay.window.front >= self.offset or relay.complete
+
+    def _place(self) -> Point:
+        """Our offset, and the hash of what was given out before; a part need not know that."""
+        piece, self._piece = self._piece, None
+        if piece is not None:
+            self._point = piece.upto(self.offset)
+        known = self._point.offset == self.offset
         return self._point if known else Point(self.offset, None)
 
     def _ended(self) -> bool:
-        complete = self._relay is not None and self._relay.complete
+        complete = self._relay is not None and self._relay.complete and not self._doubtful
         if self._whole and not complete:
             return False
         if self._stop is not None:

@@ -104,6 +104,12 @@ class Relay:
         near = self.window.start <= offset <= self.window.front + AHEAD_BYTES
         return near and self.failure is None and not self._closed
 
+    def may_check(self, size: int | None, place: Point) -> bool:
+        """Whether its end will tell of the bytes before ``place`` too: they were the same here, or it
+        is not there yet."""
+        same = self.window.agrees(place) or (self.window.front < place.offset and self.running)
+        return self.checked and self.passage.size == size and same
+
     def start(self) -> None:
         """Begin; called once."""
         self._transfer = Deferred.fromCoroutine(self._run()).addErrback(self._broke)

@@ -41,10 +41,11 @@ class Relays:
     def __repr__(self) -> str:
         return f"<Relays {[*self._relays.values()]}>"
 
-    def near(self, digest: Digest, offset: int, checked: bool) -> Relay | None:
-        """One that a reader at ``offset`` can join; ``checked``: whose end is compared with the digest."""
-        for relay in self._relays.get(digest, ()):
-            if relay.covers(offset) and (relay.checked or not checked):
+    def near(self, passage: Passage, place: Point, checked: bool) -> Relay | None:
+        """One that a reader at ``place`` can join; ``checked``: whose end is compared with the digest,
+        and speaks for what the reader has as well, as far as can be told by now."""
+        for relay in self._relays.get(passage.digest, ()):
+            if relay.covers(place.offset) and (not checked or relay.may_check(passage.size, place)):
                 return relay
         return None
 
@@ -105,7 +106,7 @@ class Relays:
     def _next(self, digest: Digest) -> None:
         """One has come to its end: who waits longest begins."""
         ends = self._ends.get(digest)
-        if ends:
+        if ends and not self._stopped:
             ends.fire_one(None)
 
     def _remove(self, relay: Relay) -> None:

@@ -47,6 +47,10 @@ class Piece:
         """The offset behind them."""
         return self.point.offset + len(self.content)
 
+    def upto(self, offset: int) -> Point:
+        """The place at ``offset``, which is within it or its end."""
+        return self.point.after(self.content[: offset - self.point.offset])
+
 
 class Window:
     """Pieces without a gap, from ``start`` up to ``end``."""
@@ -93,9 +97,13 @@ class Window:
         while self._pieces and self._pieces[0].stop <= offset:
             del self._pieces[0]
 
-    def point_before(self, offset: int) -> Point:
-        """The last place at or before ``offset``, which must be here or be the front."""
-        return self.end if offset == self.front else self.at(offset).point
+    def agrees(self, place: Point) -> bool:
+        """Whether the bytes before ``place`` were the same here; False where it is not here."""
+        if not self.start <= place.offset <= self.front:
+            return False
+        here = self.end if place.offset == self.front else self.at(place.offset).upto(place.offset)
+        both = here.hasher, place.hasher
+        return None not in both and len({hasher.digest() for hasher in both if hasher is not None}) == 1
 
     def at(self, offset: int) -> Piece:
         """The piece with the byte at ``offset``, which must be here."""

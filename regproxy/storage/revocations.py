@@ -58,7 +58,16 @@ class Revocations:
     def revoked_s(self, repository: Repository) -> float:
         """The later of the repository's and its upstream's; 0.0 for never. StorageFailed."""
         own, whole = self._paths(repository)
-        return max(self._date(own, self._records.get(own)), self._date(whole, self._records.get(whole)))
+        return max(self._latest(own), self._latest(whole))
+
+    def _latest(self, path: Path) -> float:
+        """Memory first: the writer thread forgets there only what is on disk by then."""
+        noted_s = self._noted_s(path)
+        return max(noted_s, self._date(path, self._records.get(path)))
+
+    def _noted_s(self, path: Path) -> float:
+        pending_s = self._pending.get(path, 0.0)  # it goes from here to what is unknown
+        return max(pending_s, self._unknown.get(path, 0.0))
 
     def stamp(self, repository: Repository) -> float:
         """Now, in seconds since the epoch: never before an earlier stamp, after each revocation so far."""
@@ -135,7 +144,7 @@ class Revocations:
 
     def _date(self, path: Path, record: tuple[float, bool]) -> float:
         recorded_s, early = record
-        revoked_s = max(self._pending.get(path, 0.0), self._unknown.get(path, 0.0), recorded_s)
+        revoked_s = max(self._noted_s(path), recorded_s)
         if early:
             self._early.add(path)
         return max(revoked_s, self._former_s) if path in self._early else revoked_s

@@ -133,6 +133,11 @@ class SpoolBase:
                 self._shop.settled(self.digest)
 
 
+def _passed_on(result: T, over: Deferred[None]) -> T:
+    over.callback(None)
+    return result
+
+
 @implementer(ISpool)
 class Spool(SpoolBase):
     """A new blob: ``fills/<name>.spool`` and its map."""
@@ -143,7 +148,7 @@ class Spool(SpoolBase):
         self._map = SpoolMap(digest)
         self._syncing = Syncing(shop.syncer, descriptor)
         self._refused: OSError | None = None
-        self._committing = False
+        self._committing: Deferred[None] | None = None
         self._sealed = False
         self._named = False
 
@@ -168,7 +173,7 @@ class Spool(SpoolBase):
 
     def append(self, chunks: list[bytes]) -> Deferred[int]:
         """Write and hash ``chunks`` after the front; a failed append leaves the front where it was."""
-        if self._committing:
+        if self._committing is not None:
             return fail(TransferStopped("the spool is being committed"))
         return self._later(self._append, chunks).addCallback(self._appended)
 
@@ -193,8 +198,10 @@ class Spool(SpoolBase):
 
     def commit(self, proofs: Mapping[Repository, float]) -> Deferred[None]:
         """As :meth:`SpoolBase.commit`, once its many bytes have reached the disk."""
-        self._committing = True
-        return shield(Deferred.fromCoroutine(self._commit_synced(proofs)))
+        self._committing = committing = Deferred.fromCoroutine(self._commit_synced(proofs))
+        if committing.called:
+            self._committing = None
+        return shield(committing)
 
     async def _commit_synced(self, proofs: Mapping[Repository, float]) -> None:
         if self._open and not self._leaving:
@@ -202,7 +209,11 @@ class Spool(SpoolBase):
         try:
             await super().commit(proofs)
         finally:
-            self._committing = False
+            self._committing = None
+
+    def _close(self, _: None) -> None:
+        self._syncing.end()
+        super()._close(_)
 
     def _check_unsealed(self) -> None:
         """A call that came after commit() must not change what has its name now."""
@@ -252,8 +263,19 @@ class Spool(SpoolBase):
         self._write_map(attrs.evolve(self._map, size_bytes=self.front, commitment=done))
 
     def discard(self) -> Deferred[None]:
-        """Remove it; nothing after commit. One that got its name already keeps it, and its map."""
-        return self._leave(self._discard)
+        """Remove it; nothing after commit. One that got its name already keeps it, and its map.
+
+        A commit that is under way comes first: what was verified is not thrown away.
+        """
+        return shield(self._after_commit().addCallback(lambda _: self._leave(self._discard)))
+
+    def _after_commit(self) -> Deferred[None]:
+        over: Deferred[None] = Deferred()
+        if self._committing is None:
+            over.callback(None)
+        else:
+            self._committing.addBoth(_passed_on, over)
+        return over
 
     def reject(self) -> Deferred[None]:
         """Its bytes are wrong: as discard."""

@@ -34,6 +34,7 @@ class Syncing:
         self._thread = thread
         self._descriptor = descriptor
         self._begun = 0
+        self._ended = False
         self._running: Deferred[None] | None = None
 
     def written(self, front: int) -> None:
@@ -56,7 +57,13 @@ class Syncing:
             self.unsound = True
             raise
 
+    def end(self) -> None:
+        """Its owner closes the descriptor; what is under way has one of its own."""
+        self._ended = True
+
     def _begin(self, front: int) -> None:
+        if self._ended:
+            return
         try:
             apart = os.fdopen(os.dup(self._descriptor), "rb", buffering=0)
         except OSError:

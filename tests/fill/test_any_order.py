@@ -227,3 +227,56 @@ def test_a_stop_at_any_moment_leaves_nothing(kept: int, told: bool, plan: list[t
         reader.body.close()
     assert sum(feed.open_count for feed in scene.feeds) == 0
     assert scene.world.clock.getDelayedCalls() == []
+
+
+class Mixed(Scene):
+    """Each transfer is right, wrong somewhere, or of another length, as ``kinds`` say in turn."""
+
+    def __init__(self, kinds: list[int], kept: int, told: bool) -> None:
+        self.kinds = kinds
+        super().__init__(CONTENT, kept, told)
+
+    def sent_by(self, feed: Feed) -> bytes:
+        kind = self.kinds[self.feeds.index(feed) % len(self.kinds)]
+        if kind == 0:
+            return CONTENT
+        if kind < 0 and self.size is None:
+            return CONTENT[:kind] if kind % 2 else CONTENT + CONTENT[:-kind]
+        return CONTENT[: kind - 1] + bytes([CONTENT[kind - 1] ^ 1]) + CONTENT[kind:]
+
+    def feed(self, here: bytes) -> None:
+        feed = Feed(self.size)
+        self.feeds.append(self.world.remote.feed(self.world.repository(), self.digest, feed))
+        feed.give(self.sent_by(feed)[: len(here)])
+
+    def give(self, count: int) -> None:
+        for feed in self.feeds:
+            here = len(feed.content)
+            if not feed.ended:
+                feed.give(self.sent_by(feed)[here : here + count])
+        self.world.clock.advance(0.02)
+
+    def check_now(self) -> None:
+        for reader in self.readers:
+            assert not (reader.whole and reader.ended) or reader.got == CONTENT, (
+                "a whole answer of wrong bytes"
+            )
+
+
+kinds = st.lists(st.one_of(st.just(0), st.integers(1, 900), st.integers(-500, -1)), min_size=1, max_size=5)
+FELL_BEHIND = [("open", (0, None)), ("give", 700), ("read", 0, 150), *[("give", 250), ("drain", 1)] * 8]
+
+
+@common
+@example([301, 0], 200, True, FELL_BEHIND)
+@given(kinds, st.integers(0, 900), st.booleans(), steps.map(lambda plan: FELL_BEHIND[: len(plan)] + plan))
+def test_right_and_wrong_transfers_never_make_a_whole_answer(
+    kinds: list[int], kept: int, told: bool, plan: list[tuple]
+) -> None:
+    scene = Mixed(kinds, kept, told)
+    scene.run(plan)
+    scene.finish()
+    scene.check_now()
+    for reader in scene.readers:
+        assert reader.ended or reader.error is not None, (reader, "it never ends")
+    scene.close()

@@ -10,6 +10,7 @@ from twisted.internet.defer import CancelledError
 
 from regproxy.errors import (
     ContentMismatch,
+    Denied,
     NotFound,
     StorageFailed,
     TransferStopped,
@@ -183,6 +184,21 @@ class TestInTheMiddle:
         pull.first.result.close()
         pull.assert_clean(part)
 
+    def test_such_a_transfer_that_ends_too_early_cuts_it(self):
+        pull = Pull(LARGE)
+        part = pull.open().result.body(10 * MIB, 10 * MIB + 5)
+        rest = pull.world.remote.feed(pull.repository, pull.digest, Feed(len(LARGE)))
+        pull.refuse()
+        assert part.read(1) is None
+        waiting = Seen(part.ready())
+        rest.give(LARGE[: 10 * MIB + 2])
+        rest.end()
+        assert waiting.result is None
+        with pytest.raises(ContentMismatch):
+            drain(part)
+        pull.first.result.close()
+        pull.assert_clean(part)
+
     def test_a_file_that_left_the_memory(self):
         world = World()
         world.store.cold = True
@@ -346,6 +362,17 @@ class TestSlowReaders:
         assert LARGE.endswith(got)
         assert fast.read(1) == b""
         pull.assert_clean(fast, slow)
+
+    @pytest.mark.parametrize("error", [NotFound(NAME, "404"), Denied(NAME, "403")])
+    def test_what_the_upstream_says_then_takes_an_older_right_back(self, error):
+        pull, fast, slow = self.fallen_behind()
+        pull.world.store.put_blob(pull.repository, LARGE)
+        pull.world.remote.script.fail("blobs.resume", error)
+        assert slow.read(MIB) == LARGE[:FRONT]
+        with pytest.raises(type(error)):
+            drain(slow)
+        assert pull.world.store.link(pull.repository, pull.digest) is None
+        fast.close(), slow.close()
 
     def test_who_falls_out_of_the_window_goes_on_where_it_was(self):
         pull = Pull(LARGE)
@@ -614,7 +641,18 @@ class TestCrowds:
         waiting = world.open(world.repository(), digest)
         Seen(world.proxy.stop())
         assert waiting.failed_with(TransferStopped)
+        assert world.asked("blobs.open") == RELAYS_PER_BLOB
         self.end(world, *bodies)
+
+    def test_a_stop_ends_the_waiting_of_who_goes_on(self):
+        world, digest, _, bodies = self.crowd()
+        late = world.proxy.fills._fills[digest].onward.reader(11 * MIB, 11 * MIB + 5, False)
+        late.follow()
+        Seen(world.proxy.stop())
+        with pytest.raises(TransferStopped):
+            late.read(1)
+        assert world.asked("blobs.resume") == 0
+        self.end(world, late, *bodies)
 
     def test_the_slow_are_waited_for_then(self):
         world, digest, feeds, bodies = self.crowd()
@@ -692,6 +730,18 @@ class TestFilesThatWereTouched:
         world.store.script.fail("spool.append", StorageFailed("the disk fails to read or write (EIO)"))
         assert content_of(world.open(world.repository(), digest).result) == CONTENT
         assert world.asked("blobs.open") == 1
+
+    def test_its_file_is_let_go_of(self, monkeypatch):
+        opened, real = [], MemorySpool.file
+        monkeypatch.setattr(MemorySpool, "file", lambda spool: opened.append(real(spool)) or opened[-1])
+        world = World()
+        digest = world.store.put_blob(world.repository(), CONTENT)
+        world.store.touch(digest, CONTENT)
+        world.remote.put_blob(world.repository(), CONTENT)
+        failing = StorageFailed("the disk fails to read or write (EIO)")
+        world.store.script.fail("spool.append", failing, times=1)
+        assert content_of(world.open(world.repository(), digest).result) == CONTENT
+        assert [file.closed for file in opened] == [True, True]
 
     def test_without_an_upstream_its_word_is_what_the_client_hears(self):
         world, digest = self.touched(b"?" + CONTENT[1:])

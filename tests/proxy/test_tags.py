@@ -152,6 +152,15 @@ class TestAtHand:
         world.store.revoke(world.app)
         assert world.proxy.manifest_at_hand(world.app, TAG) is None
 
+    def test_a_void_tag_is_not_though_its_manifest_is_proven_anew(self):
+        world = Tagged(cached=True)
+        world.clock.advance(1)
+        world.store.revoke(world.app)
+        world.clock.advance(1)
+        Seen(world.proxy.manifests.get(world.app, OLD.manifest.digest))
+        assert world.proxy.manifest_at_hand(world.app, OLD.manifest.digest) is not None
+        assert world.proxy.manifest_at_hand(world.app, TAG) is None
+
     def test_a_fresh_tag_without_its_manifest_is_not(self):
         world = Tagged(cached=True)
         world.store.remove(OLD.manifest.digest)

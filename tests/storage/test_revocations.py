@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -250,3 +251,24 @@ async def test_a_record_that_cannot_be_opened_is_no_permission(
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(StorageFailed):
         await store.blobs.open(NGINX, DIGEST)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+async def test_it_counts_while_its_record_gets_to_the_disk(
+    store: DiskStore, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    """The writer thread may write it, and forget it in memory, between two looks of the reactor's."""
+    await fill(store)
+    known = store._revocations
+    path = store._layout.upstream_revoked(NGINX.upstream) if whole else store._layout.revoked(NGINX)
+    revoked_s = known.announce(path)
+    real = known._records.get
+
+    def get(asked: Path) -> tuple[float, bool]:
+        found = real(asked)
+        if asked == path:
+            known.write(path, revoked_s)
+        return found
+
+    monkeypatch.setattr(known._records, "get", get)
+    assert store.revoked_s(NGINX) == revoked_s

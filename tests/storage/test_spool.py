@@ -311,16 +311,57 @@ async def test_no_append_slips_into_a_commit(store: DiskStore, monkeypatch: pyte
 async def test_discarded_while_its_bytes_go_to_the_disk(
     store: DiskStore, folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The commit gives way; nothing is left."""
+    """The commit comes first, also for who does not wait for the discard: nothing verified is thrown away."""
     monkeypatch.setattr(syncing, "ALONE_BYTES", 0)
     made = await store.spool(DIGEST)
     await made.append([CONTENT])
     committing = made.commit(proofs(store, NGINX))
+    made.discard().addErrback(lambda _: None).cancel()
     await made.discard()
-    with pytest.raises(TransferStopped):
+    await committing
+    assert folder.files("fills") == []
+    assert await reading(store)(NGINX, DIGEST) == CONTENT
+
+
+async def test_discarded_while_a_commit_fails(
+    store: DiskStore, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its turn comes then."""
+    monkeypatch.setattr(syncing, "ALONE_BYTES", 0)
+    monkeypatch.setattr(durable, "sync_data", refuse)
+    made = await store.spool(DIGEST)
+    await made.append([CONTENT])
+    committing = made.commit(proofs(store, NGINX))
+    discarding = made.discard()
+    with pytest.raises(StorageFailed, match="lost"):
         await committing
+    await discarding
     assert folder.files("fills") == []
     assert store.holds(DIGEST) is None
+
+
+async def test_no_sync_begins_once_it_is_closed(store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of its descriptor is another file's by then, whose lost bytes the system tells once."""
+    monkeypatch.setattr(syncing, "EVERY_BYTES", 1000)
+    monkeypatch.setattr(syncing, "ALONE_BYTES", 0)
+    gate, synced = threading.Event(), []
+
+    def sync_data(descriptor: int) -> None:
+        gate.wait(10)
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+
+    monkeypatch.setattr(durable, "sync_data", sync_data)
+    made = await store.spool(DIGEST)
+    await made.append([CONTENT[:2000]])
+    await made.append([CONTENT[2000:]])
+    committing = made.commit(proofs(store, NGINX))
+    await made.reject()
+    other = await store.spool(Digest.of(b"x"))  # takes the number
+    gate.set()
+    with pytest.raises(TransferStopped):
+        await committing
+    await other.discard()
+    assert len(synced) == 1, synced
 
 
 async def test_bytes_that_the_disk_lost_on_the_way_are_never_committed(

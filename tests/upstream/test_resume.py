@@ -82,6 +82,24 @@ async def test_a_206_of_anything_else_is_refused(
         await resume(registry)
 
 
+@pytest.mark.parametrize("total", [len(BLOB), len(BLOB) + 1])
+async def test_the_connection_of_a_refused_one_is_closed(
+    server: Server, registry: RemoteRegistry, total: int
+) -> None:
+    """Nobody reads the rest of it."""
+
+    def answer(asked: Asked) -> None:
+        span = f"bytes {START}-{len(BLOB) - 2}/{total}"
+        asked.head(206, {"Content-Range": span, "Content-Length": str(len(BLOB) - 1 - START)})
+        asked.write(BLOB[START : START + 1000])
+
+    server.on(PATH, answer)
+    with pytest.raises(UpstreamFailed):
+        await resume(registry)
+    for connection in list(server.connections):
+        await connection.lost
+
+
 async def test_a_206_that_nobody_asked_for(server: Server, registry: RemoteRegistry) -> None:
     server.on(PATH, lambda asked: partial(asked, f"bytes 0-{len(BLOB) - 1}/{len(BLOB)}", BLOB))
     with pytest.raises(UpstreamFailed):

@@ -18,7 +18,6 @@ from regproxy.interfaces import How, TagAnswer
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Tag
-from regproxy.web.gate import Gate
 from tests.conftest import LoggedFailures
 from tests.web.doubles import (
     BLOB,
@@ -188,22 +187,6 @@ async def test_at_hand_over_a_kept_connection() -> None:
             assert (reply.status, reply.body) == (200, CONTENT)
             assert "connection" not in reply.headers
         assert data == b""
-
-
-async def test_nothing_at_hand_before_the_gate_opens() -> None:
-    """Rights may be void until credentials have been compared."""
-    registry = filled()
-    registry.hits[REPOSITORY, MANIFEST.digest] = TagAnswer(MANIFEST.descriptor, MANIFEST, How.HIT)
-    gate = Gate()
-    async with Front(registry, gate=gate) as front:
-        asking = front.ask("GET", f"/v2/library/nginx/manifests/{MANIFEST.digest}")
-        doing = Deferred.fromCoroutine(asking)
-        client = await front.connect()
-        client.transport.write(b"GET /v2/ HTTP/1.1\r\nHost: mirror\r\n\r\n")
-        await client.until(lambda data: data.endswith(b"{}"))
-        assert not doing.called
-        gate.open()
-        assert (await doing).status == 200
 
 
 async def test_stale_tags_say_so() -> None:

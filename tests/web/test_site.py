@@ -19,14 +19,18 @@ from zope.interface import implementer
 
 from regproxy.access.networks import admit, peer_host
 from regproxy.errors import AccessDenied, NotFound, StorageFailed
+from regproxy.interfaces import How, TagAnswer
 from regproxy.settings import LOCAL_NETWORKS, Network
 from regproxy.web.access_log import AccessRecord
 from regproxy.web.api import ApiResource, RegistryApi
+from regproxy.web.gate import Gate
 from regproxy.web.routing import Routes
 from regproxy.web.site import RegistrySite
 from tests.conftest import LoggedFailures
 from tests.web.doubles import (
     BLOB_DIGEST,
+    MANIFEST,
+    REPOSITORY,
     UPSTREAMS,
     Front,
     MemoryRegistry,
@@ -464,3 +468,18 @@ async def test_records() -> None:
         assert (refused.method, refused.path, refused.status) == ("PUT", "/v2/x", 405)
         assert nowhere.status == 404
         assert "secret" not in repr(front.records)
+
+
+def test_nothing_at_hand_before_the_gate_opens() -> None:
+    """Rights may be void until credentials have been compared."""
+    registry, gate = filled(), Gate()
+    registry.hits[REPOSITORY, MANIFEST.digest] = TagAnswer(MANIFEST.descriptor, MANIFEST, How.HIT)
+    api = RegistryApi(registry, Clock())
+    wire = Wire(registry, ApiResource(api, Routes(UPSTREAMS), LOCAL_NETWORKS, gate))
+    target = f"/v2/library/nginx/manifests/{MANIFEST.digest}"
+    assert wire.send(f"GET {target} HTTP/1.1\r\nHost: mirror\r\n\r\n".encode()) == b""
+    assert registry.calls == []
+    gate.open()
+    assert wire.transport.value().startswith(b"HTTP/1.1 200 ")
+    assert registry.calls != []
+    wire.close()
