@@ -87,8 +87,6 @@ class Saver:
         """Write what changed; fold when it is time, or at the end. Whether the disk took it."""
         self._slices.restart()
         try:
-            if self._wanted and not final and self._time_to_fold():
-                await self._fold_anew()
             if not self._open:
                 await self._next_journal()
             await self._flush()
@@ -137,8 +135,7 @@ class Saver:
     def _wall(self, used_s: float) -> float:
         return max(0.0, self._timeline.to_wall(used_s))
 
-    async def _fold(self) -> bool:
-        """Whether the state is written: not, when the time for it is over."""
+    async def _fold(self) -> None:
         self._wanted = False
         try:
             if not self._fresh:
@@ -157,25 +154,11 @@ class Saver:
             raise
         except _NoTime:
             await self._abandon()
-            return False
+            return
         self._lines, self._folded_s = 0, self._monotonic()
         for number in await self._in_thread(self._files.journals):
             if number < self._number:
                 await self._in_thread(self._files.remove_journal, number)
-        return True
-
-    async def _fold_anew(self) -> None:
-        """What the files have is of another time: nothing of this one is written beside it.
-
-        The state has it all; where it cannot be written, the changes still need their place.
-        """
-        taken, self._changed = self._changed, set()
-        folded = False
-        try:
-            folded = await self._fold()
-        finally:
-            if not folded:
-                self._changed |= taken
 
     async def _abandon(self) -> None:
         with suppress(StorageFailed):
