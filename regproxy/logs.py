@@ -7,8 +7,10 @@ begins, since twistd and ``python -m twisted`` each begin it in their own way.
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
+import select
 import sys
 import time
 from collections.abc import Callable
@@ -55,15 +57,19 @@ class Lines:
     """Lines that go straight to a file descriptor: nothing is kept back, so nothing is lost.
 
     A line that the other side refuses is not tried again, when it would come twice or in pieces;
-    what follows a torn one begins a new line.
+    what follows a torn one begins a new line. A pipe that nobody reads holds nobody up.
     """
 
     def __init__(self, out: FileIO) -> None:
         self._out = out
         self._torn = False
+        self._poll = select.poll()
+        self._poll.register(out.fileno(), select.POLLOUT)
 
     def write(self, text: str) -> None:
         """Write ``text``. OSError, then less than all of it is written."""
+        if not self._poll.poll(0):
+            raise BlockingIOError(errno.EAGAIN, "nobody takes it")
         data = text.encode("utf-8")
         if self._torn:
             data = b"\n" + data
@@ -108,9 +114,36 @@ class RotatedFile(Lines):
         except FileNotFoundError:
             named = None
         if named is None or not os.path.samestat(named, os.fstat(self._out.fileno())):
-            former, self._out = self._out, FileIO(self._path, "ab")
-            self._torn = False
+            former = self._out
+            Lines.__init__(self, FileIO(self._path, "ab"))
             former.close()
+
+
+class Patient(io.TextIOBase):
+    """Standard output for events: what a pipe that nobody reads does not take is left out, and counted."""
+
+    def __init__(self, out: Lines) -> None:
+        self._out = out
+        self._lost = 0
+
+    def write(self, text: str) -> int:
+        """Write ``text``, or leave it out."""
+        try:
+            if self._lost:
+                self._out.write(f"({self._lost} lines of the log were not taken)\n")
+                self._lost = 0
+            self._out.write(text)
+        except BlockingIOError:
+            self._lost += 1
+        return len(text)
+
+
+def standard_output() -> Patient | None:
+    """Standard output as a log may use it; None where there is none of the system's."""
+    try:
+        return Patient(Lines(FileIO(sys.stdout.fileno(), "wb", closefd=False)))
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 def open_access_log(where: str, daemonised: bool) -> Lines | TextIO | None:

@@ -211,6 +211,7 @@ class MirrorService(MultiService):
         """Say so, then do what nobody waits for (invariant 6)."""
         if not self.running or self._mirror is None or self._store is None:
             return
+        self._signals.running()
         self._announce()
         self._behind.begin(self._mirror, self._store.survey)
 

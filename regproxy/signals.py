@@ -1,6 +1,6 @@
 """What the daemon hears from outside while it runs and while it ends.
 
-The first SIGTERM or SIGINT is Twisted's. Another one while the daemon ends would be a traceback
+The first SIGTERM or SIGINT is Twisted's. Another one, be it at the same moment, would be a traceback
 there, and changes nothing: the end comes within 10 s.
 """
 
@@ -20,6 +20,7 @@ class Signals:
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._former: dict[int, Any] = {}
+        self._asked = False
 
     def listen(self) -> None:
         """A hangup is answered by a line, a signal that rotates other programs' logs by none; their
@@ -28,6 +29,13 @@ class Signals:
         for number in (signal.SIGUSR1, signal.SIGUSR2):
             if signal.getsignal(number) is signal.SIG_DFL:
                 self._take(number, signal.SIG_IGN)
+
+    def running(self) -> None:
+        """The reactor has its own handlers now: each of them hears of the first signal only."""
+        if self._former:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                if callable(signal.getsignal(number)):
+                    self._take(number, self._first)
 
     def ending(self) -> None:
         """From now on nothing cuts the end short; does nothing where nobody listens."""
@@ -47,6 +55,13 @@ class Signals:
 
     def _hangup(self, number: int, frame: object) -> None:
         self._say("SIGHUP: reload is not supported yet, restart to apply changed settings")
+
+    def _first(self, number: int, frame: object) -> None:
+        if self._asked:
+            self._again(number, frame)
+            return
+        self._asked = True
+        self._former[number](number, frame)
 
     def _again(self, number: int, frame: object) -> None:
         self._say("it ends already; SIGKILL ends it at once")

@@ -65,6 +65,8 @@ def makeService(options: Options) -> IService:
     parent: Mapping[str, object] = options.parent or {}
     daemonised = not parent.get("nodaemon", True)
     logfile = parent.get("logfile") or "-"
+    if not daemonised:
+        sys.stdout = logs.standard_output() or sys.stdout  # twistd takes it for its log after this
     service: IService = MirrorService(
         options.settings,
         reactor,

@@ -185,7 +185,7 @@ def _judged(answer: bytes) -> dict[str, Any]:
         response = http.client.HTTPResponse(cast(socket.socket, _Received(answer)), method="GET")
         response.begin()
         body = response.read()
-    except (http.client.HTTPException, ValueError, OSError):
+    except (http.client.HTTPException, ValueError, OverflowError, OSError):  # a length beyond all bounds
         raise _Wrong("what answers there is no regproxy: it speaks no HTTP") from None
     if response.status == 403:
         raise _Wrong(f"not permitted: {_error_in(body)}", NOT_PERMITTED)

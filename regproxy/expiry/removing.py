@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from regproxy.errors import StorageFailed
 from regproxy.expiry.entries import Entries, Entry, parse_key, upstream_of
@@ -141,6 +142,9 @@ class Removing:
             await self._pulse.probe(upstream)
         except CancelledError:
             return
+        except Exception as error:  # noqa: BLE001  whatever it is: what waits is looked at later
+            self._pulse.unasked(upstream)
+            _log.failure("{upstream} could not be asked", Failure(error), upstream=upstream)
         finally:
             self._asking.pop(upstream, None)
         self._fired.extend(self._waiting.pop(upstream, {}).items())

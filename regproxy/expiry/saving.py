@@ -3,6 +3,7 @@
 A fold first opens journal n+1, so that no change is without a place; then it writes the state, which
 names n+1, renames it, and removes the journals up to n. A kill at any step leaves the old state with
 its journals, or the new one. A disk that refuses loses nothing: what is to be written waits.
+A journal speaks of the clock that its state was written by, also after that clock has jumped.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class Saver:
         self._fresh = False
         self._fold_from_s = 0.0
         self._fold_until_s: float | None = None
+        self._skew_s = timeline.skew_s
 
     def note(self, key: str) -> None:
         """The entry under ``key`` is new, changed or gone."""
@@ -72,9 +74,13 @@ class Saver:
         """Fold at the next occasion: what was written so far is of another time."""
         self._wanted = True
 
-    async def begin(self, last_journal: int, lines: int, tidy: bool) -> None:
-        """After loading: go on in a new journal, with a new state where things were not in order."""
+    async def begin(self, last_journal: int, lines: int, tidy: bool, shift_s: float = 0.0) -> None:
+        """After loading: go on in a new journal, with a new state where things were not in order.
+
+        ``shift_s``: what was read was moved by that, and is not moved on disk before the next fold.
+        """
         self._number = last_journal
+        self._skew_s = self._timeline.skew_s - shift_s
         self._lines = lines
         self._wanted = self._wanted or not tidy
         await self.save()
@@ -120,7 +126,9 @@ class Saver:
                 key = self._changed.pop()
                 entry = self._entries.get(key)
                 taken.append(key)
-                lines.append(journal_line(key, entry, self._wall(entry.used_s if entry else 0.0)))
+                lines.append(
+                    journal_line(key, entry, _since_epoch(entry.used_s + self._skew_s if entry else 0.0))
+                )
                 if self._slices.over:
                     break
             try:
@@ -132,18 +140,15 @@ class Saver:
             self._fresh = False
             await self._slices.give_way()
 
-    def _wall(self, used_s: float) -> float:
-        return max(0.0, self._timeline.to_wall(used_s))
-
     async def _fold(self) -> None:
-        self._wanted = False
+        self._wanted, skew_s = False, self._timeline.skew_s
         try:
             if not self._fresh:
                 await self._next_journal()
             await self._in_thread(self._files.begin_state)
-            saved_s = self._wall(self._timeline.now())
+            saved_s = _since_epoch(self._timeline.now() + skew_s)
             await self._in_thread(self._files.write_state, state_header(self._number, saved_s))
-            await self._members()
+            await self._members(skew_s)
             await self._in_thread(self._files.write_state, FOOTER)
             await self._in_thread(self._files.sync_state)
             await self._in_thread(self._files.name_state)
@@ -155,7 +160,7 @@ class Saver:
         except _NoTime:
             await self._abandon()
             return
-        self._lines, self._folded_s = 0, self._monotonic()
+        self._lines, self._folded_s, self._skew_s = 0, self._monotonic(), skew_s
         for number in await self._in_thread(self._files.journals):
             if number < self._number:
                 await self._in_thread(self._files.remove_journal, number)
@@ -164,12 +169,12 @@ class Saver:
         with suppress(StorageFailed):
             await self._in_thread(self._files.abandon_state)
 
-    async def _members(self) -> None:
+    async def _members(self, skew_s: float) -> None:
         before, text, size = "\n", [], 0
         for count, key in enumerate(self._entries):
             entry = self._entries.get(key)
             if entry is not None:
-                text.append(before + member(key, entry, self._wall(entry.used_s)))
+                text.append(before + member(key, entry, _since_epoch(entry.used_s + skew_s)))
                 size += len(text[-1])
                 before = ",\n"
             if size >= _WRITE_BYTES:
@@ -190,6 +195,10 @@ class Saver:
             self._open = False
             with suppress(StorageFailed):
                 await self._in_thread(self._files.close_journal)
+
+
+def _since_epoch(wall_s: float) -> float:
+    return max(0.0, wall_s)
 
 
 class _NoTime(Exception):

@@ -38,6 +38,8 @@ FLUSH_S = 5.0
 END_S = 0.8
 """A clean stop takes no longer to write the whole state; the journal has it all anyway."""
 MANY_JOURNALS = 4
+LOOK_S = 60.0
+"""A clock that was set while nobody used anything is noticed that soon."""
 MAX_EARLY = 100_000
 FREEZE_EVERY = 5000
 
@@ -91,6 +93,7 @@ class TTLExpirationScheduler:
         self._unfrozen = 0
         self._surveyed = False
         self._flushing: IDelayedCall | None = None
+        self._looking: IDelayedCall | None = None
         self._busy: dict[str, Deferred[None]] = {}
         self._stopped = False
 
@@ -181,11 +184,13 @@ class TTLExpirationScheduler:
         """Look at nothing any more, write the state; fires when it is on disk."""
         if self._stopped:
             return succeed(None)
+        self._check_clocks()
         self._stopped = True
         self._removing.stop()
         self._saver.hurry(END_S)
-        if self._flushing is not None and self._flushing.active():
-            self._flushing.cancel()
+        for call in (self._flushing, self._looking):
+            if call is not None and call.active():
+                call.cancel()
         return Deferred.fromCoroutine(self._end())
 
     async def _end(self) -> None:
@@ -209,7 +214,8 @@ class TTLExpirationScheduler:
         self._freeze()
         # what was written by another clock must not be read once more, beside what this one writes
         tidy = loaded.sound and not shift_s and loaded.journals <= MANY_JOURNALS
-        await self._saver.begin(loaded.last_journal, loaded.journal_lines, tidy)
+        self._look()
+        await self._saver.begin(loaded.last_journal, loaded.journal_lines, tidy, shift_s)
         self._flush_later()
 
     def _take(self, line: Line) -> None:
@@ -235,7 +241,7 @@ class TTLExpirationScheduler:
                 shift=int(shift_s),
             )
         slices, now_s = Slices(self._clock), self._timeline.now()
-        early = self._early or {}
+        early = {} if self._early is None else self._early
         self._filing = True
         for key in self._entries:
             entry = self._entries.get(key)
@@ -311,6 +317,11 @@ class TTLExpirationScheduler:
 
     def _remove(self) -> None:
         self._work("removing", self._removing.work)
+
+    def _look(self) -> None:
+        self._check_clocks()
+        if not self._stopped:
+            self._looking = self._clock.callLater(LOOK_S, self._look)
 
     def _check_clocks(self) -> None:
         jump_s = self._timeline.check()

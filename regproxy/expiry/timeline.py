@@ -25,6 +25,11 @@ class Timeline:
         """Now, on this line."""
         return self._monotonic() + self._ahead_s
 
+    @property
+    def skew_s(self) -> float:
+        """By how much the wall clock is ahead of this line, by all of its jumps."""
+        return self._skew_s
+
     def to_wall(self, time_s: float) -> float:
         """A time on this line as the wall clock would show it today."""
         return time_s + self._skew_s

@@ -167,11 +167,13 @@ def test_any_other_403(body: bytes) -> None:
         sending(b"SSH-2.0-OpenSSH_9.2\r\n"),
         sending(b"\xff\x00" * 100),
         sending(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort"),
+        sending(b"HTTP/1.1 200 OK\r\nContent-Length: 1" + b"0" * 30 + b"\r\n\r\n{}"),
+        sending(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1" + b"0" * 30 + b"\r\n{}"),
         sending(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
         sending(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n{}"),
         sending(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000 + b"\r\n\r\n{}"),
     ],
-    ids=range(15),
+    ids=range(17),
 )
 def test_what_is_no_regproxy(handle: Handler) -> None:
     with serving(handle) as address:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -179,3 +180,19 @@ def test_an_access_log_that_was_cut_to_nothing_goes_on_at_its_beginning(tmp_path
         os.truncate(path, 0)
         out.write("2\n")
     assert path.read_bytes() == b"2\n"
+
+
+def test_a_pipe_that_nobody_reads_holds_nobody_up() -> None:
+    """A line is left out; what comes once it is read says how many were."""
+    reading, writing = os.pipe()
+    with FileIO(reading, "rb") as reader, FileIO(writing, "wb") as out:
+        lines = logs.Lines(out)
+        for _ in range(16):
+            lines.write("x" * 4095 + "\n")
+        with pytest.raises(BlockingIOError):
+            lines.write("refused\n")
+        log = logs.Patient(lines)
+        log.write("lost\n")
+        assert len(reader.read(1 << 20)) == 65536
+        log.write("taken\n")
+        assert reader.read(65536) == b"(1 lines of the log were not taken)\ntaken\n"

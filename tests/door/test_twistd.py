@@ -364,3 +364,25 @@ def test_it_daemonises(tmp_path: Path) -> None:
     assert ended
     assert "regproxy has ended" in (tmp_path / "twistd.log").read_text()
     assert not (tmp_path / "regproxy.pid").exists()
+
+
+def test_nobody_who_reads_its_output_stops_nothing(tmp_path: Path) -> None:
+    """A log reader that hangs: clients and operators are answered, and it ends when it is told to."""
+    with running([*TWISTD, "--config", str(settings(tmp_path))], tmp_path) as daemon:
+        with socket.create_connection(("127.0.0.1", client_port(daemon)), timeout=10) as client:
+            client.sendall(b"GET /v2/ HTTP/1.1\r\nHost: mirror\r\n\r\n" * 2000)
+            heard = b""
+            while heard.count(b" 200 OK") < 2000:
+                heard += client.recv(65536)
+        assert get(tmp_path / "admin.sock", "/healthz")[0] == 200
+        daemon.process.send_signal(signal.SIGTERM)
+        assert daemon.process.wait(8) == -signal.SIGTERM
+
+
+def test_signals_of_the_same_moment_end_it_once(tmp_path: Path) -> None:
+    with running([*TWISTD, "--config", str(settings(tmp_path))], tmp_path) as daemon:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+            daemon.process.send_signal(number)
+        daemon.end()
+        assert "regproxy has ended" in daemon.said
+        assert "Traceback" not in daemon.said

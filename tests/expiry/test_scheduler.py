@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 
 from regproxy.interfaces import Held, Kind
 from regproxy.oci.digest import Digest
@@ -68,7 +68,7 @@ def test_never_expires_nothing(world: World) -> None:
     world.shelf.put(NGINX, ONE)
     world.pass_s(400 * DAY_S)
     assert world.shelf.expired == []
-    assert not world.clock.getDelayedCalls()
+    assert "slots=0" in repr(world.scheduler)
 
 
 def test_each_upstream_has_its_own_life(world: World) -> None:
@@ -398,3 +398,16 @@ def test_a_failing_worker_is_logged_and_begun_again(world: World, logged_failure
     assert len(logged_failures.flush(ZeroDivisionError)) == 1
     world.pass_s(3600)
     assert sorted(world.shelf.expired) == sorted([(NGINX, ONE), (CORP, digest(2))])
+
+
+def test_a_probe_that_breaks_leaves_no_entry_behind(world: World, logged_failures: LoggedFailures) -> None:
+    """What waited for it is looked at again later, as after any probe without an answer."""
+    world.begin()
+    world.shelf.put(NGINX, ONE)
+    results = [fail(ZeroDivisionError()), succeed(True)]
+    world.pulse.watch(HUB, lambda: results.pop(0))
+    world.pass_s(TTL_S + 70)
+    assert world.shelf.expired == []
+    assert len(logged_failures.flush(ZeroDivisionError)) == 1
+    world.pass_s(700)
+    assert world.shelf.expired == [(NGINX, ONE)]

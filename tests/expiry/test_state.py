@@ -696,3 +696,102 @@ def test_the_shelf_is_a_store() -> None:
     from regproxy.interfaces import IRemovals
 
     assert verifyObject(IRemovals, Shelf())
+
+
+def test_a_use_while_entries_are_put_in_order_counts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was used before: the first use comes while what was read is moved onto the time line."""
+    held = [(NGINX, digest(number)) for number in range(5)]
+    world.begin()
+    for one in held:
+        world.shelf.put(*one)
+    world.pass_s(6 * DAY_S)
+    world.end()
+    world.files = StateFiles(world.folder)
+    made = world.make()
+    with monkeypatch.context() as patched:
+        patched.setattr(Slices, "over", property(lambda self: True))
+        loading = made.start()
+        while not made._filing:
+            world.one_call()
+        assert not loading.called
+        for one in held:
+            made.used(*one)
+        world.settle()
+    world.shelf.survey()
+    world.pass_s(2 * DAY_S)
+    assert world.shelf.expired == []
+
+
+@pytest.mark.parametrize("days", [10, -10, 365, -365])
+def test_a_clock_that_is_set_just_before_a_stop(world: World, days: float) -> None:
+    """Nobody looked at the clocks in between."""
+    world.begin()
+    world.shelf.put(NGINX, ONE)
+    world.pass_s(DAY_S)
+    world.wall.ahead_s += days * DAY_S
+    world.end()
+    world.files = StateFiles(world.folder)
+    world.begin()
+    world.pass_s(60)
+    assert world.shelf.expired == []
+
+
+@pytest.mark.parametrize("days", [10, -10, 365, -365])
+def test_a_clock_that_is_set_while_nothing_happens(world: World, days: float) -> None:
+    """It is noticed within a minute, and a kill after that changes nothing."""
+    world.begin()
+    world.shelf.put(NGINX, ONE)
+    world.pass_s(DAY_S)
+    world.wall.ahead_s += days * DAY_S
+    world.pass_s(70)
+    world.kill()
+    world.begin()
+    world.pass_s(60)
+    assert world.shelf.expired == []
+
+
+STEPS = (
+    "begin_journal",
+    "append",
+    "begin_state",
+    "write_state",
+    "sync_state",
+    "name_state",
+    "remove_journal",
+)
+
+
+@pytest.mark.parametrize("days", [-10, 365, -365])
+@pytest.mark.parametrize("last", STEPS)
+def test_a_kill_while_a_jump_is_written_down(
+    world: World, days: float, last: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal speaks of the clock of its state until a new state is there."""
+    world.begin()
+    world.shelf.put(NGINX, ONE)
+    world.shelf.put(NGINX, TWO)
+    world.pass_s(DAY_S)
+    world.wall.ahead_s += days * DAY_S
+    world.scheduler.used(NGINX, TWO)
+    dead = []
+
+    def mortal(step: str, todo: Any) -> Any:
+        def run(*args: Any) -> Any:
+            if step == last or dead:
+                dead.append(step)
+                raise OSError(errno.EIO, "killed")
+            return todo(*args)
+
+        return run
+
+    with monkeypatch.context() as patched:
+        for step in STEPS:
+            patched.setattr(world.files, step, mortal(step, getattr(world.files, step)))
+        world.pass_s(6)
+    assert dead
+    world.kill()
+    world.begin()
+    world.pass_s(60)
+    assert world.shelf.expired == []
+    world.pass_s(8 * DAY_S)
+    assert len(world.shelf.expired) == 2

@@ -215,5 +215,5 @@ def check_that_nothing_leaks(weights: list[Weight]) -> None:
     *months, last = weights
     one_life = [month.container_bytes for month in months[-5:]]
     assert max(one_life) - min(one_life) < 200_000, weights
-    assert (last.things, last.delayed_calls) == (0, 0)
+    assert (last.things, last.delayed_calls) == (0, 1), "what is left looks at the clocks"
     assert last.container_bytes < months[0].container_bytes + 150_000, weights
