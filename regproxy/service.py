@@ -145,7 +145,7 @@ class MirrorService(MultiService):
         try:
             return logs.open_access_log(where, self._daemonised)
         except OSError as error:
-            raise OSError(error.errno, f"the access log cannot be written: {error.strerror}", where) from None
+            raise StorageFailed(f"the access log cannot be written: {where}: {error.strerror}") from None
 
     def _listen_admin(self, description: str, admin: AdminSite) -> None:
         """A default admin socket that cannot be had is a warning, a written one ends the start."""

@@ -191,7 +191,8 @@ def _judged(answer: bytes) -> dict[str, Any]:
         raise _Wrong(f"not permitted: {_error_in(body)}", NOT_PERMITTED)
     if response.status != 200:
         raise _Wrong(
-            f"what answers there has no status page ({response.status}): no regproxy, or an older one"
+            f"what answers there has no status page ({response.status}): "
+            "not the admin listener, no regproxy, or an older one"
         )
     try:
         return decode(body)

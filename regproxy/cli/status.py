@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -73,6 +74,11 @@ def status(
     except AskFailed as error:
         click.echo(f"regproxy: {error}", err=True)
         raise SystemExit(error.code) from None
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # who read it has seen enough
+            raise
+        click.echo(f"regproxy: standard output cannot be written: {error.strerror}", err=True)
+        raise SystemExit(1) from None
 
 
 def _pictures(stream: TextIO, repeated: bool) -> Pictures:

@@ -156,3 +156,18 @@ def test_a_reader_that_leaves_ends_it_quietly(tmp_path: Path) -> None:
             check=False,
         )
     assert ended.stderr == ""
+
+
+def test_an_output_that_takes_nothing_is_a_line(tmp_path: Path) -> None:
+    with serving(answering(GOOD), tmp_path / "a.sock"), open("/dev/full", "wb") as full_disk:
+        done = subprocess.run(
+            [sys.executable, "-m", "regproxy", "status", "--json", "--admin", str(tmp_path / "a.sock")],
+            cwd=Path(main_file).parents[1],
+            stdout=full_disk,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    said = done.stderr.decode()
+    assert said == "regproxy: standard output cannot be written: No space left on device\n"

@@ -91,7 +91,8 @@ def test_a_foreign_folder_ends_the_start_and_stays_as_it_is(tmp_path: Path) -> N
 def test_an_access_log_that_cannot_be_written_ends_the_start(tmp_path: Path) -> None:
     log = {"access": str(tmp_path / "nowhere" / "access.log")}
     said = refused([*TWISTD, "--config", str(settings(tmp_path, log=log))], tmp_path)
-    assert "the access log cannot be written" in said
+    path = log["access"]
+    assert f"regproxy: the access log cannot be written: {path}: No such file or directory" in said
     assert said.count("\n") == 1
 
 

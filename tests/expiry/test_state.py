@@ -19,9 +19,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from regproxy.compose import Expiry
 from regproxy.expiry import saving
 from regproxy.expiry import scheduler as scheduler_module
-from regproxy.expiry.entries import Entry, parse_key
+from regproxy.expiry.entries import Entry, key_of, parse_key
 from regproxy.expiry.files import StateFiles
-from regproxy.expiry.lines import journal_line, member, parse_header, parse_line, state_header
+from regproxy.expiry.lines import journal_header, journal_line, member, parse_header, parse_line, state_header
 from regproxy.expiry.slices import Slices
 from regproxy.interfaces import Held, Kind
 from regproxy.oci.tag import Tag
@@ -795,3 +795,19 @@ def test_a_kill_while_a_jump_is_written_down(
     assert world.shelf.expired == []
     world.pass_s(8 * DAY_S)
     assert len(world.shelf.expired) == 2
+
+
+def test_a_journal_from_before_the_state_says_nothing(world: World) -> None:
+    """A kill came before it was removed: what it says has been folded, and may be over since."""
+    world.begin()
+    world.shelf.put(NGINX, ONE)
+    world.end()
+    number = document(world)["journal"]
+    old = number - 1
+    for journal in world.files.journals():
+        world.files.remove_journal(journal)
+    stale = journal_line(key_of(NGINX, TWO), Entry("blob", 0.0, 10, 7), WALL_S)
+    world.files.journal(old).write_bytes(journal_header(old) + stale.encode())
+    made = world.begin(survey=False)
+    assert made.entry(NGINX, ONE) is not None
+    assert made.entry(NGINX, TWO) is None

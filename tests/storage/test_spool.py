@@ -557,3 +557,16 @@ async def test_nothing_is_begun_while_it_is_let_go_of(folder: Folder, store: Dis
     await leaving
     assert store.holds(DIGEST) is None
     assert folder.files("fills") == []
+
+
+async def test_the_thread_that_syncs_ends_with_the_store(
+    store: DiskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syncing, "ALONE_BYTES", 0)
+    made = await store.spool(DIGEST)
+    await made.append([CONTENT])
+    await made.commit(proofs(store, NGINX))
+    names = {thread.name for thread in threading.enumerate()}
+    assert "regproxy-syncer" in names
+    await store.close()
+    assert "regproxy-syncer" not in {thread.name for thread in threading.enumerate()}
