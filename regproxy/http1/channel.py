@@ -49,6 +49,8 @@ class StrictChannel(HTTPChannel):
 
     site: Any
     transport: Any
+    requests: Any
+    _buffer: bytes
     callLater: Any
     persistent: Any
     _networkProducer: Any
@@ -88,6 +90,13 @@ class StrictChannel(HTTPChannel):
                 return
             self._deadline = self.callLater(self.site.header_s, self._header_late)
         HTTPChannel.dataReceived(self, data)
+        self._expect_the_rest()
+
+    def _expect_the_rest(self) -> None:
+        """A request that came in part behind an answered one has no longer than any other."""
+        begun = bool(self._buffer or self.requests)
+        if begun and self._deadline is None and not (self._answering or self._refused or self.has_left):
+            self._deadline = self.callLater(self.site.header_s, self._header_late)
 
     def lineReceived(self, line: bytes) -> None:
         """A line of a header; those behind a refused one are dropped."""
@@ -128,6 +137,7 @@ class StrictChannel(HTTPChannel):
         """Its answer is written."""
         self._answering = False
         HTTPChannel.requestDone(self, request)
+        self._expect_the_rest()
 
     def resumeProducing(self) -> None:
         """The client's side has taken what was written: now its answer may end."""

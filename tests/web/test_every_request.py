@@ -7,6 +7,7 @@ from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 
 from regproxy.errors import AccessDenied, Denied, NotFound
+from regproxy.interfaces import How, TagList
 from regproxy.testing.secrets import find_secrets
 from regproxy.web.access_log import AccessRecord
 from tests.web.doubles import BLOB, BLOB_DIGEST, MemoryRegistry, failing, filled
@@ -106,6 +107,37 @@ def test_one_that_does_not_become_whole_in_time(header: bytes) -> None:
     wire.close()
     (found,) = wire.records
     assert (found.status, found.sent_bytes, found.note) == (408, 0, "late")
+
+
+@pytest.mark.parametrize("rest", [b"GE", b"GET /v2/ HTTP/1.1\r\n", b"GET /v2/ HTTP/1.1\r\nHost: m\r\nA"])
+@pytest.mark.parametrize("waits", [False, True])
+def test_one_that_came_in_part_behind_another(rest: bytes, waits: bool) -> None:
+    """In one segment with a request that is answered at once, or later."""
+    registry = filled()
+    first = b"/v2/library/nginx/tags/list" if waits else b"/v2/"
+    if waits:
+        registry.pending = Deferred()
+    wire = Wire(registry)
+    sent = wire.send(get(first) + rest)
+    if registry.pending is not None:
+        assert sent == b""
+        wire.clock.advance(100)
+        registry.pending.callback(TagList(("a",), How.HIT))
+    wire.clock.advance(29)
+    assert not wire.transport.aborted
+    wire.clock.advance(1)
+    assert wire.transport.aborted
+    wire.close()
+    assert [found.status for found in wire.records] == [200, 408]
+
+
+def test_a_kept_connection_has_no_such_time() -> None:
+    wire = Wire(filled())
+    for _ in range(3):
+        assert wire.send(get(b"/v2/")) != b""
+        wire.clock.advance(100)
+    assert not wire.transport.aborted
+    wire.close()
 
 
 def test_one_whose_client_leaves_before_there_is_an_answer() -> None:
