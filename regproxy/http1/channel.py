@@ -14,9 +14,10 @@ import attrs
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IDelayedCall, ISSLTransport
 from twisted.python.failure import Failure
-from twisted.web.http import REQUEST_TIMEOUT, RESPONSES, HTTPChannel, Request, datetimeToString
+from twisted.web.http import REQUEST_TIMEOUT, HTTPChannel, Request
 
 from regproxy.errors import InvalidRequest, RegproxyError, WriteRefused
+from regproxy.http1.heads import head_block, whole_answer
 from regproxy.http1.sockets import unsent_bytes
 
 READS = (b"GET", b"HEAD")
@@ -225,15 +226,8 @@ class StrictChannel(HTTPChannel):
         self._end_deadline()
         refusal = self.refusal(error)
         body = b"" if method == b"HEAD" else refusal.body
-        lines = [
-            f"HTTP/1.1 {refusal.status} {RESPONSES[refusal.status].decode('ascii')}",
-            "Server: regproxy",
-            f"Date: {datetimeToString().decode('ascii')}",
-            *(f"{name}: {value}" for name, value in refusal.headers),
-            f"Content-Length: {len(refusal.body)}",
-            "Connection: close",
-        ]
-        self.transport.write("\r\n".join(lines).encode("ascii") + b"\r\n\r\n" + body)
+        block = head_block(refusal.status, (*refusal.headers, ("Content-Length", str(len(refusal.body)))))
+        self.transport.write(whole_answer(block, body, close=True))
         self._linger()
         self.note_refusal(method, path, refusal.status, len(body), note)
 

@@ -7,20 +7,20 @@ difference is RFC 9110's own: a range is asked for by GET alone, so HEAD ignores
 from __future__ import annotations
 
 import attrs
-from twisted.web.http import RESPONSES
 
 from regproxy.headers.conditionals import entity_tag, none_match_hits, range_holds
 from regproxy.headers.ranges import Span, Unsatisfiable, choose_range
+from regproxy.http1.heads import head_block
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor
 from regproxy.oci.media_type import BLOB_TYPE, essence
-from regproxy.web.errors import range_problem
+from regproxy.web.errors import Problem, range_problem
 
 MAX_WARNING_BYTES = 4096
 """All of a Warning value, as the distribution-spec bounds it (R52)."""
 
-ON_EVERY_ANSWER = (("Server", "regproxy"), ("Docker-Distribution-Api-Version", "registry/2.0"))
-"""With Date, which changes (R2)."""
+API_VERSION = ("Docker-Distribution-Api-Version", "registry/2.0")
+"""On every answer of a registry (R2)."""
 
 _FOR_EVER = "max-age=31536000, immutable"
 
@@ -96,12 +96,16 @@ def blob_answer(digest: Digest, size_bytes: int | None, asked: Asked, remarks: R
     return Answer(200, tuple(headers), span=Span(0, size_bytes), whole=True)
 
 
-def head_block(answer: Answer) -> bytes:
-    """Status line and headers as they leave, but for Date, Connection and the empty line."""
-    reason = RESPONSES[answer.status].decode("ascii")
-    headers = (*ON_EVERY_ANSWER, *answer.headers)
-    lines = [f"HTTP/1.1 {answer.status} {reason}", *(f"{name}: {value}" for name, value in headers), ""]
-    return "\r\n".join(lines).encode("ascii", "replace")
+def answer_block(answer: Answer) -> bytes:
+    """The head of ``answer`` as it leaves (R2)."""
+    return head_block(answer.status, (API_VERSION, *answer.headers))
+
+
+def error_answer(problem: Problem) -> Answer:
+    """An error as OCI JSON (R60)."""
+    body = problem.body
+    framing = (("Content-Type", "application/json"), ("Content-Length", str(len(body))))
+    return Answer(problem.status, (*problem.headers, *framing), content=body)
 
 
 def plain_headers(remarks: Remarks) -> list[tuple[str, str]]:
@@ -135,8 +139,6 @@ def _cache_control(remarks: Remarks) -> tuple[str, str]:
 
 
 def _unsatisfiable(size_bytes: int, headers: list[tuple[str, str]]) -> Answer:
-    problem = range_problem(size_bytes)
+    answer = error_answer(range_problem(size_bytes))
     kept = [pair for pair in headers if pair[0] in ("OCI-Namespace", "Accept-Ranges")]
-    content_type = ("Content-Type", "application/json")
-    length = ("Content-Length", str(len(problem.body)))
-    return Answer(416, (*kept, *problem.headers, content_type, length), content=problem.body)
+    return attrs.evolve(answer, headers=(*kept, *answer.headers))

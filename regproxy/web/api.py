@@ -11,7 +11,6 @@ from collections.abc import Callable, Coroutine, Iterable
 from functools import lru_cache
 from typing import Any, Protocol
 
-import attrs
 from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -24,7 +23,7 @@ from regproxy.access.networks import admit
 from regproxy.errors import ContentMismatch, Unsupported
 from regproxy.headers.conditionals import none_match_hits
 from regproxy.headers.ranges import Span
-from regproxy.interfaces import How, IBlob, IBlobService, IBody, IManifestService, ITagService, TagAnswer
+from regproxy.interfaces import IBlob, IBlobService, IBody, IManifestService, ITagService, TagAnswer
 from regproxy.oci.manifest import Descriptor
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
@@ -33,8 +32,8 @@ from regproxy.web.answers import (
     Answer,
     Asked,
     Remarks,
+    answer_block,
     blob_answer,
-    head_block,
     manifest_answer,
     plain_headers,
 )
@@ -155,7 +154,7 @@ class RegistryApi:
             block = _hit_block(found.descriptor, route.place, isinstance(route.reference, Tag))
             request.reply_with(OK, block, found.manifest.content)
         else:
-            self._reply_manifest(request, route, _found(found))
+            self._reply_manifest(request, route, found)
         return True
 
     def _run(self, handler: Handler, request: IRequest) -> Deferred[None]:
@@ -204,24 +203,23 @@ class RegistryApi:
         raise Unsupported("this mirror does not serve referrers; look for the tag sha256-<hex> instead")
 
     async def _manifest(self, request: RegistryRequest, route: ManifestRoute) -> None:
-        self._reply_manifest(
-            request, route, await self._find_manifest(route, descriptor_only=request.is_head)
-        )
+        found = await self._find_manifest(route, descriptor_only=request.is_head)
+        self._reply_manifest(request, route, found)
 
-    def _reply_manifest(self, request: RegistryRequest, route: ManifestRoute, found: _Found) -> None:
+    def _reply_manifest(self, request: RegistryRequest, route: ManifestRoute, found: TagAnswer) -> None:
         request.how, request.digest = found.how, found.descriptor.digest
         remarks = _remarks(route.place, found.warning, found.age_s)
         by_tag = isinstance(route.reference, Tag)
         answer = manifest_answer(found.descriptor, _asked(request), remarks, by_tag=by_tag)
-        request.reply(answer, found.content)
+        request.reply(answer, b"" if found.manifest is None else found.manifest.content)
 
-    async def _find_manifest(self, route: ManifestRoute, *, descriptor_only: bool) -> _Found:
+    async def _find_manifest(self, route: ManifestRoute, *, descriptor_only: bool) -> TagAnswer:
         repository, reference = route.place.repository, route.reference
         if isinstance(reference, Tag):
             tags = self._registry.tags
-            return _found(await (tags.stat if descriptor_only else tags.get)(repository, reference))
+            return await (tags.stat if descriptor_only else tags.get)(repository, reference)
         manifests = self._registry.manifests
-        return _found(await (manifests.look if descriptor_only else manifests.fetch)(repository, reference))
+        return await (manifests.look if descriptor_only else manifests.fetch)(repository, reference)
 
     async def _blob(self, request: RegistryRequest, route: BlobRoute) -> None:
         request.digest = route.digest
@@ -272,26 +270,10 @@ class RegistryApi:
         request.reply(_json_answer(page.content, headers), page.content)
 
 
-@attrs.frozen(slots=True)
-class _Found:
-    """A manifest, or what is known of it."""
-
-    descriptor: Descriptor
-    content: bytes = attrs.field(default=b"", repr=False)
-    how: How | None = None
-    warning: str | None = None
-    age_s: float = 0.0
-
-
 @lru_cache(MAX_BLOCKS)
 def _hit_block(descriptor: Descriptor, place: Place, by_tag: bool) -> bytes:
     """The head of a plain 200: the same one for every client that asks in the same way."""
-    return head_block(manifest_answer(descriptor, Asked(), _remarks(place), by_tag=by_tag))
-
-
-def _found(answer: TagAnswer) -> _Found:
-    content = b"" if answer.manifest is None else answer.manifest.content
-    return _Found(answer.descriptor, content, answer.how, answer.warning, answer.age_s)
+    return answer_block(manifest_answer(descriptor, Asked(), _remarks(place), by_tag=by_tag))
 
 
 def _asked(request: RegistryRequest) -> Asked:

@@ -6,6 +6,7 @@ from regproxy.access.networks import peer_host
 from regproxy.errors import RegproxyError
 from regproxy.http1.channel import Refusal, StrictChannel
 from regproxy.web.access_log import AccessRecord, client_name, quote_method, quote_path
+from regproxy.web.answers import API_VERSION
 from regproxy.web.errors import problem_for
 from regproxy.web.request import READ_ONLY
 
@@ -18,11 +19,8 @@ class RegistryChannel(StrictChannel):
     def refusal(self, error: RegproxyError) -> Refusal:
         """The OCI error document."""
         problem = problem_for(error)
-        headers = (
-            ("Docker-Distribution-Api-Version", "registry/2.0"),
-            ("Content-Type", "application/json"),
-        )
-        return Refusal(problem.status, problem.body, (*headers, *problem.headers))
+        headers = (API_VERSION, ("Content-Type", "application/json"), *problem.headers)
+        return Refusal(problem.status, problem.body, headers)
 
     def note_refusal(
         self, method: bytes, path: bytes, status: int, sent_bytes: int, note: str | None = None

@@ -6,22 +6,22 @@ document, or, once the status line is gone, an aborted connection (R37).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from http import HTTPStatus
+from collections.abc import Iterable, Mapping
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.http import OK, datetimeToString
+from twisted.web.http import OK
 
 from regproxy.errors import RegproxyError, WriteRefused
 from regproxy.http1.channel import READS
+from regproxy.http1.heads import whole_answer
 from regproxy.http1.request import StrictRequest
 from regproxy.http1.sockets import unsent_bytes
 from regproxy.interfaces import How
 from regproxy.oci.digest import Digest
 from regproxy.web.access_log import DENIED, AccessRecord, client_name, quote_method, quote_path
-from regproxy.web.answers import Answer, head_block
+from regproxy.web.answers import API_VERSION, Answer, answer_block, error_answer
 from regproxy.web.errors import UNEXPECTED, Problem, Subject, problem_for
 from regproxy.web.routing import BaseRoute, BlobRoute, ManifestRoute, Route, TagsRoute
 from regproxy.web.targets import check_host, split_target
@@ -62,9 +62,9 @@ class RegistryRequest(StrictRequest):
         self.notifyFinish().addBoth(self._record)
 
     def set_common_headers(self) -> None:
-        """Those that every answer of a registry has (R2)."""
+        """Those that every answer of a registry has."""
         super().set_common_headers()
-        self.setHeader(b"Docker-Distribution-Api-Version", b"registry/2.0")
+        self._set_headers([API_VERSION])
 
     def _serve(self) -> None:
         if self.method not in READS:
@@ -82,43 +82,30 @@ class RegistryRequest(StrictRequest):
     def reply(self, answer: Answer, content: bytes = b"") -> None:
         """Send a whole answer; ``content`` follows a 200, the answer's own anything else."""
         body = content if answer.status == OK else answer.content
-        self.reply_with(answer.status, head_block(answer), body)
+        self.reply_with(answer.status, answer_block(answer), body)
 
     def reply_with(self, status: int, block: bytes, content: bytes) -> None:
-        """Send a whole answer in one piece, its head made by :func:`head_block`.
-
-        Twisted's own way, a header at a time, costs more than all the rest of a hit.
-        """
+        """Send a whole answer in one piece, its head made by :func:`answer_block`."""
         self.startedWriting = 1
         self.setResponseCode(status)
         body = b"" if self.is_head else content
         self.sentLength += len(body)
-        close = b"" if self.channel.persistent else b"Connection: close\r\n"
-        self.channel.write(b"%sDate: %s\r\n%s\r\n%s" % (block, datetimeToString(), close, body))
+        self.channel.write(whole_answer(block, body, close=not self.channel.persistent))
         self.finish()
 
     def send_head(self, answer: Answer) -> None:
         """Status and headers of ``answer``; they leave with the first byte that is written."""
         self.set_common_headers()
         self.setResponseCode(answer.status)
-        for name, value in answer.headers:
+        self._set_headers(answer.headers)
+
+    def _set_headers(self, headers: Iterable[tuple[str, str]]) -> None:
+        for name, value in headers:
             self.setHeader(name.encode("ascii"), value.encode("ascii", "replace"))
 
     def refuse(self, problem: Problem) -> None:
-        """Send an error as OCI JSON (R60), without what was prepared for another answer."""
-        body = problem.body
-        for prepared in [name for name, _ in self.responseHeaders.getAllRawHeaders()]:
-            if prepared != b"Connection":
-                self.responseHeaders.removeHeader(prepared)
-        self.set_common_headers()
-        for name, value in problem.headers:
-            self.setHeader(name.encode("ascii"), value.encode("ascii"))
-        self.setHeader(b"Content-Type", b"application/json")
-        self.setHeader(b"Content-Length", b"%d" % len(body))
-        # twisted calls 429 and others "Unknown Status", which containerd and others show as the reason.
-        self.setResponseCode(problem.status, HTTPStatus(problem.status).phrase.encode("ascii"))
-        self.write(body)
-        self.finish()
+        """Send an error, whatever was prepared for another answer."""
+        self.reply(error_answer(problem))
 
     def failed(self, failure: Failure) -> Deferred[None]:
         """The end of a request that failed: an error answer, or an aborted connection (R37).

@@ -112,7 +112,7 @@ class Routes:
         for upstream in self._upstreams:
             for name in _with_default_ports(upstream):
                 self._by_name.setdefault(name, upstream)
-        self._known: dict[tuple[bytes, bytes], Route] = {}
+        self._known: dict[tuple[bytes, bytes, str | None], Route] = {}
         self._default = next((each for each in self._upstreams if each.default), None)
 
     def find(self, path: bytes, query: bytes, host: str | None = None) -> Route:
@@ -121,13 +121,14 @@ class Routes:
         Raises :exc:`InvalidRequest` and its kin (400), :exc:`UnknownRoute` and
         :exc:`UnknownUpstream` (404), :exc:`WriteRefused` for a route that only writes (405).
         """
-        route = self._known.get((path, query))
+        asked = path, query, host
+        route = self._known.get(asked)
         if route is None:
             route = self._find(path, query)
-            if len(path) + len(query) <= MAX_KNOWN_BYTES:
+            if len(path) + len(query) + len(host or "") <= MAX_KNOWN_BYTES:
                 if len(self._known) >= MAX_KNOWN:
                     self._known.clear()
-                self._known[path, query] = route
+                self._known[asked] = route
         return route
 
     def _find(self, path: bytes, query: bytes) -> Route:
