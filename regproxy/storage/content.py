@@ -153,12 +153,19 @@ class DiskManifests:
         """The manifest where nothing needs waiting: right bytes of an untouched file, by right."""
         try:
             _, link = self._shelf.permitted(repository, digest, (Kind.MANIFEST,))
-            kept = self._memory.get(digest)
         except (ContentMissing, StorageFailed):
             return None
+        content = self._in_memory(digest, link)
+        return None if content is None else Manifest(content, link.media_type, digest)
+
+    def _in_memory(self, digest: Digest, link: Link) -> bytes | None:
+        try:
+            kept = self._memory.get(digest)
+        except StorageFailed:
+            return None  # the reader thread tells what it is
         if kept is None or link.mtime_ns != kept[0] or link.size_bytes != len(kept[1]):
             return None
-        return Manifest(kept[1], link.media_type, digest)
+        return kept[1]
 
     def stat(self, repository: Repository, digest: Digest) -> Deferred[Descriptor]:
         """Size and type, as the link says; ContentMissing when link or file is not there."""
@@ -175,20 +182,10 @@ class DiskManifests:
 
     async def _get(self, repository: Repository, digest: Digest) -> Manifest:
         _, link = self._shelf.permitted(repository, digest, (Kind.MANIFEST,))
-        content = self._at_hand(digest, link)
+        content = self._in_memory(digest, link)
         if content is None:
             content = await self._from_disk(digest, link)
         return Manifest(content, link.media_type, digest)
-
-    def _at_hand(self, digest: Digest, link: Link) -> bytes | None:
-        file = self._shelf.open(digest, link)
-        try:
-            content = file.read_at(0, link.size_bytes) if trusted(link, file.stat()) else None
-        except StorageFailed:
-            content = None  # the reader thread tells what it is
-        finally:
-            file.close()
-        return content if content is not None and len(content) == link.size_bytes else None
 
     async def _from_disk(self, digest: Digest, link: Link) -> bytes:
         path = self._shelf.layout.blob(digest)
@@ -207,15 +204,17 @@ class DiskManifests:
 def _read_manifest(path: Path, digest: Digest, link: Link, spoilt: Spoilt) -> tuple[bytes, bool]:
     """The bytes, and whether the file was touched; ContentUntrusted when they are wrong. Blocks.
 
-    Bytes that the disk cannot read any more are missing: they are fetched and written again.
+    They are hashed in any case: a manifest is small, and a disk rots without touching times. Bytes
+    that the disk cannot read any more are missing: they are fetched and written again.
     """
     opened = open_regular(path)
     if opened is None:
         raise ContentMissing(f"{digest} is not on disk")
     descriptor, found = opened
     try:
-        if found.st_size != link.size_bytes or found.st_size > MAX_MANIFEST_BYTES:
-            raise ContentMissing(f"{digest} on disk is not of the size that its link says")
+        fits = found.st_size == link.size_bytes and found.st_size <= MAX_MANIFEST_BYTES
+        if not fits or spoilt.is_wrong(digest, found):
+            raise ContentMissing(f"{digest} on disk is not what its link says")
         content = read_whole(descriptor, found.st_size)
     except OSError as error:
         if error.errno != errno.EIO:
@@ -224,10 +223,9 @@ def _read_manifest(path: Path, digest: Digest, link: Link, spoilt: Spoilt) -> tu
         raise ContentMissing(f"the disk fails to read {digest}") from None
     finally:
         os.close(descriptor)
-    touched = not trusted(link, found)
-    if touched and not digest.matches(content):
+    if not digest.matches(content):
         raise ContentUntrusted(f"{digest} on disk was damaged; it was set aside")
-    return content, touched
+    return content, not trusted(link, found)
 
 
 def _weigh(kept: tuple[int, bytes] | None) -> int:

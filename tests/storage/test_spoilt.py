@@ -178,3 +178,24 @@ async def test_a_survey_without_descriptors_forgets_no_holder(
         assert (await store.survey()).orphans_removed == 0
     assert await store.unlink(OTHER, DIGEST, Kind.BLOB) is False
     assert await reading(store)(NGINX, DIGEST) == CONTENT
+
+
+@pytest.mark.parametrize("padding", [0, 300_000])
+async def test_a_manifest_that_rotted_is_never_served(folder: Folder, padding: int) -> None:
+    """Its times are as they were, so nothing but the hash tells; small ones and large ones."""
+    content = MANIFEST.content[:-1] + b" " * padding + MANIFEST.content[-1:]
+    manifest = Manifest.receive(content, MANIFEST.media_type)
+    store = folder.open()
+    await store.put(NGINX, manifest, store.stamp(NGINX))
+    store = await folder.reopen()
+    path = folder.blob(manifest.digest)
+    before = path.stat()
+    path.chmod(0o640)
+    path.write_bytes(content[:-2] + b"?" + content[-1:])
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert store.manifest_at_hand(NGINX, manifest.digest) is None
+    with pytest.raises(ContentMissing):
+        await store.manifests.get(NGINX, manifest.digest)
+    assert store.holds(manifest.digest) is None
+    await store.put(NGINX, manifest, store.stamp(NGINX))
+    assert await store.manifests.get(NGINX, manifest.digest) == manifest
