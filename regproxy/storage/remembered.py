@@ -71,7 +71,7 @@ class Remembered(Generic[K, T]):
             found = os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
             if known is None or known.mark is not None:
-                self._keep(key, _Known(path, None, self._missing, 1))
+                self._forget(key, path)
             return self._missing
         except OSError:
             return self._read(Path(path))[0]
@@ -82,10 +82,14 @@ class Remembered(Generic[K, T]):
     def _look(self, key: K, path: str) -> T:
         value, found = self._read(Path(path))
         if found is None or self._now_ns() - found.st_ctime_ns < TICK_NS:
-            self._keep(key, _Known(path, None, self._missing, 1))
+            self._forget(key, path)
         else:
             self._keep(key, _Known(path, _mark(found), value, self._weigh(value)))
         return value
+
+    def _forget(self, key: K, path: str) -> None:
+        """Only the path is kept."""
+        self._keep(key, _Known(path, None, self._missing, self._weigh(self._missing)))
 
     def _keep(self, key: K, known: _Known[T]) -> None:
         """The newest goes to the end; those longest there leave first."""

@@ -111,6 +111,16 @@ def test_it_is_bounded_and_the_oldest_leave(tmp_path: Path) -> None:
     assert shelf.reads == ["0"]
 
 
+def test_what_is_missing_weighs_as_well(tmp_path: Path) -> None:
+    """Clients can name any number of things that are not there."""
+    remembered: Remembered[int, bytes] = Remembered(
+        lambda key: tmp_path / str(key), lambda path: (b"", None), b"", 1000, lambda value: 100 + len(value)
+    )
+    for number in range(50):
+        assert remembered.get(number) == b""
+    assert len(remembered) == 10
+
+
 def test_what_may_not_be_remembered_is_read_each_time(shelf: Shelf) -> None:
     remembered = Remembered(lambda key: shelf.root / "1", lambda path: (path.read_bytes(), None), b"", 10)
     assert remembered.get(1) == b"one"
