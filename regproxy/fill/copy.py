@@ -60,7 +60,7 @@ class Copy:
     def point(self) -> Point:
         """From where to go on behind what is there."""
         if self._spool is None:
-            return Point(0, self._digest.hasher())
+            return Point.beginning(self._digest)
         return Point(self._spool.front, self._spool.hasher())
 
     async def commit(self, proofs: Mapping[Repository, float]) -> bool:

@@ -102,7 +102,7 @@ class Fill(FillView):
         try:
             file = self.file()
         except StorageFailed as error:
-            beginning = Point(0, self.digest.hasher())
+            beginning = Point.beginning(self.digest)
             return self._onward(self._sources.resumable(self._current), beginning, error).blob(how)
         assert file is not None, "a blob is given out only while there is a spool"
         return self._audience.seat(self, file, how)

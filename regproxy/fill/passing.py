@@ -192,29 +192,23 @@ class Onward:
 
     def reader(self, offset: int, stop: int | None, whole: bool) -> PassingReader:
         """For the bytes from ``offset`` on; those before ``point`` again, if they are asked for."""
-        point = self.point if offset >= self.point.offset else self._beginning()
+        point = self.point if offset >= self.point.offset else Point.beginning(self.passage.digest)
         return PassingReader(self.relays, self.passage, point, offset, stop, whole)
 
     def blob(self, how: How) -> PassingBlob:
         """For who begins now."""
-        return PassingBlob(self.relays, self.passage, self._beginning(), how)
-
-    def _beginning(self) -> Point:
-        return Point(0, self.passage.digest.hasher())
+        return PassingBlob(self, how)
 
 
 @implementer(IBlob)
 class PassingBlob:
     """A blob that is kept nowhere, for one reader, from its beginning."""
 
-    def __init__(self, relays: Relays, passage: Passage, point: Point, how: How) -> None:
-        """``point`` is the beginning."""
-        self._relays = relays
-        self._passage = passage
-        self._point = point
+    def __init__(self, onward: Onward, how: How) -> None:
+        self._onward = onward
         self._open = True
         self.how = how
-        self.size = passage.size
+        self.size = onward.passage.size
 
     def body(self, start: int = 0, stop: int | None = None) -> IBody:
         """As :meth:`IBlob.body`; the whole is checked, a part is the client's to check."""
@@ -223,7 +217,7 @@ class PassingBlob:
         self._open = False
         whole = covers_whole(start, stop, self.size)
         end = stop if stop is not None else self.size
-        reader = PassingReader(self._relays, self._passage, self._point, start, end, whole)
+        reader = self._onward.reader(start, end, whole)
         reader.follow()
         return reader
 

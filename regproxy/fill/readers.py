@@ -1,10 +1,10 @@
 """Readers of a fill: each follows the growing file at its own pace.
 
-Laws: a reader owns one open file, its own, and closes it in :meth:`FillReader.close`. It reads
-nothing past the limit that the plan gives it. A slow reader delays nobody; a reader that leaves
-stops nothing. When the fill begins anew from another source, a reader that has given out no byte
-follows the new file; one that has fails, since what it gave out was wrong. Where the disk refuses, it
-reads its file to the end and goes on by a relay.
+Laws: a reader owns one open file, its own, and closes it in :meth:`FillReader.close`, or when it
+needs it no more. It reads nothing past the limit that the plan gives it. A slow reader delays nobody;
+a reader that leaves stops nothing. When the fill begins anew from another source, a reader that has
+given out no byte follows the new file; one that has fails, since what it gave out was wrong. Where
+the disk refuses, it reads its file to the end and goes on by a relay.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ class FillReader:
         self._stop = stop if stop is not None else size
         self._epoch = epoch
         self._file: IFile | None = file
+        self._closed = False
         self._cold = False
         self._edge = 0
         self._rest: PassingReader | None = None
@@ -126,10 +127,10 @@ class FillReader:
 
     def close(self) -> None:
         """As :meth:`IBody.close`."""
-        if self._file is None:
+        if self._closed:
             return
-        file, self._file = self._file, None
-        file.close()
+        self._closed = True
+        self._close_file()
         if self._rest is not None:
             self._rest.close()
         self._fill.leave(self)
@@ -137,19 +138,27 @@ class FillReader:
         if pending is not None:
             pending.errback(Failure(TransferStopped("the reader closed the body")))
 
+    def _close_file(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
     def _forget(self, _pending: Deferred[None]) -> None:
         self._pending = None
 
     def _beyond(self) -> PassingReader | None:
         """Who brings the next bytes, where they are not in the file."""
         onward = self._fill.onward
-        if onward is None or self._file is None or self._fill.failure is not None:
+        if onward is None or self._closed or self._fill.failure is not None:
             return None
         if self._rest is None and (self._epoch != self._fill.epoch or self._offset >= self._limit()):
             if self._ended():
                 return None
             self._rest = self._go_on(onward)
-        return self._rest if self._offset >= self._edge else None
+        if self._rest is None or self._offset < self._edge:
+            return None
+        self._close_file()  # the disk that refused has the room of its bytes with the last reader
+        return self._rest
 
     def _go_on(self, onward: Onward) -> PassingReader:
         """The file is read as far as it goes; one whose bytes turned out wrong counts for nothing."""
@@ -169,7 +178,7 @@ class FillReader:
 
     def _follow(self) -> IFile | None:
         """The file to read from, None until there is a new one; raises what ended this reader."""
-        if self._file is None:
+        if self._closed:
             raise TransferStopped("the body is closed")
         if self._fill.failure is not None:
             raise self._fill.failure
@@ -187,15 +196,14 @@ class FillReader:
             raise TransferStopped("the transfer that this body followed has ended")
         if newer is None:
             return None
-        assert self._file is not None
-        self._file.close()
+        self._close_file()
         self._file, self._epoch = newer, fill.epoch
         return newer
 
     def _go_over(self) -> None:
         """The same while the new spool is open: a committed one gives no more files. Where the
         descriptors have run out, read() says so."""
-        if self._file is not None and self._epoch != self._fill.epoch:
+        if not self._closed and self._rest is None and self._epoch != self._fill.epoch:
             with contextlib.suppress(StorageFailed, ContentMismatch, TransferStopped):
                 self._begin_anew()
 
@@ -225,7 +233,7 @@ class FillReader:
         return self._fill.verified and self._offset >= self._fill.front
 
     def _stuck(self) -> bool:
-        if self._fill.failure is not None or self._fill.onward is not None or self._file is None:
+        if self._fill.failure is not None or self._fill.onward is not None or self._closed:
             return False
         if self._epoch != self._fill.epoch:
             return self._offset == self._start and not self._fill.begun

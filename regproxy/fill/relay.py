@@ -127,6 +127,11 @@ class Relay:
             self._transfer.cancel()
         self._close()
 
+    async def wanted(self) -> None:
+        """Return when there is a reader."""
+        while not self._followers:
+            await self._moves.add()
+
     # readers
 
     def join(self, follower: Follower) -> None:
@@ -232,6 +237,8 @@ class Relay:
         """Those who would fall out of a window that begins at ``start`` are given time to move."""
         self._needed = start
         self._awaited = {one for one in self._followers if one.offset < start}
+        if not self._awaited:
+            return
         timer = self._clock.callLater(PATIENCE_S, self._moves.fire, None)
         try:
             while self._awaited and timer.active():

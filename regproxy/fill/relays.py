@@ -58,6 +58,7 @@ class Relays:
 
         async def resumed(relay: Relay) -> IBody:
             await self._turn(passage.digest, relay)
+            await relay.wanted()  # whoever waited for the turn may have left
             return await passage.resume(point.offset)
 
         return self._add(passage, point, lambda relay: Deferred.fromCoroutine(resumed(relay)))

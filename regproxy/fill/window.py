@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from regproxy.oci.digest import Digest
+
 if TYPE_CHECKING:
     from hashlib import _Hash
 
@@ -25,6 +27,11 @@ class Point:
 
     offset: int
     hasher: _Hash | None
+
+    @classmethod
+    def beginning(cls, digest: Digest) -> Point:
+        """Of the blob that is to become ``digest``."""
+        return cls(0, digest.hasher())
 
     def after(self, content: bytes) -> Point:
         """The place behind ``content``."""
