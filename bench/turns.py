@@ -1,8 +1,8 @@
 """A daemon whose reactor's turns are timed: ``python -m bench.turns FILE ARGUMENTS...`` is twistd.
 
 A turn is what the reactor does between two waits. Each is booked under what ran meanwhile: loading,
-saving, removing, spreading, survey, stopping. FILE gets a line of JSON when one of these begins
-or ends, and the figures at the end.
+saving, removing, spreading, asking an upstream, survey, stopping. FILE gets a line of JSON when one
+of these begins or ends, and the figures at the end.
 """
 
 from __future__ import annotations
@@ -100,11 +100,11 @@ class Turns:
 
 def watch(turns: Turns) -> None:
     """Have the daemon's long works tell when they run."""
-    from regproxy.expiry.scheduler import TTLExpirationScheduler
+    from regproxy.expiry.works import Works
     from regproxy.service import MirrorService
     from regproxy.storage.survey import Surveyor
 
-    work = TTLExpirationScheduler._work
+    work = Works.begin
     survey = Surveyor._run
     end = MirrorService._end
 
@@ -130,7 +130,7 @@ def watch(turns: Turns) -> None:
         await end(self)
 
     for owner, name, watched in (
-        (TTLExpirationScheduler, "_work", watched_work),
+        (Works, "begin", watched_work),
         (Surveyor, "_run", watched_survey),
         (MirrorService, "_end", watched_end),
     ):

@@ -106,18 +106,16 @@ class Pulse:
     def _recent(self, time_s: float | None) -> bool:
         return time_s is not None and self._monotonic() - time_s < BELIEVED_S
 
-    def unasked(self, upstream: str) -> None:
-        """A probe has ended without a word: none is tried again for a while."""
-        heard = self._heard[upstream]
-        heard.failed, heard.probed_s = True, self._monotonic()
-
     async def probe(self, upstream: str) -> None:
         """Ask it; :meth:`alive` knows from then on. One call at a time for each upstream."""
         heard = self._heard[upstream]
-        if await self._probes[upstream]():
+        try:
+            answers = await self._probes[upstream]()
+        finally:  # one that ends without a word is not repeated for a while either
+            heard.probed_s = self._monotonic()
+        if answers:
             self.answered(upstream)
             heard.probed_s = None
             return
         self.failed(upstream)
-        heard.probed_s = self._monotonic()
         _log.info("{upstream} does not answer: what is cached of it does not expire", upstream=upstream)

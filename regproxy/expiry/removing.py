@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
-from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from regproxy.errors import StorageFailed
 from regproxy.expiry.entries import Entries, Entry, parse_key, upstream_of
 from regproxy.expiry.pulse import BELIEVED_S, Pulse
 from regproxy.expiry.slices import Slices
+from regproxy.expiry.works import Works
 from regproxy.interfaces import IRemovals
 
 _log = Logger()
@@ -30,8 +30,8 @@ class Removing:
     """Works through slots that fired.
 
     ``overdue`` says by how many seconds an entry is past its time (below zero: not yet);
-    ``file_later`` files it again, not before so many seconds; ``forget`` takes it out; ``go_on``
-    has :meth:`work` called when an upstream that was asked has answered.
+    ``file_later`` files it again, not before so many seconds; ``forget`` takes it out; ``works`` is
+    where the loop runs, and beside it what asks an upstream.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Removing:
         overdue: Callable[[str, Entry], float],
         file_later: Callable[[str, Entry, float], None],
         forget: Callable[[str], None],
-        go_on: Callable[[], object],
+        works: Works,
         removed: Callable[[str], None] = lambda kind: None,
     ) -> None:
         self._store = store
@@ -53,14 +53,12 @@ class Removing:
         self._overdue = overdue
         self._file_later = file_later
         self._forget = forget
-        self._go_on = go_on
+        self._works = works
         self._removed = removed
         self._fired: deque[tuple[int, deque[str]]] = deque()
         self._waiting: dict[str, dict[int, deque[str]]] = {}
-        self._asking: dict[str, Deferred[None]] = {}
         self._failures: dict[str, int] = {}
         self._refused = False
-        self._working = False
 
     def __len__(self) -> int:
         waiting = (keys for slots in self._waiting.values() for keys in slots.values())
@@ -69,6 +67,7 @@ class Removing:
     def add(self, slot: int, keys: list[str]) -> None:
         """A slot has fired."""
         self._fired.append((slot, deque(keys)))
+        self._begin()
 
     def drop(self, key: str) -> None:
         """The entry is gone; nothing is left of its failures."""
@@ -78,19 +77,13 @@ class Removing:
         """End after the removal under way."""
         self._fired.clear()
         self._waiting.clear()
-        for asking in list(self._asking.values()):
-            asking.cancel()
 
-    async def work(self) -> None:
-        """Until no slot is left: file again what was used, remove the rest."""
-        self._slices.restart()
-        self._working = True
-        try:
-            await self._work()
-        finally:
-            self._working = False
+    def _begin(self) -> None:
+        self._works.begin("removing", self._work)
 
     async def _work(self) -> None:
+        """Until no slot is left: file again what was used, remove the rest."""
+        self._slices.restart()
         while self._fired:
             slot, keys = self._fired[0]
             if not keys:
@@ -107,8 +100,6 @@ class Removing:
         """A fault of ours, which ends this round, does not take the entry from the next one."""
         try:
             await self._judge(key, entry)
-        except CancelledError:
-            raise
         except Exception:
             if self._entries.get(key) is entry:
                 self._file_later(key, entry, FIRST_RETRY_S)
@@ -130,26 +121,16 @@ class Removing:
         """Its upstream is asked first; what waits with it is looked at again after that."""
         upstream, slot = upstream_of(key), entry.slot
         assert slot is not None, "it was taken from a slot"
+        first = upstream not in self._waiting
         waiting = self._waiting.setdefault(upstream, {})
         waiting.setdefault(slot, deque()).append(key)
-        if upstream not in self._asking:
-            asking = Deferred.fromCoroutine(self._ask(upstream))
-            if not asking.called:
-                self._asking[upstream] = asking
+        if first:
+            asking = self._works.begin(f"asking of {upstream}", partial(self._pulse.probe, upstream))
+            asking.addCallback(self._asked, upstream)
 
-    async def _ask(self, upstream: str) -> None:
-        try:
-            await self._pulse.probe(upstream)
-        except CancelledError:
-            return
-        except Exception as error:  # noqa: BLE001  whatever it is: what waits is looked at later
-            self._pulse.unasked(upstream)
-            _log.failure("{upstream} could not be asked", Failure(error), upstream=upstream)
-        finally:
-            self._asking.pop(upstream, None)
+    def _asked(self, _: None, upstream: str) -> None:
         self._fired.extend(self._waiting.pop(upstream, {}).items())
-        if not self._working:
-            self._go_on()
+        self._begin()
 
     async def _remove(self, key: str, entry: Entry) -> None:
         """In the writer thread the entry's use is read again; the store tells us what went."""

@@ -70,7 +70,7 @@ class House:
             await self.turn()
 
     async def quiet(self) -> None:
-        while self.scheduler._busy:
+        while self.scheduler._works:
             await self.turn()
 
     async def turn(self) -> None:

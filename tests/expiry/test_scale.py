@@ -77,7 +77,7 @@ def test_no_turn_is_long(full: Watched) -> None:
         world.turn(lambda number=number: world.scheduler.used(NGINX, digest(number)))  # type: ignore[misc]
     world.scheduler._saver.want_fold()
     world.run_until(lambda: world.clock.seconds() > DAY_S + 60)
-    world.run_until(lambda: not world.scheduler._busy)
+    world.run_until(lambda: not world.scheduler._works)
     assert len(world.shelf.expired) >= COUNT // 10
     stopping = world.scheduler.stop()
     world.run_until(lambda: stopping.called)

@@ -6,13 +6,14 @@ from itertools import pairwise
 
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
+from zope.interface.verify import verifyObject
 
-from regproxy.interfaces import Held, Kind
+from regproxy.interfaces import Held, IRemovals, Kind
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Manifest
 from regproxy.testing.images import make_index, sized_image
 from tests.conftest import LoggedFailures
-from tests.expiry.world import CORP, DAY_S, HUB, NGINX, TAG, TTL_S, WALL_S, World, digest
+from tests.expiry.world import CORP, DAY_S, HUB, NGINX, TAG, TTL_S, WALL_S, Shelf, World, digest
 
 ONE = digest(1)
 
@@ -411,3 +412,8 @@ def test_a_probe_that_breaks_leaves_no_entry_behind(world: World, logged_failure
     assert len(logged_failures.flush(ZeroDivisionError)) == 1
     world.pass_s(700)
     assert world.shelf.expired == [(NGINX, ONE)]
+
+
+def test_the_shelf_is_a_store() -> None:
+    """The double is one."""
+    assert verifyObject(IRemovals, Shelf())

@@ -98,7 +98,7 @@ def worst_turns(world: Counted, count: int) -> dict[str, int]:
     world.scheduler._saver.want_fold()
     world.run_until(lambda: world.clock.seconds() > 60)
     found["saving"] = world.worst()
-    world.run_until(lambda: world.clock.seconds() > DAY_S + 60 and not world.scheduler._busy)
+    world.run_until(lambda: world.clock.seconds() > DAY_S + 60 and not world.scheduler._works)
     found["removing"] = world.worst()
     assert len(world.shelf.expired) >= count // 2
     stopping: list[Deferred[None]] = []

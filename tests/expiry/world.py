@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,10 @@ WALL_S = 1_800_000_000.0
 
 def digest(number: int) -> Digest:
     return Digest("sha256", f"{number:064x}")
+
+
+ONE, TWO = digest(1), digest(2)
+STATE = "scheduler-state.json"
 
 
 class Wall:
@@ -209,3 +214,28 @@ class World:
                 break
         self.clock.advance(max(0.0, until - self.clock.seconds()))
         self.settle()
+
+
+def document(world: World) -> Any:
+    return json.loads((world.folder / STATE).read_bytes())
+
+
+def uses(world: World) -> dict[str, tuple[str, float, int, int]]:
+    """What the scheduler knows, with wall times."""
+    found = {}
+    entries = world.scheduler._entries
+    for key in entries:
+        entry = entries.get(key)
+        assert entry is not None
+        wall_s = world.scheduler._timeline.to_wall(entry.used_s)
+        found[key] = (entry.type, round(wall_s, 3), entry.size_bytes, entry.pulls)
+    return found
+
+
+def populate(world: World) -> None:
+    world.begin()
+    world.shelf.put(NGINX, ONE)
+    world.shelf.put(CORP, TWO, Kind.MANIFEST)
+    world.shelf.put(CORP, TAG, None)
+    world.pass_s(DAY_S)
+    world.scheduler.used(NGINX, ONE)
