@@ -8,8 +8,8 @@ from functools import partial
 from regproxy.expiry.entries import TYPES
 from regproxy.expiry.pulse import Pulse
 from regproxy.expiry.scheduler import TTLExpirationScheduler
-from regproxy.fill.table import FillTable
-from regproxy.metrics.figures import Figures
+from regproxy.fill.table import FillState, FillTable
+from regproxy.metrics.figures import Figures, Reading
 from regproxy.storage.store import DiskStore
 
 
@@ -37,21 +37,20 @@ def show_requests(figures: Figures, in_flight: Callable[[], int]) -> None:
 
 def show_fills(figures: Figures, fills: FillTable) -> None:
     """Blobs on their way to the disk, and who follows them."""
-    figures.gauge(
-        "regproxy_fills_in_flight",
-        "Blobs that are on their way to the disk.",
-        lambda: len(fills.snapshot()),
+    readings: tuple[Reading[tuple[FillState, ...]], ...] = (
+        Reading("regproxy_fills_in_flight", "Blobs that are on their way to the disk.", len),
+        Reading(
+            "regproxy_readers_in_flight",
+            "Clients that follow a blob which is on its way.",
+            lambda found: sum(fill.readers for fill in found),
+        ),
+        Reading(
+            "regproxy_spool_bytes",
+            "Bytes of the blobs that are on their way, as far as they have come.",
+            lambda found: sum(fill.front for fill in found),
+        ),
     )
-    figures.gauge(
-        "regproxy_readers_in_flight",
-        "Clients that follow a blob which is on its way.",
-        lambda: sum(fill.readers for fill in fills.snapshot()),
-    )
-    figures.gauge(
-        "regproxy_spool_bytes",
-        "Bytes of the blobs that are on their way, as far as they have come.",
-        lambda: sum(fill.front for fill in fills.snapshot()),
-    )
+    figures.gauges_at_once(fills.snapshot, *readings)
     figures.counter(
         "regproxy_fill_joins",
         "Requests for a blob that was on its way already, by no transfer of their own.",

@@ -73,13 +73,21 @@ class Lines:
         data = text.encode("utf-8")
         if self._torn:
             data = b"\n" + data
-        taken = self._out.write(data)
+        for first in range(0, len(data), select.PIPE_BUF):
+            if first and not self._poll.poll(0):
+                self._torn = True
+                raise BlockingIOError(errno.EAGAIN, "only a part of a line was taken")
+            self._write(data[first : first + select.PIPE_BUF])
+        self._torn = False
+
+    def _write(self, piece: bytes) -> None:
+        """A piece that a pipe with any room takes whole, at once."""
+        taken = self._out.write(piece)
         if taken is None:
             raise BlockingIOError(errno.EAGAIN, "nobody takes it")
-        if taken < len(data):
-            self._torn = not data[:taken].endswith(b"\n")
+        if taken < len(piece):
+            self._torn = not piece[:taken].endswith(b"\n")
             raise OSError(errno.ENOSPC, "only a part of a line was taken")
-        self._torn = False
 
 
 class RotatedFile(Lines):

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from prometheus_client import CollectorRegistry
+from twisted.internet.defer import TimeoutError
+from twisted.internet.interfaces import IReactorTime
 
 from regproxy import __version__
 from regproxy.admin.status import COUNTED, DiskState, Now, Sample, UpstreamState
 from regproxy.compose import Expiry, Mirror
+from regproxy.errors import StorageFailed
 from regproxy.settings import Settings, UpstreamSettings
+from regproxy.singleflight import SingleFlight
 from regproxy.storage.store import DiskStore
+
+ROOM_S = 1.0
+"""A mount that does not answer delays the page for so long, and nobody else."""
 
 
 def overview(
@@ -19,10 +25,12 @@ def overview(
     mirror: Mirror,
     uptime_s: Callable[[], float],
     reasons: Callable[[], Sequence[str]],
-) -> Callable[[], Now]:
+    clock: IReactorTime,
+) -> Callable[[], Awaitable[Now]]:
     """What looks around when it is called; it asks nobody outside."""
+    disk = None if mirror.expiry is None else DiskLook(mirror.expiry.store, clock)
 
-    def look() -> Now:
+    async def look() -> Now:
         scheduler = None if mirror.expiry is None else mirror.expiry.scheduler
         return Now(
             version=__version__,
@@ -30,7 +38,7 @@ def overview(
             reasons=reasons(),
             warnings=mirror.warnings(),
             sample=samples(mirror.figures.registry),
-            disk=None if mirror.expiry is None else disk_state(mirror.expiry.store, settings),
+            disk=None if disk is None else await disk.state(),
             upstreams=[upstream_state(upstream, mirror.expiry) for upstream in settings.upstreams],
             fills=() if mirror.registry is None else mirror.registry.fills.snapshot(),
             entries=None if scheduler is None else len(scheduler),
@@ -51,15 +59,25 @@ def samples(registry: CollectorRegistry) -> Sample:
     return lambda name, labels: found.get((name, labels.get("type")))
 
 
-def disk_state(store: DiskStore, settings: Settings) -> DiskState:
-    """What lies there, and what room is left."""
-    held, root = store.occupied, settings.storage.root
-    try:
-        room = os.statvfs(root)
-    except OSError:
-        return DiskState(held.blobs, held.blob_bytes, held.counted, None, None)
-    free, total = room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize
-    return DiskState(held.blobs, held.blob_bytes, held.counted, free, total)
+class DiskLook:
+    """What lies on the disk, and what room is left there: asked in a thread, once for all who wait."""
+
+    def __init__(self, store: DiskStore, clock: IReactorTime) -> None:
+        self._store = store
+        self._clock = clock
+        self._looks: SingleFlight[None, tuple[int, int]] = SingleFlight()
+
+    async def state(self) -> DiskState:
+        """As it is now, within ROOM_S."""
+        free, total = await self._room()
+        held = self._store.occupied
+        return DiskState(held.blobs, held.blob_bytes, held.counted, free, total)
+
+    async def _room(self) -> tuple[int, int] | tuple[None, None]:
+        try:
+            return await self._looks.run(None, self._store.room).addTimeout(ROOM_S, self._clock)
+        except (StorageFailed, TimeoutError):
+            return None, None
 
 
 def upstream_state(upstream: UpstreamSettings, expiry: Expiry | None) -> UpstreamState:

@@ -193,7 +193,7 @@ class MirrorService(MultiService):
             "/healthz": healthz(self._status),
             "/readyz": readyz(self._reasons, mirror.warnings),
             "/metrics": metrics(mirror.figures.registry, self._reactor),
-            "/status": status(overview(self._settings, mirror, self._uptime_s, self._reasons)),
+            "/status": status(overview(self._settings, mirror, self._uptime_s, self._reasons, self._reactor)),
         }
 
     def _reasons(self) -> list[str]:

@@ -7,7 +7,7 @@ may be long MAX_LISTED are told and how many there are, of texts MAX_TEXT signs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import attrs
@@ -177,10 +177,10 @@ def _short(text: str) -> str:
     return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 2]}.."
 
 
-def status(now: Callable[[], Now]) -> Page:
+def status(now: Callable[[], Awaitable[Now]]) -> Page:
     """The page; ``now`` looks around when it is asked for."""
 
-    def page(request: IRequest) -> Sheet:
-        return as_json(status_document(now()))
+    async def page(request: IRequest) -> Sheet:
+        return as_json(status_document(await now()))
 
     return page

@@ -196,23 +196,12 @@ def _is_texts(value: object) -> bool:
 
 
 def _counts(kind: _Object) -> Counts:
-    return Counts(
-        kind.whole("requests"),
-        kind.whole("hits"),
-        kind.whole("misses"),
-        kind.whole("pulled_bytes"),
-        kind.whole("pushed_bytes"),
-    )
+    return Counts(*(kind.whole(field.name) for field in attrs.fields(Counts)))
 
 
 def _disk(disk: _Object) -> Disk:
-    return Disk(
-        disk.whole("blobs"),
-        disk.whole("blob_bytes"),
-        disk.flag("counted"),
-        disk.whole("free_bytes"),
-        disk.whole("total_bytes"),
-    )
+    amounts = {field.name: disk.whole(field.name) for field in attrs.fields(Disk) if field.name != "counted"}
+    return Disk(counted=disk.flag("counted"), **amounts)
 
 
 def _upstream(upstream: _Object) -> Upstream:

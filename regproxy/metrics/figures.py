@@ -8,21 +8,16 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Generic, TypeVar
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    PlatformCollector,
-    ProcessCollector,
-    disable_created_metrics,
-)
-from prometheus_client.metrics_core import CounterMetricFamily, Metric
+import attrs
+from prometheus_client import CollectorRegistry, Gauge, PlatformCollector, ProcessCollector
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 import twisted
 from regproxy import __version__
+from regproxy.metrics.families import Counts, Times
 from regproxy.metrics.served import Served
 from regproxy.metrics.tags import TagFigures
 from regproxy.metrics.upstreams import UpstreamFamilies, UpstreamFigures
@@ -33,6 +28,16 @@ EXPIRED_KINDS = ("blob", "manifest", "tag")
 REFUSAL_REASONS = ("full", "read-only", "other")
 
 Read = Callable[[], float]
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Reading(Generic[T]):
+    """A gauge that is read off what was seen in one look."""
+
+    name: str
+    text: str
+    of: Callable[[T], float]
 
 
 class Figures:
@@ -40,7 +45,6 @@ class Figures:
 
     def __init__(self, upstreams: Iterable[str] = ()) -> None:
         names = tuple(upstreams)
-        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
         self._served = Served(names)
         registry.register(self._served)
@@ -49,27 +53,24 @@ class Figures:
         families = UpstreamFamilies(registry, names)
         self.tags = TagFigures(registry, names)
         self._upstreams = {name: UpstreamFigures(families, name) for name in names}
-        self._expired = self._counters("regproxy_expired", "Entries that went by age.", "kind", EXPIRED_KINDS)
-        self._refusals = self._counters(
+        self._expired = Counts(
+            "regproxy_expired", "Entries that went by age.", ("kind",), [(kind,) for kind in EXPIRED_KINDS]
+        )
+        self._refusals = Counts(
             "regproxy_disk_refusals",
             "Times that the disk refused to keep something, and the pull went on.",
-            "reason",
-            REFUSAL_REASONS,
+            ("reason",),
+            [(reason,) for reason in REFUSAL_REASONS],
         )
         self._lag = Gauge(
             "regproxy_reactor_lag_seconds", "How late the reactor was when last looked at.", registry=registry
         )
-        self._lags = Histogram(
-            "regproxy_reactor_late_seconds",
-            "The same for each look, four a second.",
-            buckets=LAG_SECONDS,
-            registry=registry,
+        self._lags = Times(
+            "regproxy_reactor_late_seconds", "The same for each look, four a second.", (), LAG_SECONDS, [()]
         )
+        for family in (self._expired, self._refusals, self._lags):
+            registry.register(family)
         self._tell_of_the_process()
-
-    def _counters(self, name: str, text: str, label: str, words: Iterable[str]) -> Mapping[str, Counter]:
-        family = Counter(name, text, (label,), registry=self.registry)
-        return {word: family.labels(word) for word in words}
 
     def _tell_of_the_process(self) -> None:
         build = Gauge(
@@ -88,16 +89,16 @@ class Figures:
 
     def expired(self, kind: str) -> None:
         """An entry went by age: a ``blob``, ``manifest`` or ``tag``."""
-        self._expired[kind].inc()
+        self._expired.add((kind,))
 
     def disk_refused(self, reason: str) -> None:
         """The disk refused: ``full``, ``read-only``, or anything else."""
-        self._refusals[one_of(REFUSAL_REASONS, reason)].inc()
+        self._refusals.add((one_of(REFUSAL_REASONS, reason),))
 
     def late(self, seconds: float) -> None:
         """The reactor was looked at."""
         self._lag.set(seconds)
-        self._lags.observe(seconds)
+        self._lags.observe((), seconds)
 
     # what is read from others when somebody asks
 
@@ -110,6 +111,10 @@ class Figures:
         family = Gauge(name, text, (label,), registry=self.registry)
         for value, each in read.items():
             family.labels(value).set_function(each)
+
+    def gauges_at_once(self, look: Callable[[], T], *readings: Reading[T]) -> None:
+        """Gauges that are read off one ``look`` for each page of figures."""
+        self.registry.register(_Looked(look, readings))
 
     def counter(self, name: str, text: str, read: Read) -> None:
         """A counter that somebody else counts."""
@@ -125,3 +130,17 @@ class _Counted(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield CounterMetricFamily(self._name, self._text, value=self._read())
+
+
+class _Looked(Collector, Generic[T]):
+    def __init__(self, look: Callable[[], T], readings: Iterable[Reading[T]]) -> None:
+        self._look, self._readings = look, tuple(readings)
+
+    def describe(self) -> Iterator[Metric]:
+        for each in self._readings:
+            yield GaugeMetricFamily(each.name, each.text)
+
+    def collect(self) -> Iterator[Metric]:
+        seen = self._look()
+        for each in self._readings:
+            yield GaugeMetricFamily(each.name, each.text, value=each.of(seen))

@@ -56,7 +56,6 @@ class Counter:
         """A survey begins."""
         self._ledger.unreadable = 0
         self._uncounted = False
-        self._occupancy.begin_count()
 
     def records(self, links: Sequence[LinkKey], tags: Sequence[TagKey]) -> list[Held]:
         """Those of these records that are still there."""

@@ -87,7 +87,6 @@ class DiskHealth:
         self._ended_s: float | None = None
         self._quiet_s = PROBE_S
         self._timer: IDelayedCall | None = None
-        self._probing: Deferred[None] | None = None
         self._closed = False
 
     def __repr__(self) -> str:
@@ -142,7 +141,7 @@ class DiskHealth:
             self._timer = self._clock.callLater(PROBE_S, self._look)
 
     def _look(self) -> None:
-        self._probing = self._probe().addCallback(self._looked).addErrback(self._could_not_look)
+        self._probe().addCallback(self._looked).addErrback(self._could_not_look)
 
     def _looked(self, error: OSError | None) -> None:
         trouble, now_s = self.trouble, self._clock.seconds()

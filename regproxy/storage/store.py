@@ -169,6 +169,10 @@ class DiskStore:
         """How much complete content has left the disk since the start."""
         return self._occupancy.removed
 
+    def room(self) -> Deferred[tuple[int, int]]:
+        """Bytes of the file system that are free for this user, and all of them; StorageFailed."""
+        return self._reader.run(_room_of, self._layout.root)
+
     def watch(self, watcher: IHoldings) -> None:
         """Tell ``watcher`` from now on of all that comes, goes and is found."""
         self._teller.watcher = watcher
@@ -319,6 +323,11 @@ def open_store(root: Path, reactor: IReactorFromThreads, wall: Callable[[], floa
         lock.release()
         raise
     return store
+
+
+def _room_of(root: Path) -> tuple[int, int]:
+    room = os.statvfs(root)
+    return room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize
 
 
 def _left_for_later(failure: Failure) -> None:

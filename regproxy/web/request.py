@@ -17,7 +17,7 @@ from regproxy.errors import RegproxyError, WriteRefused
 from regproxy.http1.channel import READS
 from regproxy.http1.heads import whole_answer
 from regproxy.http1.request import StrictRequest
-from regproxy.http1.sockets import unsent_bytes
+from regproxy.http1.sockets import queued_bytes, unsent_bytes
 from regproxy.interfaces import How
 from regproxy.oci.digest import Digest
 from regproxy.web.access_log import DENIED, AccessRecord, client_name, quote_method, quote_path
@@ -162,6 +162,11 @@ class RegistryRequest(StrictRequest):
     def way_out(self) -> object:
         """What the answer goes out by; None when the connection is lost."""
         return None if self.is_gone() else self.channel.transport
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The client is gone: what still lay here was not sent to it."""
+        self.sentLength -= min(self.sentLength, queued_bytes(self.channel.transport))
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def note_sent(self, sent_bytes: int) -> None:
         """Count body bytes that the kernel sent by itself."""

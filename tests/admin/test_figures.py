@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable
 
 import pytest
-from prometheus_client import CollectorRegistry, Counter, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_plain
 from twisted.internet.task import Clock
 
 from regproxy.admin.figures import PIECE, SLICE_S, metrics
+from regproxy.metrics.families import Counts
 from regproxy.metrics.figures import Figures
 from regproxy.metrics.words import KINDS, STATUSES
 from tests.admin.asking import STRANGER, Asking, ask
@@ -23,12 +24,14 @@ OPENMETRICS = b"application/openmetrics-text;version=1.0.0,application/openmetri
 
 def counted(series: int = 0) -> CollectorRegistry:
     """A registry without what changes by itself."""
-    disable_created_metrics()
     registry = CollectorRegistry()
-    Counter("a", "The first.\nIn two lines, with a \\.", registry=registry).inc(3)
-    many = Counter("many", "Many.", ("number",), registry=registry)
+    one = Counts("a", "The first.\nIn two lines, with a \\.", ())
+    many = Counts("many", "Many.", ("number",))
+    for family in (one, many):
+        registry.register(family)
+    one.add((), 3)
     for number in range(series):
-        many.labels(f'{number}"\n').inc(number)
+        many.add((f'{number}"\n',), number)
     return registry
 
 

@@ -27,6 +27,7 @@ from regproxy.fill.table import FillState
 from regproxy.metrics.figures import Figures
 from regproxy.oci.digest import Digest
 from regproxy.overview import samples
+from tests.admin.asking import ask
 
 DIGEST = Digest("sha256", "ab" * 32)
 FILL = FillState(DIGEST, "docker.io", "library/nginx", 100, 42, 2, 3.14159, "running")
@@ -169,11 +170,14 @@ def test_program_and_reader_are_of_one_version() -> None:
 
 def test_the_page_looks_around_each_time() -> None:
     uptimes = iter([1.0, 2.0])
-    page = status(lambda: attrs.evolve(NOW, uptime_s=next(uptimes)))
+
+    async def now() -> Now:
+        return attrs.evolve(NOW, uptime_s=next(uptimes))
+
     for uptime_s in (1.0, 2.0):
-        sheet = page(None)  # type: ignore[arg-type]  # it reads nothing of the request
-        assert (sheet.status, sheet.content_type) == (200, JSON)
-        assert json.loads(sheet.content)["daemon"]["uptime_s"] == uptime_s
+        code, headers, body = ask({"/status": status(now)}, b"/status")
+        assert (code, headers["Content-Type"]) == (200, JSON.decode())
+        assert json.loads(body)["daemon"]["uptime_s"] == uptime_s
 
 
 def names_in(found: Any) -> set[str]:

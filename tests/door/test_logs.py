@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+import threading
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -196,3 +197,20 @@ def test_a_pipe_that_nobody_reads_holds_nobody_up() -> None:
         assert len(reader.read(1 << 20)) == 65536
         log.write("taken\n")
         assert reader.read(65536) == b"(1 lines of the log were not taken)\ntaken\n"
+
+
+def test_an_event_that_is_larger_than_what_a_pipe_still_takes_holds_nobody_up() -> None:
+    """Its beginning goes, the rest is left out; what comes next begins a line of its own."""
+    reading, writing = os.pipe()
+    with FileIO(reading, "rb") as reader, FileIO(writing, "wb") as out:
+        log = logs.Patient(logs.Lines(out))
+        long = threading.Thread(target=log.write, args=("x" * 200_000 + "\n",), daemon=True)
+        long.start()
+        long.join(5)
+        held = long.is_alive()
+        said = reader.read(1 << 20)
+        long.join(5)
+        assert not held
+        assert said == b"x" * 65536
+        log.write("taken\n")
+        assert reader.read(65536) == b"\n(1 lines of the log were not taken)\ntaken\n"

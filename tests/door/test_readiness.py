@@ -74,7 +74,10 @@ def test_the_reasons_of_the_mirror_are_those_of_the_daemon() -> None:
 def test_the_gauge_says_the_same() -> None:
     house = Watched()
     house.start()
-    ready = lambda: house.mirror.figures.registry.get_sample_value("regproxy_ready")  # noqa: E731
+
+    def ready() -> float | None:
+        return house.mirror.figures.registry.get_sample_value("regproxy_ready")
+
     assert ready() == 1
     house.reasons = ["it is starting"]
     assert ready() == 0

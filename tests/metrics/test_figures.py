@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import twisted
 from regproxy import __version__
-from regproxy.metrics.figures import Figures
+from regproxy.metrics.figures import Figures, Reading
 
 
 def test_two_daemons_in_a_process_count_apart() -> None:
@@ -62,3 +62,16 @@ def test_each_refusal_of_the_disk_by_its_reason() -> None:
         for reason in ("full", "read-only", "other")
     }
     assert counted == {"full": 2, "read-only": 1, "other": 1}
+
+
+def test_one_look_for_all_that_is_read_off_it() -> None:
+    figures, looks = Figures(), iter([(1, 2), (3, 4)])
+    figures.gauges_at_once(
+        lambda: next(looks),
+        Reading("x", "X.", lambda seen: seen[0]),
+        Reading("y", "Y.", lambda seen: seen[1]),
+    )
+    for first, second in ((1, 2), (3, 4)):
+        text = generate_latest(figures.registry).decode()
+        assert f"\nx {first}.0\n" in text
+        assert f"\ny {second}.0\n" in text

@@ -87,7 +87,10 @@ class TestHeadsOfBlobs:
     def test_a_cold_one_is_a_miss_and_a_warm_one_a_hit(self):
         world = Counted()
         digest = world.remote.put_blob(world.app, CONTENT)
-        look = lambda: Seen(world.proxy.blobs.look(world.app, digest)).result  # noqa: E731
+
+        def look():
+            return Seen(world.proxy.blobs.look(world.app, digest)).result
+
         assert look() == BlobAnswer(len(CONTENT), How.MISS)
         assert content_of(world.open(world.app, digest).result) == CONTENT
         world.tick()
@@ -172,6 +175,9 @@ class TestTags:
         world.get()
         world.get(stable)
         assert world.proxy.manifest_at_hand(world.app, stable) is not None
-        how = lambda rule: world.counted("regproxy_tag_answers_total", "how", rule=rule)  # noqa: E731
+
+        def how(rule):
+            return world.counted("regproxy_tag_answers_total", "how", rule=rule)
+
         assert how("stable") == {"miss": 1, "hit": 3}
         assert how("*") == {"miss": 1, "hit": 1, "revalidated": 1}

@@ -1,0 +1,63 @@
+"""The status page's look at the disk: a mount that does not answer holds nobody up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock
+
+from regproxy.admin.status import DiskState
+from regproxy.errors import StorageFailed
+from regproxy.overview import ROOM_S, DiskLook
+from regproxy.storage.occupancy import Occupied
+
+
+class Store:
+    """A store whose disk answers when the test says so."""
+
+    occupied = Occupied(3, 300, True)
+
+    def __init__(self) -> None:
+        self.asked: list[Deferred[tuple[int, int]]] = []
+
+    def room(self) -> Deferred[tuple[int, int]]:
+        self.asked.append(Deferred())
+        return self.asked[-1]
+
+
+def looking(look: DiskLook) -> list[DiskState]:
+    found: list[DiskState] = []
+    Deferred.fromCoroutine(look.state()).addCallback(found.append)
+    return found
+
+
+def test_all_who_ask_meanwhile_share_one_look() -> None:
+    store: Any = Store()
+    look = DiskLook(store, Clock())
+    first, second = looking(look), looking(look)
+    (asked,) = store.asked
+    assert not first
+    asked.callback((10, 20))
+    assert first == second == [DiskState(3, 300, True, 10, 20)]
+    looking(look)
+    assert len(store.asked) == 2
+    store.asked[1].callback((0, 0))
+
+
+def test_a_mount_that_does_not_answer_is_waited_for_so_long_and_asked_once() -> None:
+    store: Any = Store()
+    clock = Clock()
+    look = DiskLook(store, clock)
+    for _ in range(3):
+        found = looking(look)
+        clock.advance(ROOM_S)
+        assert found == [DiskState(3, 300, True, None, None)]
+    assert len(store.asked) == 1
+    store.asked[0].callback((10, 20))
+
+
+def test_a_disk_that_cannot_be_asked_has_no_room_to_tell_of() -> None:
+    store: Any = Store()
+    store.room = lambda: fail(StorageFailed("it is gone"))
+    assert looking(DiskLook(store, Clock())) == [DiskState(3, 300, True, None, None)]
