@@ -12,7 +12,10 @@ from twisted.internet import reactor
 
 from regproxy.interfaces import IBlob
 from regproxy.oci.digest import Digest
+from regproxy.oci.manifest import Manifest
+from regproxy.oci.media_type import OCI_MANIFEST
 from regproxy.oci.repository import Repository
+from regproxy.oci.tag import Tag
 from regproxy.storage.store import DiskStore, open_store
 
 
@@ -66,6 +69,10 @@ DIGEST = Digest.of(CONTENT)
 def proofs(store: DiskStore, *repositories: Repository) -> dict[Repository, float]:
     """As if the upstream of each of ``repositories`` were asked now, and had it."""
     return {repository: store.stamp(repository) for repository in repositories}
+
+
+MANIFEST = Manifest.receive(b'{"schemaVersion":2,"layers":[],"config":{}}', OCI_MANIFEST)
+LATEST = Tag.parse("latest")
 
 
 async def fill(store: DiskStore, content: bytes = CONTENT, *repositories: Repository) -> Digest:

@@ -14,14 +14,11 @@ from regproxy.errors import ContentMissing, ContentUntrusted, StorageFailed
 from regproxy.interfaces import Kind, TagRecord
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Manifest
-from regproxy.oci.media_type import OCI_MANIFEST
 from regproxy.oci.tag import Tag
 from regproxy.storage import spoilt
 from regproxy.storage.spoilt import Spoilt
 from regproxy.storage.store import DiskStore
-from tests.storage.conftest import CONTENT, DIGEST, NGINX, OTHER, Folder, fill, read_whole, reading
-
-MANIFEST = Manifest.receive(b'{"schemaVersion":2,"layers":[],"config":{}}', OCI_MANIFEST)
+from tests.storage.conftest import CONTENT, DIGEST, MANIFEST, NGINX, OTHER, Folder, fill, read_whole, reading
 
 
 def damage(folder: Folder, digest: Digest, size: int) -> None:

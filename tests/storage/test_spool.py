@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,22 +13,21 @@ from twisted.internet.defer import CancelledError, gatherResults
 from regproxy.errors import ContentMissing, StorageFailed, TransferStopped
 from regproxy.interfaces import Kind
 from regproxy.oci.digest import Digest
-from regproxy.storage import durable, syncing
+from regproxy.storage import durable
 from regproxy.storage.store import DiskStore
 from tests.storage.conftest import (
     CONTENT,
     DIGEST,
+    LATEST,
     NGINX,
     OTHER,
     REDIS,
     Folder,
     fill,
     proofs,
-    read_whole,
     reading,
 )
 from tests.storage.mortal import MortalOs
-from tests.storage.test_store import LATEST, MANIFEST
 
 LARGE = 10**16
 
@@ -270,136 +268,6 @@ async def test_short_writes_are_continued(store: DiskStore, monkeypatch: pytest.
     assert await reading(store)(NGINX, Digest.of(CONTENT[:1000])) == CONTENT[:1000]
 
 
-async def test_bytes_go_to_the_disk_on_the_way(store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a thread of their own; the fsync of the commit, for which all writing waits, has little to do."""
-    monkeypatch.setattr(syncing, "EVERY_BYTES", 1000)
-    monkeypatch.setattr(syncing, "ALONE_BYTES", 0)
-    made = await store.spool(DIGEST)
-    seen = MortalOs(10**6, OSError())
-    monkeypatch.setattr(durable, "os", seen)
-    threads: dict[str, str] = {}
-    real = durable.sync_data
-
-    def sync_data(descriptor: int) -> None:
-        threads["sync"] = threading.current_thread().name
-        real(descriptor)
-
-    monkeypatch.setattr(durable, "sync_data", sync_data)
-    for start in range(0, 5000, 500):
-        await made.append([CONTENT[start : start + 500]])
-    await made.append([CONTENT[5000:]])
-    await made.commit(proofs(store, NGINX))
-    names = [name for name, _ in seen.steps]
-    assert names.count("fdatasync") >= 2
-    synced = [index for index, name in enumerate(names) if name == "fdatasync"]
-    assert synced[-1] < names.index("ftruncate"), "all bytes are there before the commit begins"
-    assert threads["sync"] == "regproxy-syncer"
-
-
-async def test_no_append_slips_into_a_commit(store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even while the commit waits for bytes that are on their way to the disk."""
-    monkeypatch.setattr(syncing, "ALONE_BYTES", 0)
-    made = await store.spool(DIGEST)
-    await made.append([CONTENT])
-    committing = made.commit(proofs(store, NGINX))
-    with pytest.raises(TransferStopped):
-        await made.append([b"more"])
-    await committing
-    assert await reading(store)(NGINX, DIGEST) == CONTENT
-
-
-async def test_discarded_while_its_bytes_go_to_the_disk(
-    store: DiskStore, folder: Folder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The commit comes first, also for who does not wait for the discard: nothing verified is thrown away."""
-    monkeypatch.setattr(syncing, "ALONE_BYTES", 0)
-    made = await store.spool(DIGEST)
-    await made.append([CONTENT])
-    committing = made.commit(proofs(store, NGINX))
-    made.discard().addErrback(lambda _: None).cancel()
-    await made.discard()
-    await committing
-    assert folder.files("fills") == []
-    assert await reading(store)(NGINX, DIGEST) == CONTENT
-
-
-async def test_discarded_while_a_commit_fails(
-    store: DiskStore, folder: Folder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its turn comes then."""
-    monkeypatch.setattr(syncing, "ALONE_BYTES", 0)
-    monkeypatch.setattr(durable, "sync_data", refuse)
-    made = await store.spool(DIGEST)
-    await made.append([CONTENT])
-    committing = made.commit(proofs(store, NGINX))
-    discarding = made.discard()
-    with pytest.raises(StorageFailed, match="lost"):
-        await committing
-    await discarding
-    assert folder.files("fills") == []
-    assert store.holds(DIGEST) is None
-
-
-async def test_no_sync_begins_once_it_is_closed(store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The number of its descriptor is another file's by then, whose lost bytes the system tells once."""
-    monkeypatch.setattr(syncing, "EVERY_BYTES", 1000)
-    monkeypatch.setattr(syncing, "ALONE_BYTES", 0)
-    gate, synced = threading.Event(), []
-
-    def sync_data(descriptor: int) -> None:
-        gate.wait(10)
-        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
-
-    monkeypatch.setattr(durable, "sync_data", sync_data)
-    made = await store.spool(DIGEST)
-    await made.append([CONTENT[:2000]])
-    await made.append([CONTENT[2000:]])
-    committing = made.commit(proofs(store, NGINX))
-    await made.reject()
-    other = await store.spool(Digest.of(b"x"))  # takes the number
-    gate.set()
-    with pytest.raises(TransferStopped):
-        await committing
-    await other.discard()
-    assert len(synced) == 1, synced
-
-
-async def test_bytes_that_the_disk_lost_on_the_way_are_never_committed(
-    store: DiskStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The system tells once; a second sync that succeeds means nothing (invariant 7)."""
-    monkeypatch.setattr(syncing, "EVERY_BYTES", 1000)
-    made = await store.spool(DIGEST)
-    with monkeypatch.context() as patch:
-        patch.setattr(durable, "sync_data", refuse)
-        await made.append([CONTENT])
-        with pytest.raises(StorageFailed, match="lost"):
-            await made.commit(proofs(store, NGINX))
-    with pytest.raises(StorageFailed, match="lost"):
-        await made.commit(proofs(store, NGINX))
-    await made.discard()
-
-
-async def test_bytes_that_the_disk_lost_at_the_end_are_never_committed(
-    store: DiskStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nor is trying again of use."""
-    made = await store.spool(DIGEST)
-    await made.append([CONTENT])
-    with monkeypatch.context() as patch:
-        patch.setattr(durable, "sync_file", refuse)
-        with pytest.raises(StorageFailed, match="EIO"):
-            await made.commit(proofs(store, NGINX))
-    with pytest.raises(StorageFailed, match="lost"):
-        await made.commit(proofs(store, NGINX))
-    await made.discard()
-    assert store.holds(DIGEST) is None
-
-
-def refuse(descriptor: int) -> None:
-    raise OSError(errno.EIO, "lost")
-
-
 async def test_two_spools_of_one_digest(folder: Folder, store: DiskStore) -> None:
     """Bytes once on disk, both links good."""
     spools = [await store.spool(DIGEST) for _ in range(2)]
@@ -445,67 +313,6 @@ async def test_folders_that_somebody_removed_are_made_again(folder: Folder, stor
             path.rmdir()
     await fill(store, b"other", REDIS)
     assert await reading(store)(REDIS, Digest.of(b"other")) == b"other"
-
-
-async def test_an_adopted_file_that_changes_is_not_trusted(folder: Folder, store: DiskStore) -> None:
-    """Touched, grown or replaced while it was hashed."""
-    await fill(store)
-
-    def grow(path: Path) -> None:
-        with path.open("ab") as file:
-            file.write(b"x")
-
-    def replace(path: Path) -> None:
-        path.rename(path.with_name("old"))
-        path.write_bytes(b"y" * len(CONTENT))
-        old = path.with_name("old").stat()
-        os.utime(path, ns=(old.st_mtime_ns, old.st_mtime_ns))
-
-    for change in (lambda path: os.utime(path, ns=(9, 9)), grow, replace):
-        adopted, blob = await store.adopt(DIGEST)
-        await adopted.append([read_whole(blob)])
-        change(folder.blob(DIGEST))
-        with pytest.raises(StorageFailed):
-            await adopted.commit(proofs(store, NGINX))
-        await adopted.discard()
-        folder.blob(DIGEST).unlink()
-        await fill(store)
-
-
-async def test_rejecting_does_not_move_a_file_that_took_its_place(folder: Folder, store: DiskStore) -> None:
-    """A fill has put the right bytes there meanwhile."""
-    await fill(store)
-    adopted, blob = await store.adopt(DIGEST)
-    blob.close()
-    await fill(store)
-    await adopted.reject()
-    assert await reading(store)(NGINX, DIGEST) == CONTENT
-    assert folder.files("quarantine") == []
-
-
-async def test_an_adopted_spool_of_another_size(store: DiskStore) -> None:
-    """What was announced is not what lies there."""
-    await fill(store)
-    adopted, blob = await store.adopt(DIGEST)
-    blob.close()
-    await adopted.expect(len(CONTENT))
-    await adopted.add_source(OTHER)
-    with pytest.raises(StorageFailed):
-        await adopted.expect(1)
-    await adopted.discard()
-
-
-async def test_an_adopted_manifest_keeps_its_kind(folder: Folder) -> None:
-    """A repository that holds it as a manifest gets no second link (R21)."""
-    store = folder.open()
-    await store.put(NGINX, MANIFEST, store.stamp(NGINX))
-    store = await folder.reopen()
-    os.utime(folder.blob(MANIFEST.digest), ns=(5, 5))
-    adopted, blob = await store.adopt(MANIFEST.digest)
-    await adopted.append([read_whole(blob)])
-    await adopted.commit(proofs(store, NGINX))
-    assert store.link(NGINX, MANIFEST.digest)[0] is Kind.MANIFEST
-    assert await reading(store)(NGINX, MANIFEST.digest) == MANIFEST.content
 
 
 async def test_closing_the_store_with_a_commit_under_way(folder: Folder) -> None:
@@ -557,16 +364,3 @@ async def test_nothing_is_begun_while_it_is_let_go_of(folder: Folder, store: Dis
     await leaving
     assert store.holds(DIGEST) is None
     assert folder.files("fills") == []
-
-
-async def test_the_thread_that_syncs_ends_with_the_store(
-    store: DiskStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(syncing, "ALONE_BYTES", 0)
-    made = await store.spool(DIGEST)
-    await made.append([CONTENT])
-    await made.commit(proofs(store, NGINX))
-    names = {thread.name for thread in threading.enumerate()}
-    assert "regproxy-syncer" in names
-    await store.close()
-    assert "regproxy-syncer" not in {thread.name for thread in threading.enumerate()}

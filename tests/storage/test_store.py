@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from zope.interface.verify import verifyObject
 
-from regproxy.errors import ContentMissing, ContentUntrusted, InvalidManifest, StorageFailed
+from regproxy.errors import ContentMissing, ContentUntrusted, StorageFailed
 from regproxy.interfaces import (
     IBlob,
     IBlobSource,
@@ -21,14 +21,11 @@ from regproxy.interfaces import (
     Kind,
 )
 from regproxy.oci.digest import Digest
-from regproxy.oci.manifest import Manifest
-from regproxy.oci.media_type import OCI_MANIFEST
-from regproxy.oci.repository import Repository
-from regproxy.oci.tag import Tag
 from regproxy.storage.store import DiskStore
 from tests.storage.conftest import (
     CONTENT,
     DIGEST,
+    MANIFEST,
     NGINX,
     OTHER,
     REDIS,
@@ -38,9 +35,6 @@ from tests.storage.conftest import (
     read_whole,
     reading,
 )
-
-MANIFEST = Manifest.receive(b'{"schemaVersion":2,"layers":[],"config":{}}', OCI_MANIFEST)
-LATEST = Tag.parse("latest")
 
 
 async def test_provides_the_interfaces(store: DiskStore) -> None:
@@ -256,158 +250,6 @@ async def test_adopting_what_is_not_there(store: DiskStore) -> None:
     """It is a miss."""
     with pytest.raises(ContentMissing):
         await store.adopt(DIGEST)
-
-
-async def test_manifests_come_back_as_they_were_sent(folder: Folder) -> None:
-    """Exact bytes, and the media type of the link; on /blobs/ too (R21)."""
-    store = folder.open()
-    await store.put(NGINX, MANIFEST, store.stamp(NGINX))
-    store = await folder.reopen()
-    assert await store.manifests.get(NGINX, MANIFEST.digest) == MANIFEST
-    assert await store.manifests.stat(NGINX, MANIFEST.digest) == MANIFEST.descriptor
-    assert await reading(store)(NGINX, MANIFEST.digest) == MANIFEST.content
-    assert store.link(NGINX, MANIFEST.digest)[0] is Kind.MANIFEST
-    with pytest.raises(ContentMissing):
-        await store.manifests.get(OTHER, MANIFEST.digest)
-
-
-async def test_a_manifest_of_another_digest_is_not_put(folder: Folder, store: DiskStore) -> None:
-    """Nothing unverified is ever under blobs/ (invariant 1)."""
-    with pytest.raises(InvalidManifest):
-        await store.put(NGINX, Manifest(b"{}", OCI_MANIFEST, DIGEST), store.stamp(NGINX))
-    assert folder.files("blobs") == []
-
-
-async def test_a_layer_is_no_manifest(store: DiskStore) -> None:
-    """What is linked as a blob only is not answered on /manifests/."""
-    await fill(store)
-    with pytest.raises(ContentMissing):
-        await store.manifests.get(NGINX, DIGEST)
-
-
-async def test_a_touched_manifest_is_hashed_again_and_trusted(folder: Folder, store: DiskStore) -> None:
-    """Its links know its mtime again."""
-    await store.put(NGINX, MANIFEST, store.stamp(NGINX))
-    path = folder.blob(MANIFEST.digest)
-    right = path.stat().st_mtime_ns
-    os.utime(path, ns=(5, 5))
-    assert await store.manifests.get(NGINX, MANIFEST.digest) == MANIFEST
-    await store.tags(NGINX)
-    await store.drop_tag(NGINX, LATEST)
-    assert path.stat().st_mtime_ns == right
-    assert await reading(store)(NGINX, MANIFEST.digest) == MANIFEST.content
-
-
-async def test_a_damaged_manifest_is_a_miss_and_set_aside(folder: Folder, store: DiskStore) -> None:
-    """Same size, other bytes: found by its mtime (P31)."""
-    await store.put(NGINX, MANIFEST, store.stamp(NGINX))
-    path = folder.blob(MANIFEST.digest)
-    path.chmod(0o600)
-    path.write_bytes(b" " * len(MANIFEST.content))
-    with pytest.raises(ContentMissing):
-        await store.manifests.get(NGINX, MANIFEST.digest)
-    assert not path.exists()
-    assert len(folder.files("quarantine")) == 1
-    await store.put(NGINX, MANIFEST, store.stamp(NGINX))
-    assert await store.manifests.get(NGINX, MANIFEST.digest) == MANIFEST
-
-
-async def test_put_again_keeps_the_bytes_and_the_other_links(folder: Folder, store: DiskStore) -> None:
-    """Bytes once on disk, trusted by both."""
-    await store.put(NGINX, MANIFEST, store.stamp(NGINX))
-    inode = folder.blob(MANIFEST.digest).stat().st_ino
-    await store.put(OTHER, MANIFEST, store.stamp(OTHER))
-    assert folder.blob(MANIFEST.digest).stat().st_ino == inode
-    assert await store.manifests.get(NGINX, MANIFEST.digest) == await store.manifests.get(
-        OTHER, MANIFEST.digest
-    )
-
-
-async def test_revoked_links_need_a_new_proof(folder: Folder) -> None:
-    """Both for a repository and for an upstream, over a restart, at the same second."""
-    store = folder.open()
-    await fill(store, CONTENT, NGINX, REDIS, OTHER)
-    await store.revoke(NGINX)
-    with pytest.raises(ContentMissing):
-        await store.blobs.open(NGINX, DIGEST)
-    await store.blobs.stat(REDIS, DIGEST)
-    await store.revoke_upstream("docker.io")
-    store = await folder.reopen()
-    for repository in (NGINX, REDIS):
-        with pytest.raises(ContentMissing):
-            await store.blobs.stat(repository, DIGEST)
-    assert store.revoked_s(REDIS) == folder.wall.now_s
-    assert store.revoked_s(OTHER) == 0.0
-    await store.blobs.stat(OTHER, DIGEST)
-    await store.grant(REDIS, DIGEST, Kind.BLOB, "a/b", "head", store.stamp(REDIS))
-    assert await store.blobs.stat(REDIS, DIGEST) == len(CONTENT)
-
-
-async def test_a_revocation_after_the_clock_was_set_back(folder: Folder) -> None:
-    """It is dated after the links, whatever the clock says, and a new proof after it."""
-    await fill(folder.open())
-    store = await folder.reopen()
-    await store.survey()
-    folder.wall.now_s -= 3600
-    await store.revoke(NGINX)
-    with pytest.raises(ContentMissing):
-        await store.blobs.stat(NGINX, DIGEST)
-    store = await folder.reopen()
-    await store.grant(NGINX, DIGEST, Kind.BLOB, "a/b", "head", store.stamp(NGINX))
-    assert await store.blobs.stat(NGINX, DIGEST) == len(CONTENT)
-
-
-async def test_many_holders_of_one_digest(folder: Folder) -> None:
-    """The blob stays for each of them, and goes with the last."""
-    many = [Repository.parse("docker.io", f"a/n{number}") for number in range(12)]
-    await fill(folder.open(), CONTENT, *many)
-    store = await folder.reopen()
-    await store.survey()
-    for repository in many:
-        assert store.holds(DIGEST) == len(CONTENT)
-        await store.unlink(repository, DIGEST, Kind.BLOB)
-    assert store.holds(DIGEST) is None
-
-
-async def test_a_revocation_counts_before_it_is_written(store: DiskStore) -> None:
-    """Nothing is served between the decision and the disk's answer."""
-    await fill(store)
-    written = store.revoke(NGINX)
-    with pytest.raises(ContentMissing):
-        await store.blobs.open(NGINX, DIGEST)
-    await written
-
-
-@pytest.mark.parametrize("record", [b"", b"{}", b"\xff", b'{"revoked":-1}', b"[" * 5000])
-async def test_a_broken_revocation_still_revokes(folder: Folder, store: DiskStore, record: bytes) -> None:
-    """It was written when its file was."""
-    await fill(store)
-    path = folder.root / "repositories/docker.io/_revoked"
-    path.write_bytes(record)
-    os.utime(path, (folder.wall.now_s + 5,) * 2)
-    assert store.revoked_s(NGINX) == folder.wall.now_s + 5
-    with pytest.raises(ContentMissing):
-        await store.blobs.open(NGINX, DIGEST)
-
-
-async def test_a_changed_credential_revokes(folder: Folder) -> None:
-    """Noticed at the next start; the fingerprint itself is nowhere on disk."""
-    store = folder.open()
-    assert await store.credential_changed("docker.io", b"me\0secret") is False
-    await fill(store)
-    store = await folder.reopen()
-    assert await store.credential_changed("docker.io", b"me\0secret") is False
-    await store.blobs.stat(NGINX, DIGEST)
-    assert await store.credential_changed("docker.io", b"") is True
-    with pytest.raises(ContentMissing):
-        await store.blobs.stat(NGINX, DIGEST)
-    assert b"secret" not in (folder.root / "repositories/docker.io/_credential").read_bytes()
-
-
-async def test_content_of_an_unknown_credential_is_revoked(store: DiskStore) -> None:
-    """It may be somebody else's."""
-    await fill(store)
-    assert await store.credential_changed("docker.io", b"new") is True
 
 
 async def test_unlink_removes_the_blob_with_its_last_link(folder: Folder, store: DiskStore) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from twisted.internet import reactor
-from twisted.internet.defer import Deferred
 from twisted.internet.ssl import KeyPair
 from twisted.internet.testing import StringTransport
 
@@ -12,15 +10,10 @@ from regproxy.http1.sockets import queued_bytes
 from regproxy.interfaces import How, TagAnswer
 from regproxy.oci.manifest import Descriptor, Manifest
 from tests.web.doubles import MANIFEST, REPOSITORY, Front, MemoryRegistry
+from tests.web.scripted import turn
 
 LARGE = b"x" * (64 * 1024 * 1024)
 """More than the kernels of both sides take."""
-
-
-def turn() -> Deferred[None]:
-    done: Deferred[None] = Deferred()
-    reactor.callLater(0, done.callback, None)
-    return done
 
 
 @pytest.mark.parametrize("tls", [False, True])

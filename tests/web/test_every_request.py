@@ -11,7 +11,7 @@ from regproxy.interfaces import How, TagList
 from regproxy.testing.secrets import find_secrets
 from regproxy.web.access_log import AccessRecord
 from tests.web.doubles import BLOB, BLOB_DIGEST, MemoryRegistry, failing, filled
-from tests.web.test_site import Transport, Wire, get
+from tests.web.wire import Transport, Wire, get
 
 BLOB_PATH = b"/v2/nginx/blobs/" + str(BLOB_DIGEST).encode()
 

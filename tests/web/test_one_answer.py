@@ -18,7 +18,7 @@ from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Manifest
 from regproxy.web.sendfile import enable
 from tests.web.doubles import REPOSITORY, Front, MemoryRegistry, ScriptedBlob, ScriptedBody, filled
-from tests.web.test_site import get
+from tests.web.wire import get
 
 LARGE = Manifest.receive(
     b'{"schemaVersion":2,"x":"' + b"x" * 3_000_000 + b'"}', "application/vnd.oci.image.manifest.v1+json"

@@ -2,107 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
-from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
 from zope.interface import implementer
 
 from regproxy.access.networks import admit, peer_host
 from regproxy.errors import AccessDenied, NotFound, StorageFailed
 from regproxy.interfaces import How, TagAnswer
-from regproxy.settings import LOCAL_NETWORKS, Network
-from regproxy.web.access_log import AccessRecord
+from regproxy.settings import LOCAL_NETWORKS
 from regproxy.web.api import ApiResource, RegistryApi
 from regproxy.web.gate import Gate
 from regproxy.web.routing import Routes
 from regproxy.web.site import RegistrySite
 from tests.conftest import LoggedFailures
 from tests.web.doubles import (
-    BLOB_DIGEST,
     MANIFEST,
     REPOSITORY,
     UPSTREAMS,
     Front,
-    MemoryRegistry,
-    Reply,
     failing,
     filled,
     parse,
 )
-
-VERSION = "registry/2.0"
-
-
-class Wire:
-    """A site over a memory transport and a clock, for what needs neither socket nor time."""
-
-    def __init__(
-        self,
-        registry: MemoryRegistry | None = None,
-        resource: IResource | None = None,
-        transport: Transport | None = None,
-        networks: Iterable[Network] = LOCAL_NETWORKS,
-    ) -> None:
-        self.clock = Clock()
-        self.registry = registry or MemoryRegistry()
-        self.records: list[AccessRecord] = []
-        api = RegistryApi(self.registry, self.clock)
-        root = resource or ApiResource(api, Routes(UPSTREAMS), networks)
-        site = RegistrySite(root, self.clock, self.records.append, header_s=30, idle_s=120)
-        self.channel = site.buildProtocol(None)
-        assert self.channel is not None
-        self.transport = transport or Transport()
-        self.transport.protocol = self.channel
-        self.channel.makeConnection(self.transport)
-
-    def send(self, data: bytes) -> bytes:
-        before = len(self.transport.value())
-        self.channel.dataReceived(data)
-        return self.transport.value()[before:]
-
-    def close(self) -> None:
-        self.channel.connectionLost(Failure(ConnectionDone()))
-        assert self.clock.getDelayedCalls() == []
-
-
-class Transport(StringTransport):
-    """A local peer; remembers a half-closed and an aborted connection."""
-
-    half_closed = False
-    aborted = False
-    protocol = None
-
-    def getPeer(self):  # type: ignore[no-untyped-def]
-        return IPv4Address("TCP", "127.0.0.1", 4321)
-
-    def loseWriteConnection(self) -> None:
-        self.half_closed = True
-
-    def abortConnection(self) -> None:
-        self.aborted = True
-
-
-def ask(data: bytes, registry: MemoryRegistry | None = None) -> tuple[Reply, Wire]:
-    wire = Wire(registry)
-    reply, rest = parse(wire.send(data), data.startswith(b"HEAD"))
-    assert rest == b""
-    wire.close()
-    return reply, wire
-
-
-def get(target: bytes, *lines: bytes, method: bytes = b"GET") -> bytes:
-    return b"\r\n".join([method + b" " + target + b" HTTP/1.1", b"Host: mirror", *lines, b"", b""])
-
+from tests.web.wire import VERSION, Transport, Wire, ask, get
 
 HOSTILE = [
     (b"/", 404),
@@ -294,45 +220,6 @@ def test_the_connection_is_kept_after_errors_without_body() -> None:
     wire.close()
 
 
-def test_a_header_must_come_in_time() -> None:
-    """Twisted's idle timer is reset by every byte."""
-    wire = Wire()
-    for byte in b"GET /v2":
-        wire.send(bytes([byte]))
-        wire.clock.advance(4)
-        assert not wire.transport.aborted
-    wire.send(b"/")
-    wire.clock.advance(4)
-    assert wire.transport.aborted
-    wire.close()
-
-
-def test_the_header_deadline_is_for_one_request() -> None:
-    wire = Wire()
-    for _ in range(10):
-        assert parse(wire.send(get(b"/v2/")))[0].status == 200
-        wire.clock.advance(20)
-    assert not wire.transport.aborted
-    wire.close()
-
-
-def test_an_idle_connection_is_closed() -> None:
-    wire = Wire()
-    wire.send(get(b"/v2/"))
-    wire.clock.advance(121)
-    assert wire.transport.disconnecting
-    wire.close()
-
-
-def test_a_client_that_never_takes_the_end_is_aborted() -> None:
-    wire = Wire()
-    wire.send(get(b"/v2/", b"Connection: close"))
-    assert wire.transport.disconnecting
-    wire.clock.advance(120)
-    assert wire.transport.aborted
-    wire.close()
-
-
 @implementer(IResource)
 class Broken(Resource):
     isLeaf = True
@@ -375,45 +262,6 @@ def test_only_http_1_1_is_negotiated() -> None:
     assert site.acceptableProtocols() == [b"http/1.1"]
 
 
-WORDS = (
-    rb"/v2/ a / // .. %2F %00 % \ manifests/ blobs/ tags/list ? ns= ghcr.io n=x & sha256: _catalog uploads/"
-)
-PIECES = st.sampled_from([*WORDS.split(), b"<b>", b"#", b"*", b"\xa4", b"http://"])
-TARGETS = st.lists(PIECES, min_size=1, max_size=9).map(b"".join) | st.binary(min_size=1, max_size=60)
-
-
-@settings(max_examples=200, deadline=None)
-@given(TARGETS, st.sampled_from([b"GET", b"HEAD", b"PUT", b"OPTIONS"]))
-def test_any_target_gets_registry_json(target: bytes, method: bytes) -> None:
-    """Whatever is sent, the answer is a 2xx or 4xx of this API, and a malformed one asks nobody."""
-    wire = Wire()
-    reply, rest = parse(
-        wire.send(get(target, method=method)) or b"HTTP/1.1 0 \r\ncontent-length: 0\r\n\r\n",
-        method == b"HEAD",
-    )
-    if b"\n" in target or reply.status == 0:
-        wire.close()
-        return
-    assert reply.status in (200, 400, 403, 404, 405), reply
-    assert reply.headers["content-type"] == "application/json"
-    assert reply.headers["docker-distribution-api-version"] == VERSION
-    if method != b"HEAD" and reply.status != 200:
-        assert reply.error["message"]
-    if reply.status in (400, 405):
-        assert wire.registry.calls == []
-    assert rest == b"" or wire.transport.half_closed, "only a line that is no request has no method"
-    wire.close()
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.binary(max_size=300))
-def test_any_bytes_are_survived(data: bytes) -> None:
-    wire = Wire()
-    answer = wire.send(data + b"\r\n\r\n")
-    assert answer == b"" or parse(answer)[0].status >= 400
-    wire.close()
-
-
 async def test_an_upload_is_told_before_the_connection_ends() -> None:
     """A sender in the middle of its body reads the 405, not a reset."""
     async with Front() as front:
@@ -424,21 +272,6 @@ async def test_an_upload_is_told_before_the_connection_ends() -> None:
         assert parse(data)[0].status == 405
         client.transport.loseConnection()
         await client.ended()
-
-
-@pytest.mark.parametrize(
-    "name", [b"Range", b"If-None-Match", b"If-Range", b"Accept", b"Cookie", b"Authorization"]
-)
-def test_headers_of_any_bytes_are_ignored(name: bytes) -> None:
-    """A header that is no text is no fault of ours."""
-    wire = Wire(filled())
-    for value in (b"\xff\xfe", b"\xe2\x28", b"=;=,;", b'"' * 50):
-        line = name + b": " + value
-        reply, _ = parse(wire.send(get(b"/v2/nginx/manifests/latest", line)))
-        assert reply.status == 200
-        reply, _ = parse(wire.send(get(b"/v2/nginx/blobs/" + str(BLOB_DIGEST).encode(), line)))
-        assert reply.status == 200
-    wire.close()
 
 
 def test_peers() -> None:
