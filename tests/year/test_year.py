@@ -29,7 +29,12 @@ ASKED_A_DAY = 16
 YEAR_DAYS, MONTH_DAYS = 360, 30
 LAST_START_DAY = 180
 """From then on it is one life, in which whatever leaks adds up."""
-CACHES = ("content.REMEMBERED_LINKS", "store.REMEMBERED_TAGS", "revocations._REMEMBERED")
+CACHES = {
+    "content.REMEMBERED_LINKS": 100,
+    "content.MEMORY_BYTES": 20_000,
+    "store.REMEMBERED_TAGS": 100,
+    "revocations._REMEMBERED": 100,
+}
 """Bounded, but a year of these few images would not fill them."""
 
 
@@ -186,8 +191,8 @@ def year(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Year:
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     monkeypatch.setattr(os, "fdatasync", lambda descriptor: None)
     monkeypatch.setattr("regproxy.storage.store.DiskThread", AtOnce)
-    for cache in CACHES:
-        monkeypatch.setattr(f"regproxy.storage.{cache}", 100)
+    for cache, limit in CACHES.items():
+        monkeypatch.setattr(f"regproxy.storage.{cache}", limit)
     return Year(tmp_path / "root", SEED)
 
 
