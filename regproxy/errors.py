@@ -60,6 +60,18 @@ class AccessDenied(RegproxyError):
     """Our own rules keep this client or this repository out."""
 
 
+class TokenRefused(AccessDenied):
+    """An operation was asked for without the operators' token, or with another one."""
+
+
+class PostOnly(WriteRefused):
+    """An operation is asked for by POST alone."""
+
+
+class SecretUnusable(RegproxyError):
+    """A file that should hold a secret holds none that may be used; never a part of it in the message."""
+
+
 class ContentError(RegproxyError):
     """The store has not got it, or not any more."""
 

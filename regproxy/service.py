@@ -31,6 +31,7 @@ from regproxy.behind import Behind
 from regproxy.errors import RegproxyError, StorageFailed
 from regproxy.gauges import show_readiness
 from regproxy.listeners import CannotListen, described, listen_now
+from regproxy.operations import door
 from regproxy.overview import overview
 from regproxy.settings import Settings
 from regproxy.signals import Signals
@@ -129,7 +130,12 @@ class MirrorService(MultiService):
             mirror.prepare(port)
             self._ports.append(port)
         show_readiness(mirror.figures, self._reasons, self._wall())
-        admin = AdminSite(self._pages(mirror), self._settings.access.networks, self._reactor)
+        admin = AdminSite(
+            self._pages(mirror),
+            self._settings.access.networks,
+            self._reactor,
+            door(self._settings, mirror, self._reactor),
+        )
         for description in self._settings.admin:
             self._listen_admin(description, admin)
 

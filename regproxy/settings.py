@@ -111,6 +111,10 @@ class Settings:
     log: LogSettings = LogSettings()
     admin_written: bool = False
     """Whether the file names ``admin``: a written one that cannot be had stops the start."""
+    admin_token_file: Path | None = None
+    """The operators' token for admin listeners on TCP; None: nothing is changed by way of these."""
+    admin_hosts: tuple[str, ...] = ()
+    """Names, in lower case, that operators reach the admin listeners on TCP by."""
     source: Path | None = None
     """The file these were read from; None for the built-in ones."""
     warnings: tuple[str, ...] = ()

@@ -18,7 +18,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "regproxy"
 
-GROUND = frozenset({"root", "errors", "interfaces", "settings", "metrics", "singleflight", "oci", "headers"})
+GROUND = frozenset(
+    {"root", "errors", "interfaces", "settings", "metrics", "singleflight", "secretfile", "oci", "headers"}
+)
 STORES = frozenset({"fill", "expiry", "storage", "upstream"})
 ROOMS = frozenset({"config", "proxy", "access", "web", "admin", "logs"})
 
@@ -30,6 +32,7 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     "settings": frozenset({"errors", "oci", "headers"}),
     "metrics": frozenset({"root", "errors"}),
     "singleflight": frozenset({"errors"}),
+    "secretfile": frozenset({"errors"}),
     "interfaces": frozenset({"errors", "oci", "headers", "settings"}),
     "logs": GROUND,
     "config": GROUND,
@@ -45,8 +48,12 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     "gauges": GROUND | STORES,
     "compose": GROUND | STORES | ROOMS | {"gauges"},
     "overview": GROUND | STORES | ROOMS | {"compose"},
+    "operations": GROUND | STORES | ROOMS | {"compose"},
     "behind": GROUND | STORES | {"compose", "probes"},
-    "service": GROUND | STORES | ROOMS | {"behind", "compose", "gauges", "listeners", "signals", "overview"},
+    "service": GROUND
+    | STORES
+    | ROOMS
+    | {"behind", "compose", "gauges", "listeners", "operations", "signals", "overview"},
     "tap": GROUND | {"service", "config", "logs"},
     "cli": GROUND | {"config", "service"},
     "__main__": frozenset({"cli"}),

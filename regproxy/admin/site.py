@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -13,15 +14,39 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
 from regproxy.access.networks import admit, peer_host
+from regproxy.admin.attempts import Attempt
+from regproxy.admin.door import PREFIX, Door
 from regproxy.admin.pages import BROKEN, JSON, Page, Pages, as_json, send
-from regproxy.errors import AccessDenied, InvalidRequest, RegproxyError, WriteRefused
+from regproxy.errors import (
+    AccessDenied,
+    InvalidRequest,
+    PostOnly,
+    RegproxyError,
+    SecretUnusable,
+    TokenRefused,
+    UnknownRoute,
+    WriteRefused,
+)
 from regproxy.http1.channel import Refusal, StrictChannel
 from regproxy.http1.request import StrictRequest
+from regproxy.http1.sockets import socket_peer
 from regproxy.settings import Network
 
-_STATUS: Mapping[type[RegproxyError], int] = {InvalidRequest: 400, AccessDenied: 403, WriteRefused: 405}
+_STATUS: Mapping[type[RegproxyError], int] = {
+    InvalidRequest: 400,
+    TokenRefused: 401,
+    AccessDenied: 403,
+    UnknownRoute: 404,
+    WriteRefused: 405,
+    PostOnly: 405,
+    SecretUnusable: 503,
+}
 _HEADERS = (("Content-Type", JSON.decode("ascii")), ("Cache-Control", "no-store"))
-_EXTRA: Mapping[type[RegproxyError], tuple[tuple[str, str], ...]] = {WriteRefused: (("Allow", "GET, HEAD"),)}
+_EXTRA: Mapping[type[RegproxyError], tuple[tuple[str, str], ...]] = {
+    WriteRefused: (("Allow", "GET, HEAD"),),
+    PostOnly: (("Allow", "POST"),),
+    TokenRefused: (("WWW-Authenticate", 'Bearer realm="regproxy operations"'),),
+}
 
 
 class Refused(Resource):
@@ -45,6 +70,25 @@ class AdminChannel(StrictChannel):
         """Raise :exc:`AccessDenied` for a client outside the networks."""
         admit(peer_host(self.transport.getPeer()), self.site.networks)
 
+    def check_request(self) -> None:
+        """What is asked of the door is judged by its head; all else is a read, as everywhere."""
+        path = self._path.partition(b"?")[0]
+        if self.site.door is None or not path.startswith(PREFIX):
+            super().check_request()
+            return
+        request = self.requests[-1]
+        request.caller = self.site.door.admit(
+            path,
+            Attempt(
+                self._command,
+                request.requestHeaders,
+                self.length,
+                socket_peer(self.transport),
+                peer_host(self.transport.getHost()) or "",
+                peer_host(self.transport.getPeer()) or "",
+            ),
+        )
+
     def refusal(self, error: RegproxyError) -> Refusal:
         """The same JSON as on every page."""
         body = json.dumps({"error": error.message}).encode() + b"\n"
@@ -53,6 +97,15 @@ class AdminChannel(StrictChannel):
 
 class AdminRequest(StrictRequest):
     """A request that Klein sees only where the table of pages has its path."""
+
+    caller: str | None = None
+    """Who asks for an operation, once that is decided."""
+
+    def gotLength(self, length: int | None) -> None:
+        """Keep the body of an operation, whose length is bounded by then; of anything else nothing."""
+        super().gotLength(length)
+        if self.caller is not None:
+            self.content = io.BytesIO()
 
     def process(self) -> None:
         """Serve the page, or say that there is none."""
@@ -74,14 +127,17 @@ class AdminRequest(StrictRequest):
 
 
 class AdminSite(Site):
-    """HTTP/1.1 for the admin listeners; on TCP only for clients in ``networks``."""
+    """HTTP/1.1 for the admin listeners; on TCP only for clients in ``networks``. No ``door``: only reads."""
 
     protocol: Any = AdminChannel
     header_s = 30.0
     idle_s = 60.0
 
-    def __init__(self, pages: Mapping[str, Page], networks: Sequence[Network], reactor: Any) -> None:
+    def __init__(
+        self, pages: Mapping[str, Page], networks: Sequence[Network], reactor: Any, door: Door | None = None
+    ) -> None:
         self.networks = networks
+        self.door = door
         self._pages = Pages(pages)
         nowhere = Refused(404, f"no such page: there is {self._pages}")
         super().__init__(  # type: ignore[no-untyped-call]
@@ -93,8 +149,10 @@ class AdminSite(Site):
         """Never HTTP/2, not even where the h2 package is installed."""
         return [b"http/1.1"]
 
-    def page(self, request: Request) -> IResource:
-        """The page, or what stands for it."""
+    def page(self, request: AdminRequest) -> IResource:
+        """The page, the door for who was let through it, or what stands for either."""
+        if request.caller is not None:
+            return cast(IResource, self.door)
         if request.path not in self._pages:
             return cast(IResource, self.resource)
         request.postpath = [request.path.removeprefix(b"/")]

@@ -9,6 +9,7 @@ import click
 
 from regproxy import __version__
 from regproxy.cli.check import check
+from regproxy.cli.purge import purge
 from regproxy.cli.status import status
 
 
@@ -22,4 +23,5 @@ def main() -> None:
 
 
 main.add_command(check)
+main.add_command(purge)
 main.add_command(status)

@@ -1,4 +1,4 @@
-"""One GET to an admin listener: bounded in time and size, and every failure a line and an exit code.
+"""One question to an admin listener: bounded in time and size, and every failure a line and an exit code.
 
 Plain sockets: a program that lives for a moment starts faster without a reactor. The whole answer
 is read before any of it is looked at.
@@ -16,8 +16,10 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import attrs
 
 from regproxy.cli.addresses import Address
 from regproxy.cli.document import Unreadable, decode
@@ -31,6 +33,7 @@ PATH = "/status"
 
 NOBODY, NOT_PERMITTED, STRANGE, SILENT = 3, 4, 5, 6
 """Exit codes: nobody there, not permitted, nothing that we understand, no answer in time."""
+T = TypeVar("T")
 
 _MISSING = (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR)
 _FORBIDDEN = (errno.EACCES, errno.EPERM)
@@ -44,7 +47,7 @@ class AskFailed(RegproxyError):
         self.code = code
 
 
-class _Wrong(Exception):
+class Wrong(Exception):
     """What ends one try: a clause and an exit code."""
 
     def __init__(self, why: str, code: int = STRANGE) -> None:
@@ -57,11 +60,34 @@ def ask(addresses: Sequence[Address], seconds: float = ASK_S) -> dict[str, Any]:
 
     :exc:`AskFailed`; where nobody is or may be asked at one address the next is tried.
     """
+    return first(addresses, seconds, Question(PATH), _judged)
+
+
+@attrs.frozen(slots=True)
+class Question:
+    """A GET of ``path``, or with a ``body`` a POST of it."""
+
+    path: str
+    body: str | None = None
+    token: str | None = attrs.field(default=None, repr=False)
+
+    def to(self, address: Address) -> bytes:
+        """As it is sent there."""
+        lines = [f"{'GET' if self.body is None else 'POST'} {self.path} HTTP/1.1", f"Host: {address.netloc}"]
+        if self.body is not None:
+            lines += ["Content-Type: application/json", f"Content-Length: {len(self.body)}"]
+        if self.token is not None and address.path is None:
+            lines.append(f"Authorization: Bearer {self.token}")
+        return "\r\n".join([*lines, "Connection: close", "", self.body or ""]).encode("ascii")
+
+
+def first(addresses: Sequence[Address], seconds: float, question: Question, judge: Callable[[bytes], T]) -> T:
+    """What ``judge`` makes of the first answer; the next address is tried as in :func:`ask`."""
     failures: list[AskFailed] = []
     for address in addresses:
         try:
-            return _ask_one(address, seconds)
-        except _Wrong as wrong:
+            return judge(_ask_one(address, seconds, question))
+        except Wrong as wrong:
             failures.append(AskFailed(f"{address}: {wrong}", wrong.code))
             if wrong.code not in (NOBODY, NOT_PERMITTED):
                 break
@@ -69,23 +95,22 @@ def ask(addresses: Sequence[Address], seconds: float = ASK_S) -> dict[str, Any]:
     raise AskFailed("; ".join(map(str, failures)) or "there is no address to ask", max(codes, default=NOBODY))
 
 
-def _ask_one(address: Address, seconds: float) -> dict[str, Any]:
+def _ask_one(address: Address, seconds: float, question: Question) -> bytes:
     try:
-        return _judged(_exchange(address, time.monotonic() + seconds))
+        return _exchange(address, time.monotonic() + seconds, question)
     except TimeoutError:
-        raise _Wrong(f"no answer within {seconds:g} s", SILENT) from None
+        raise Wrong(f"no answer within {seconds:g} s", SILENT) from None
     except ssl.SSLError as error:
-        raise _Wrong(f"no TLS with it ({_reason(error)})") from None
+        raise Wrong(f"no TLS with it ({_reason(error)})") from None
     except OSError as error:
-        raise _Wrong(*_told(error)) from None
+        raise Wrong(*_told(error)) from None
 
 
-def _exchange(address: Address, deadline_s: float) -> bytes:
+def _exchange(address: Address, deadline_s: float, question: Question) -> bytes:
     """All bytes that come until the connection ends."""
-    question = f"GET {PATH} HTTP/1.1\r\nHost: {address.netloc}\r\nConnection: close\r\n\r\n"
     with _connected(address, deadline_s) as connection:
         connection.settimeout(_left(deadline_s))
-        connection.sendall(question.encode())
+        connection.sendall(question.to(address))
         answer = bytearray()
         while len(answer) <= MAX_ANSWER_BYTES:
             connection.settimeout(_left(deadline_s))
@@ -93,7 +118,7 @@ def _exchange(address: Address, deadline_s: float) -> bytes:
             if not more:
                 return bytes(answer)
             answer += more
-    raise _Wrong(f"what answers there is no regproxy: its answer is larger than {MAX_ANSWER_BYTES >> 10} KiB")
+    raise Wrong(f"what answers there is no regproxy: its answer is larger than {MAX_ANSWER_BYTES >> 10} KiB")
 
 
 def _left(deadline_s: float) -> float:
@@ -181,33 +206,45 @@ def _reason(error: OSError) -> str:
 
 
 def _judged(answer: bytes) -> dict[str, Any]:
-    try:
-        response = http.client.HTTPResponse(cast(socket.socket, _Received(answer)), method="GET")
-        response.begin()
-        body = response.read()
-    except (http.client.HTTPException, ValueError, OverflowError, OSError):  # a length beyond all bounds
-        raise _Wrong("what answers there is no regproxy: it speaks no HTTP") from None
-    if response.status == 403:
-        raise _Wrong(f"not permitted: {_error_in(body)}", NOT_PERMITTED)
-    if response.status != 200:
-        raise _Wrong(
-            f"what answers there has no status page ({response.status}): "
+    """The status page."""
+    status, body = read_answer(answer, "GET")
+    if status != 200:
+        raise Wrong(
+            f"what answers there has no status page ({status}): "
             "not the admin listener, no regproxy, or an older one"
         )
     try:
         return decode(body)
     except Unreadable as error:
-        raise _Wrong(f"what answers there is no regproxy: {error}") from None
+        raise Wrong(f"what answers there is no regproxy: {error}") from None
 
 
-def _error_in(body: bytes) -> str:
-    """What the daemon says of a refusal."""
+def read_answer(answer: bytes, method: str) -> tuple[int, bytes]:
+    """Status and body."""
+    try:
+        response = http.client.HTTPResponse(cast(socket.socket, _Received(answer)), method=method)
+        response.begin()
+        body = response.read()
+    except (http.client.HTTPException, ValueError, OverflowError, OSError):  # a length beyond all bounds
+        raise Wrong("what answers there is no regproxy: it speaks no HTTP") from None
+    if response.status == 403:
+        raise Wrong(f"not permitted: {error_in(response.status, body)}", NOT_PERMITTED)
+    return response.status, body
+
+
+def object_in(body: bytes) -> dict[str, Any]:
+    """The JSON object in a body; an empty one where there is none."""
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):
-        return "it answers 403"
-    said = found.get("error") if isinstance(found, dict) else None
-    return said[:MAX_TOLD] if isinstance(said, str) else "it answers 403"
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def error_in(status: int, body: bytes) -> str:
+    """What the daemon says of a refusal."""
+    said = object_in(body).get("error")
+    return said[:MAX_TOLD] if isinstance(said, str) else f"it answers {status}"
 
 
 class _Received:

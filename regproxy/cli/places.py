@@ -13,6 +13,8 @@ from pathlib import Path
 import attrs
 
 from regproxy.config.endpoints import Endpoint
+from regproxy.errors import SecretUnusable
+from regproxy.secretfile import read_secret
 from regproxy.settings import Settings
 
 _KEYS = ("privateKey", "certKey", "extraCertChain", "dhParameters")
@@ -31,6 +33,8 @@ def troubles(settings: Settings) -> Iterator[Trouble]:
     written = settings.admin if settings.admin_written else ()  # a default one may fail
     for description in (*settings.listen, *written):
         yield from _as_far_as_seen(description, _endpoint(description, settings.storage.root))
+    if settings.admin_token_file is not None:
+        yield from _as_far_as_seen("admin_token_file", _secret("admin_token_file", settings.admin_token_file))
     yield from _as_far_as_seen("storage.root", _folder("storage.root", settings.storage.root))
     if settings.log.access not in ("-", "off"):
         yield from _as_far_as_seen("log.access", _log_file("log.access", Path(settings.log.access)))
@@ -62,6 +66,14 @@ def _endpoint(description: str, root: Path) -> Iterator[Trouble]:
         return
     lacking = [trouble for name in _KEYS for trouble in _readable(description, found.get(name))]
     yield from lacking or _pair(description, found)
+
+
+def _secret(name: str, path: Path) -> Iterator[Trouble]:
+    try:
+        read_secret(path)
+    except SecretUnusable as error:
+        seen = path.parent.stat() and path.exists()  # PermissionError, where it may not be looked at
+        yield Trouble(f"{name} {error}", sure=not seen or os.access(path, os.R_OK))
 
 
 def _readable(name: str, path: str | None) -> Iterator[Trouble]:

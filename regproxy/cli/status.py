@@ -11,12 +11,11 @@ from typing import TextIO
 
 import click
 
-from regproxy.cli.addresses import Address, addresses, parse_address
-from regproxy.cli.asking import NOBODY, AskFailed, ask
+from regproxy.cli.addresses import Address
+from regproxy.cli.asking import AskFailed, ask
 from regproxy.cli.screen import InPlace, Plain, is_terminal, wants_colours
 from regproxy.cli.watching import JsonLines, Pictures, keep_watching
-from regproxy.config import ConfigError, load
-from regproxy.config.errors import Unfit
+from regproxy.cli.where import admin_option, config_option, listeners
 
 INTERVAL_S = 1.0
 MIN_INTERVAL_S, MAX_INTERVAL_S = 0.1, 86_400.0
@@ -28,32 +27,14 @@ def _interval(context: click.Context, parameter: click.Parameter, seconds: float
     return seconds
 
 
-def _address(context: click.Context, parameter: click.Parameter, text: str | None) -> Address | None:
-    try:
-        return None if text is None else parse_address(text)
-    except Unfit as wrong:
-        raise click.BadParameter(str(wrong)) from None
-
-
 @click.command(short_help="What a running daemon does now.")
 @click.option("-w", "--watch", is_flag=True, help="Again every second, in place, until Ctrl-C.")
 @click.option(
     "--interval", type=float, callback=_interval, metavar="SECONDS", help="How often; implies --watch."
 )
 @click.option("--json", "as_json", is_flag=True, help="The document as it is, on one line.")
-@click.option(
-    "--admin",
-    callback=_address,
-    metavar="WHERE",
-    help="http://HOST:PORT, a socket's path, or unix:PATH, tcp:PORT.",
-)
-@click.option(
-    "-c",
-    "--config",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Whose admin listener to ask [default: $REGPROXY_CONFIG, else the built-in settings'].",
-)
+@admin_option
+@config_option
 def status(
     watch: bool, interval: float | None, as_json: bool, admin: Address | None, config: Path | None
 ) -> None:
@@ -66,7 +47,7 @@ def status(
     repeated = watch or interval is not None
     show = JsonLines(sys.stdout, sys.stderr) if as_json else _pictures(sys.stdout, repeated)
     try:
-        asked = (admin,) if admin is not None else _from_settings(config)
+        asked = listeners(admin, config)
         if repeated:
             keep_watching(lambda: ask(asked), show, interval or INTERVAL_S, time.monotonic, time.sleep)
         else:
@@ -86,19 +67,3 @@ def _pictures(stream: TextIO, repeated: bool) -> Pictures:
     in_place = repeated and is_terminal(stream, os.environ)
     surface = InPlace(stream, colours) if in_place else Plain(stream, colours)
     return Pictures(stream, surface, os.environ)
-
-
-def _from_settings(config: Path | None) -> tuple[Address, ...]:
-    path = config or os.environ.get("REGPROXY_CONFIG") or None
-    try:
-        settings = load(Path(path) if path else None, os.environ)
-    except ConfigError as error:
-        for problem in error.problems:
-            click.echo(str(problem), err=True)
-        raise SystemExit(1) from None
-    found = addresses(settings, os.environ)
-    if not found:
-        raise AskFailed(
-            "the settings name no admin listener that can be asked from here: say --admin", NOBODY
-        )
-    return found

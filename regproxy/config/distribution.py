@@ -33,7 +33,7 @@ _KNOWN: _Known = {
     "proxy": {"remoteurl": {}, "username": {}, "password": {}, "ttl": {}},
     "log": {"formatter": {}, "accesslog": {"disabled": {}}},
 }
-_OURS = ("listen", "admin", "ttl", "tags", "access", "upstreams")
+_OURS = ("listen", "admin", "admin_token_file", "admin_hosts", "ttl", "tags", "access", "upstreams")
 _DEFAULT_TTL_S: float | None = 7 * DAY_S
 _DEFAULT_ROOT = "/var/lib/registry"
 _TTL_FORM = "expected a duration with units such as 168h or 1h30m, or 0 for never"

@@ -48,6 +48,8 @@ def _read(report: Report, node: nodes.Mapping, environ: Mapping[str, str], sourc
         access=_access(root),
         log=_log(root),
         admin_written=root.has(t.ADMIN),
+        admin_token_file=_below(root, root.optional(t.ADMIN_TOKEN_FILE)),
+        admin_hosts=_admin_hosts(root),
         source=source,
         warnings=tuple(report.warnings),
     )
@@ -65,6 +67,17 @@ def _admin(root: Section, storage: StorageSettings, environ: Mapping[str, str]) 
     if written is None:
         return defaults.admin(environ, storage.root)
     return tuple(str(endpoint.for_operators()) for endpoint in written)
+
+
+def _admin_hosts(root: Section) -> tuple[str, ...]:
+    names = root.values(t.ADMIN_HOSTS) or ()
+    if names and not root.has(t.ADMIN_TOKEN_FILE):
+        root.warn("admin_hosts", "has no effect without admin_token_file")
+    return names
+
+
+def _below(root: Section, file: Path | None) -> Path | None:
+    return None if file is None else root.report.folder / file
 
 
 def _endpoints(root: Section, setting: Setting[str]) -> tuple[Endpoint, ...] | None:

@@ -46,6 +46,25 @@ ADMIN: Setting[str] = Setting(
     example='["unix:/run/regproxy/admin.sock:mode=660", tcp:5001:interface=127.0.0.1]',
     many=True,
 )
+ADMIN_TOKEN_FILE: Setting[Path] = Setting(
+    "",
+    "admin_token_file",
+    file_path,
+    "a file that only the daemon's user and group can read, whose first line is the operators' token (32 "
+    "signs at least): who sends it may change things by way of admin listeners on TCP too, where else "
+    "nothing is changed. It is read at each use",
+    computed="none: only who may open the admin unix socket changes anything",
+    example="/etc/regproxy/admin.token",
+)
+ADMIN_HOSTS: Setting[str] = Setting(
+    "",
+    "admin_hosts",
+    values.host_name,
+    "names, beside localhost and their own addresses, that operators with the token reach these listeners by",
+    default="[]",
+    example="[mirror.corp.example]",
+    many=True,
+)
 TTL: Setting[float | None] = Setting(
     "",
     "ttl",
@@ -205,6 +224,8 @@ PASSWORD_FILE: Setting[Path] = Setting(
 TABLE: tuple[Setting[object], ...] = (
     LISTEN,
     ADMIN,
+    ADMIN_TOKEN_FILE,
+    ADMIN_HOSTS,
     ROOT,
     MAX_SIZE,
     MIN_FREE,

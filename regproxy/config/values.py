@@ -42,6 +42,8 @@ MAX_SIZE_BYTES = 2**63 - 1
 _QUANTITY = re.compile(r"([0-9]{1,19}) ?([A-Za-z]*)", re.ASCII)
 _URL = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?/?", re.ASCII)
 
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45}", re.ASCII)
+
 _DURATION_FORM = "a whole number with a unit: ms, s, m, h, d or w, such as 7d or 90s"
 _SIZE_FORM = "a whole number with a unit: KiB, MiB, GiB, TiB or kB, MB, GB, TB, such as 200 GiB"
 
@@ -172,6 +174,13 @@ def origin(text: str) -> Origin:
         return Origin.of(text)
     except (AddressValueError, InvalidTarget):
         raise Unfit(form) from None
+
+
+def host_name(text: str) -> str:
+    """A name or address of a host, in lower case."""
+    if _HOST.fullmatch(text) is None:
+        raise Unfit("expected the name of a host, without port")
+    return text.lower()
 
 
 def user_name(text: str) -> str:

@@ -113,13 +113,14 @@ class StrictChannel(HTTPChannel):
         """A client that is kept out, and a body that nobody wants, are refused before it is read."""
         try:
             self.check_client()
-            self._check_body()
+            self.check_request()
         except RegproxyError as error:
             self._write_refusal(error, self._command, self._path.partition(b"?")[0])
         else:
             HTTPChannel.allHeadersReceived(self)
 
-    def _check_body(self) -> None:
+    def check_request(self) -> None:
+        """Raise what ends a request before its body is read; its headers are in ``requests[-1]``."""
         body = self.length is None or self.length > 0
         if body and self._command not in READS:
             raise WriteRefused(self.read_only)

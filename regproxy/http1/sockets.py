@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import socket
+import stat
 import struct
 import termios
 from typing import Any
 
+import attrs
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import ISystemHandle
 from twisted.protocols.policies import ProtocolWrapper
@@ -34,6 +38,37 @@ def queued_bytes(transport: object) -> int:
     if not isinstance(lowest, FileDescriptor):
         return 0
     return len(lowest.dataBuffer) - lowest.offset + lowest._tempDataLen
+
+
+@attrs.frozen(slots=True)
+class SocketPeer:
+    """The process that connected to a unix socket. ``open_to_all``: every user of the machine may."""
+
+    uid: int
+    pid: int
+    open_to_all: bool
+
+
+def socket_peer(transport: object) -> SocketPeer | None:
+    """Who is at the other end of a unix socket, as the kernel knows it; None for any other transport.
+
+    None too under TLS or the PROXY protocol: the process at the other end speaks for others then.
+    """
+    if isinstance(transport, ProtocolWrapper) or not ISystemHandle.providedBy(transport):
+        return None
+    handle: Any = transport.getHandle()
+    if getattr(handle, "family", None) != socket.AF_UNIX:
+        return None
+    pid, uid, _ = struct.unpack("3i", handle.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return SocketPeer(uid, pid, _is_open_to_all(handle.getsockname()))
+
+
+def _is_open_to_all(name: str | bytes) -> bool:
+    """By the mode of the socket's file; a socket that has none is open to all."""
+    try:
+        return bool(os.stat(name).st_mode & stat.S_IWOTH)
+    except (OSError, ValueError):
+        return True
 
 
 def _lowest(transport: object) -> object:

@@ -6,7 +6,18 @@ All of it runs in the reactor's thread. Sizes and offsets are bytes.
 
 from __future__ import annotations
 
-from regproxy.interfaces.holdings import NOBODY, Held, IHoldings, IRemovals, IUses, NobodyWatches
+from regproxy.interfaces.holdings import (
+    NOBODY,
+    Fate,
+    Held,
+    IHoldings,
+    Inventory,
+    IPurges,
+    IRemovals,
+    IUses,
+    NobodyWatches,
+    Taken,
+)
 from regproxy.interfaces.remote import IRemoteBlobs, IRemoteRegistry, IRemoteTags, RemoteTag
 from regproxy.interfaces.services import (
     BlobAnswer,
@@ -23,6 +34,7 @@ from regproxy.interfaces.store import ILocalStore, Link, TagRecord
 __all__ = [
     "NOBODY",
     "BlobAnswer",
+    "Fate",
     "Held",
     "How",
     "IBlob",
@@ -35,6 +47,7 @@ __all__ = [
     "ILocalStore",
     "IManifestService",
     "IManifestSource",
+    "IPurges",
     "IRemoteBlobs",
     "IRemoteRegistry",
     "IRemoteTags",
@@ -42,6 +55,7 @@ __all__ = [
     "ISpool",
     "ITagService",
     "IUses",
+    "Inventory",
     "Kind",
     "Link",
     "NobodyWatches",
@@ -49,4 +63,5 @@ __all__ = [
     "TagAnswer",
     "TagList",
     "TagRecord",
+    "Taken",
 ]

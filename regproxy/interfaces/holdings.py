@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import enum
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -10,6 +11,7 @@ from zope.interface import Attribute, Interface, implementer
 
 from regproxy.interfaces.sources import IManifestSource, Kind
 from regproxy.interfaces.store import TagRecord
+from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
 
@@ -63,6 +65,58 @@ class IRemovals(Interface):
         ``due`` is asked under the digest's serialisation, in another thread; False: nothing is
         removed, and that is the result. StorageFailed when the disk refuses.
         """
+
+
+class Fate(enum.Enum):
+    """What becomes of a digest's bytes when one repository's right to them goes."""
+
+    FREED = "freed"
+    SHARED = "shared"
+    """Another repository holds them."""
+    LATER = "later"
+    """They go by themselves: when the first survey, or what reads or writes them now, has ended."""
+    ABSENT = "absent"
+    """They were not there."""
+
+
+@attrs.frozen(slots=True)
+class Taken:
+    """Something that a purge took, or would take, from a repository."""
+
+    reference: Reference
+    kind: Kind | None
+    """None for a tag."""
+    size_bytes: int = 0
+    fate: Fate = Fate.ABSENT
+
+
+@attrs.frozen(slots=True)
+class Inventory:
+    """All that one repository holds on disk, by right or not.
+
+    ``tags`` with what each names, None where its record is broken; ``manifests`` with what each
+    names, as far as its bytes can be read; ``blobs`` are digests that it holds as blobs.
+    """
+
+    tags: Mapping[Tag, Digest | None]
+    manifests: Mapping[Digest, frozenset[Digest]]
+    blobs: frozenset[Digest]
+
+
+class IPurges(Interface):
+    """What an operator's purge looks at and removes through."""
+
+    def inventory(repository: Repository, depth: bool) -> Deferred[Inventory]:
+        """What ``repository`` holds; without ``depth`` nothing is read of what manifests name.
+
+        StorageFailed when the disk cannot be read.
+        """
+
+    def foresee(repository: Repository, reference: Reference) -> Deferred[Taken | None]:
+        """What :meth:`purge` would do now; None: there is no such thing."""
+
+    def purge(repository: Repository, reference: Reference) -> Deferred[Taken | None]:
+        """Remove it as :meth:`IRemovals.expire` does, due or not. StorageFailed when the disk refuses."""
 
 
 @implementer(IUses, IHoldings)

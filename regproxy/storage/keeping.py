@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 
 from regproxy.errors import ContentMissing, InvalidManifest
-from regproxy.interfaces import Held, Kind, Link, TagRecord
+from regproxy.interfaces import Fate, Held, Kind, Link, TagRecord, Taken
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import MAX_MANIFEST_BYTES, Manifest
 from regproxy.oci.repository import Repository
@@ -89,6 +89,32 @@ class Keeper:
         self._remove_unheld(reference)
         self._teller.gone(repository, reference)
         return True
+
+    def foresee(self, repository: Repository, reference: Reference) -> Taken | None:
+        """What :meth:`purge` would do; nothing changes."""
+        if isinstance(reference, Tag):
+            there = os.path.lexists(self.layout.tags(repository) / reference.name)
+            return Taken(reference, None) if there else None
+        kinds = [k for k in Kind if os.path.lexists(self.layout.link(repository, reference, k))]
+        if not kinds:
+            return None
+        found = regular(self.layout.blob(reference))
+        kind = Kind.MANIFEST if Kind.MANIFEST in kinds else Kind.BLOB
+        if found is None:
+            return Taken(reference, kind)
+        return Taken(reference, kind, found.st_size, self._fate(repository, reference))
+
+    def _fate(self, repository: Repository, digest: Digest) -> Fate:
+        if any(holder != repository for holder, _ in self.ledger.holders(digest)):
+            return Fate.SHARED
+        return Fate.FREED if self.ledger.complete and digest not in self._under_way else Fate.LATER
+
+    def purge(self, repository: Repository, reference: Reference) -> Taken | None:
+        """As :meth:`expire`, due or not; what became of it, None where there was nothing."""
+        found = self.foresee(repository, reference)
+        if found is not None:
+            self.expire(repository, reference, lambda: True)
+        return found
 
     def _drop(self, repository: Repository, digest: Digest, kind: Kind) -> None:
         self.ledger.look([(repository, kind, digest)])

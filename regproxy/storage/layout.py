@@ -89,6 +89,10 @@ class Layout:
         folder = KIND_FOLDERS[kind]
         return Path(f"{self._repository(repository)}/{folder}/{digest.algorithm}/{digest.hex}")
 
+    def links(self, repository: Repository, kind: Kind, algorithm: str) -> Path:
+        """The folder of a repository's links of one kind, by algorithm."""
+        return Path(f"{self._repository(repository)}/{KIND_FOLDERS[kind]}/{algorithm}")
+
     def tags(self, repository: Repository) -> Path:
         """The folder of a repository's tags, each a record named as the tag."""
         return Path(f"{self._repository(repository)}/{TAGS_FOLDER}")

@@ -21,6 +21,7 @@ from regproxy.interfaces import (
     IHoldings,
     ILocalStore,
     IManifestSource,
+    IPurges,
     IRemovals,
     ISpool,
     Kind,
@@ -44,6 +45,7 @@ from regproxy.storage.layout import Layout
 from regproxy.storage.ledger import Ledger
 from regproxy.storage.lock import FolderLock
 from regproxy.storage.occupancy import Occupancy, Occupied
+from regproxy.storage.purging import Purges
 from regproxy.storage.refusals import storage_failed
 from regproxy.storage.remembered import Remembered
 from regproxy.storage.revocations import Revocations
@@ -88,6 +90,7 @@ class DiskStore:
         self._revocations = Revocations(self._layout, wall, self._ledger)
         self._ledger.before_link = self._revocations.record
         self._keeper = Keeper(self._layout, self._ledger, self._occupancy, under_way, self._teller)
+        self.purges: IPurges = Purges(self._layout, self._keeper, self._own, writer)
         counter = Counter(self._layout, self._ledger, self._keeper, self._occupancy, under_way)
         self._surveyor = Surveyor(self._layout, counter, self._own, writer, self._teller)
         self._shelf = Shelf(self._layout, self._ledger, self._files, self._revocations, writer)

@@ -19,6 +19,9 @@ class UnderWay:
     def __len__(self) -> int:
         return len(self._spools)
 
+    def __contains__(self, digest: object) -> bool:
+        return digest in self._spools
+
     def begin(self, digest: Digest, name: str | None) -> None:
         """A spool for ``digest`` is open; ``name`` when it has files of its own."""
         with self._lock:

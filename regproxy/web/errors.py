@@ -78,6 +78,7 @@ TABLE: dict[type[errors.RegproxyError], Row] = {
         logged=True,
     ),
     errors.TransferStopped: Row(503, "UNAVAILABLE", "the transfer was stopped", retry=True),
+    errors.SecretUnusable: Row(500, "UNKNOWN", "the mirror failed; its log says why", logged=True),
     errors.NotFound: Row(404, None),
     errors.Denied: Row(403, "DENIED"),
     errors.Throttled: Row(429, "TOOMANYREQUESTS", retry=True),

@@ -1,0 +1,107 @@
+"""The operation ``purge``: what may be asked, and how its outcome is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from regproxy.admin.door import Action, Body, Outcome, fields
+from regproxy.admin.names import ImageNames
+from regproxy.errors import InvalidRequest
+from regproxy.interfaces import Fate, Kind, Taken
+from regproxy.oci.digest import Digest
+from regproxy.oci.repository import Repository
+from regproxy.oci.tag import Reference
+from regproxy.proxy.purging import Purged, Purging
+
+MAX_LISTED = 100
+
+
+@attrs.frozen(slots=True)
+class PurgeRequest:
+    """``reference`` None: all of the repository. ``dry_run``: only say what would go."""
+
+    repository: Repository
+    reference: Reference | None
+    dry_run: bool
+
+    @property
+    def image(self) -> str:
+        """As people write it."""
+        if self.reference is None:
+            return str(self.repository)
+        return f"{self.repository}{'@' if isinstance(self.reference, Digest) else ':'}{self.reference}"
+
+    def __str__(self) -> str:
+        return f"{self.image}{' (dry run)' if self.dry_run else ''}"
+
+
+def purge_action(purging: Purging, names: ImageNames) -> Action[PurgeRequest]:
+    """The row for the door's table."""
+
+    def read(body: Body) -> PurgeRequest:
+        image, dry_run = (fields(body, ("image", "dry_run")).get(key) for key in ("image", "dry_run"))
+        if not isinstance(image, str) or dry_run not in (None, True, False):
+            raise InvalidRequest("expected image, a name, and perhaps dry_run, true or false")
+        return PurgeRequest(*names.parse(image), dry_run is True)
+
+    async def carry_out(asked: PurgeRequest) -> Outcome:
+        purged = await purging.purge(asked.repository, asked.reference, dry_run=asked.dry_run)
+        return Outcome(told(purged), document(asked, purged), 200 if purged.failed is None else 503)
+
+    return Action(read, carry_out)
+
+
+def told(purged: Purged) -> str:
+    """For the log."""
+    counts = counted(purged.taken)
+    line = ", ".join(f"{counts[name]} {name.replace('_', ' ')}" for name in _TOLD)
+    return line if purged.failed is None else f"{line}; then the disk refused: {purged.failed}"
+
+
+_TOLD = ("tags", "manifests", "blobs", "freed_bytes")
+
+
+def document(asked: PurgeRequest, purged: Purged) -> dict[str, object]:
+    """For who asked: counts of all, the first MAX_LISTED things by name."""
+    listed = [listing(each) for each in purged.taken[:MAX_LISTED]]
+    error = {} if purged.failed is None else {"error": f"the disk refused the rest: {purged.failed}"}
+    return {
+        "program": "regproxy",
+        "version": 1,
+        "action": "purge",
+        "image": asked.image,
+        "dry_run": asked.dry_run,
+        **counted(purged.taken),
+        "listed": listed,
+        **error,
+    }
+
+
+def counted(taken: tuple[Taken, ...]) -> Mapping[str, int]:
+    """How many of each kind; bytes freed, and bytes and files that stay for others or go later."""
+
+    def files(fate: Fate) -> list[int]:
+        return [each.size_bytes for each in taken if each.fate is fate]
+
+    return {
+        "tags": sum(each.kind is None for each in taken),
+        "manifests": sum(each.kind is Kind.MANIFEST for each in taken),
+        "blobs": sum(each.kind is Kind.BLOB for each in taken),
+        **{f"{fate.value}_files": len(files(fate)) for fate in (Fate.FREED, Fate.SHARED, Fate.LATER)},
+        **{f"{fate.value}_bytes": sum(files(fate)) for fate in (Fate.FREED, Fate.SHARED, Fate.LATER)},
+    }
+
+
+def listing(each: Taken) -> dict[str, object]:
+    """One thing."""
+    kind = "tag" if each.kind is None else each.kind.value
+    if each.kind is None:
+        return {"type": kind, "reference": str(each.reference)}
+    return {
+        "type": kind,
+        "reference": str(each.reference),
+        "size_bytes": each.size_bytes,
+        "bytes": each.fate.value,
+    }

@@ -1,0 +1,105 @@
+"""``regproxy purge IMAGE``: takes content away from a running mirror, asked at its admin listener."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from regproxy.cli.addresses import Address
+from regproxy.cli.amounts import plural, size_text
+from regproxy.cli.asking import STRANGE, AskFailed
+from regproxy.cli.lines import harmless
+from regproxy.cli.ordering import FAILED, NOTHING, order
+from regproxy.cli.where import admin_option, config_option, listeners, usable_settings
+from regproxy.errors import SecretUnusable
+from regproxy.secretfile import read_secret
+
+WAIT_S = 600.0
+
+
+@click.command(short_help="Take an image away from a running mirror.")
+@click.argument("image", metavar="IMAGE[:TAG|@DIGEST]")
+@click.option("-n", "--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--json", "as_json", is_flag=True, help="The daemon's answer as it is, on one line.")
+@admin_option
+@config_option
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The operators' token, for a listener on TCP [default: the settings' admin_token_file].",
+)
+def purge(
+    image: str,
+    dry_run: bool,
+    as_json: bool,
+    admin: Address | None,
+    config: Path | None,
+    token_file: Path | None,
+) -> None:
+    """Take a tag, a manifest by its digest, or without either a whole repository away from a running mirror.
+
+    With a tag goes what it names, with a digest the tags that name it; both take what nothing else in
+    the repository names. Bytes go when no repository holds them. The next pull fetches it anew.
+
+    \b
+    Exit codes: 0 it went (or would go), 1 the settings cannot be used, 2 no such name,
+    3 no daemon there, 4 not permitted, 5 what answers is not understood,
+    6 no answer in 10 minutes, 7 nothing of it was there, 8 the daemon could not do all of it.
+    """
+    try:
+        asked, token = listeners(admin, config), _token(token_file, admin, config)
+        found = order(asked, "purge", {"image": image, "dry_run": dry_run}, token, WAIT_S)
+        lines = [json.dumps(found)] if as_json else list(told(found))
+    except AskFailed as error:
+        click.echo(f"regproxy: {error}", err=True)
+        raise SystemExit(error.code) from None
+    for line in lines:
+        click.echo(line)
+    if "error" in found:
+        click.echo(f"regproxy: {harmless(str(found['error']))}", err=True)
+        raise SystemExit(FAILED)
+    raise SystemExit(0 if any(found.get(name) for name in ("tags", "manifests", "blobs")) else NOTHING)
+
+
+def _token(written: Path | None, admin: Address | None, config: Path | None) -> str | None:
+    """The token, where one is named; a file of the settings that only the daemon may read is no fault."""
+    if written is not None:
+        try:
+            return read_secret(written).decode("ascii")
+        except SecretUnusable as error:
+            click.echo(f"regproxy: --token-file {harmless(str(error))}", err=True)
+            raise SystemExit(1) from None
+    if admin is not None and config is None:
+        return None
+    named = usable_settings(config).admin_token_file
+    try:
+        return None if named is None else read_secret(named).decode("ascii")
+    except SecretUnusable:
+        return None
+
+
+def told(found: Mapping[str, Any]) -> Iterator[str]:
+    """The answer for people. :exc:`AskFailed` when it is not understood."""
+    amounts: dict[str, int] = {name: found.get(name, -1) for name in _AMOUNTS}
+    if any(type(amount) is not int or amount < 0 for amount in amounts.values()):
+        raise AskFailed("what came of it is not understood: it is of another version; see --json", STRANGE)
+    image = harmless(str(found.get("image")))
+    counts = [(amounts["tags"], "tag"), (amounts["manifests"], "manifest"), (amounts["blobs"], "blob")]
+    went = [plural(number, word) for number, word in counts if number]
+    if not went:
+        yield f"{image}: nothing of it is here"
+        return
+    gone, freed = ("would go", "would be freed") if found.get("dry_run") else ("gone", "freed")
+    yield f"{image}: {', '.join(went)} {gone}, {size_text(amounts['freed_bytes'])} {freed}"
+    if amounts["shared_bytes"]:
+        yield f"  {size_text(amounts['shared_bytes'])} stay, since other repositories hold them"
+    if amounts["later_bytes"]:
+        yield f"  {size_text(amounts['later_bytes'])} go later, after the survey or a transfer that runs"
+
+
+_AMOUNTS = ("tags", "manifests", "blobs", "freed_bytes", "shared_bytes", "later_bytes")

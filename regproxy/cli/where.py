@@ -1,0 +1,59 @@
+"""Which daemon a verb asks: its options, and the settings that say it otherwise."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from regproxy.cli.addresses import Address, addresses, parse_address
+from regproxy.cli.asking import NOBODY, AskFailed
+from regproxy.config import ConfigError, load
+from regproxy.config.errors import Unfit
+from regproxy.settings import Settings
+
+
+def _address(context: click.Context, parameter: click.Parameter, text: str | None) -> Address | None:
+    try:
+        return None if text is None else parse_address(text)
+    except Unfit as wrong:
+        raise click.BadParameter(str(wrong)) from None
+
+
+admin_option = click.option(
+    "--admin",
+    callback=_address,
+    metavar="WHERE",
+    help="http://HOST:PORT, a socket's path, or unix:PATH, tcp:PORT.",
+)
+config_option = click.option(
+    "-c",
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Whose admin listener to ask [default: $REGPROXY_CONFIG, else the built-in settings'].",
+)
+
+
+def usable_settings(config: Path | None) -> Settings:
+    """The settings of ``config``, $REGPROXY_CONFIG or built in; exit code 1 where they cannot be used."""
+    path = config or os.environ.get("REGPROXY_CONFIG") or None
+    try:
+        return load(Path(path) if path else None, os.environ)
+    except ConfigError as error:
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        raise SystemExit(1) from None
+
+
+def listeners(admin: Address | None, config: Path | None) -> tuple[Address, ...]:
+    """Where to ask: ``admin`` alone, else the settings' listeners. :exc:`AskFailed` where there is none."""
+    if admin is not None:
+        return (admin,)
+    found = addresses(usable_settings(config), os.environ)
+    if not found:
+        raise AskFailed(
+            "the settings name no admin listener that can be asked from here: say --admin", NOBODY
+        )
+    return found

@@ -1,0 +1,33 @@
+"""What operators may change in the running mirror: the table of the operations door."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
+
+from regproxy.admin.door import Action, Door, Doorkeeping
+from regproxy.admin.names import ImageNames
+from regproxy.admin.purge import purge_action
+from regproxy.compose import Mirror
+from regproxy.errors import SecretUnusable
+from regproxy.proxy.purging import Purging
+from regproxy.settings import Settings
+
+
+def door(settings: Settings, mirror: Mirror, clock: IReactorTime) -> Door:
+    """The door over ``mirror``; :exc:`SecretUnusable` where the settings name a token that is no good."""
+    keeping = Doorkeeping(settings.admin_token_file, settings.admin_hosts)
+    try:
+        keeping.token()
+    except SecretUnusable as error:
+        raise SecretUnusable(f"admin_token_file {error}") from None
+    return Door(dict(actions(settings, mirror)), clock, keeping)
+
+
+def actions(settings: Settings, mirror: Mirror) -> Iterator[tuple[str, Action[Any]]]:
+    """Each by its name."""
+    if mirror.expiry is not None:
+        purging = Purging(mirror.expiry.store.purges)
+        yield "purge", purge_action(purging, ImageNames(settings.upstreams))
