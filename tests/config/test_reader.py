@@ -247,3 +247,22 @@ def test_any_yaml_is_settings_or_a_list_of_faults(settings_file: Path, tree: obj
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_are_settings_or_a_list_of_faults(settings_file: Path, content: bytes) -> None:
     settings_or_faults(settings_file, content)
+
+
+def test_the_operators_token_and_the_names_of_the_listener(read: Load, tmp_path: Path) -> None:
+    found = read("admin_token_file: secrets/admin.token\nadmin_hosts: [Mirror.corp.example, 10.0.0.1]\n")
+    assert found.admin_token_file == tmp_path / "secrets/admin.token"
+    assert found.admin_hosts == ("mirror.corp.example", "10.0.0.1")
+    assert found.warnings == ()
+    assert read("").admin_token_file is None
+
+
+def test_names_without_a_token_have_no_effect(read: Load) -> None:
+    (warning,) = read("admin_hosts: [mirror]\n").warnings
+    assert "no effect without admin_token_file" in warning
+
+
+@pytest.mark.parametrize("name", ["mirror:5001", "http://mirror", "a b", "-x", '""', "mirror/", "*", "a@b"])
+def test_a_name_of_the_listener_is_one(faults: Faults, name: str) -> None:
+    (fault,) = faults(f"admin_token_file: x\nadmin_hosts: [{name!r}]\n")
+    assert "expected the name of a host" in fault

@@ -10,7 +10,7 @@ import pytest
 from zope.interface.verify import verifyObject
 
 from regproxy.errors import ContentMissing
-from regproxy.interfaces import Fate, Inventory, IPurges, Kind, Taken, TagRecord
+from regproxy.interfaces import Fate, Inventory, IPurges, Kind, TagRecord, Taken
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Manifest
 from regproxy.oci.tag import Tag
