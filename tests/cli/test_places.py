@@ -47,11 +47,14 @@ def test_what_is_there_is_good(tmp_path: Path) -> None:
         ({"storage": {"root": "{0}/a.key/data"}}, "storage.root: {0}/a.key is not a folder"),
         ({"storage": {"root": "{0}/astray"}}, "storage.root: {0}/astray is not a folder"),
         ({"admin": ["unix:{0}/no/admin.sock"]}, "there is no folder {0}/no"),
+        ({"admin_token_file": "{0}/none"}, "admin_token_file {0}/none: No such file or directory"),
+        ({"admin_token_file": "{0}/a.pem"}, "admin_token_file {0}/a.pem: its mode 644 is open to others"),
     ],
 )
 def test_what_would_end_a_start_is_told(changed: dict[str, Any], says: str, tmp_path: Path) -> None:
     for name in ("a", "b"):
         self_signed().write(tmp_path, name)
+    (tmp_path / "a.pem").chmod(0o644)
     (tmp_path / "astray").symlink_to("/nowhere/at/all")
     changed = json.loads(json.dumps(changed).replace("{0}", str(tmp_path)))
     result = check(tmp_path, **changed)
@@ -66,6 +69,16 @@ def test_what_only_this_user_may_not_is_a_warning(tmp_path: Path, monkeypatch: p
     result = check(tmp_path, log={"access": str(tmp_path / "access.log")})
     assert result.exit_code == 0
     assert f"log.access: {tmp_path} cannot be written by this user" in result.stdout
+
+
+def test_a_token_that_only_the_daemon_may_read_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").write_text("short")
+    monkeypatch.setattr(os, "access", lambda path, mode, **_: "token" not in str(path))
+    result = check(tmp_path, admin_token_file="token")
+    assert result.exit_code == 0
+    assert f"admin_token_file {tmp_path}/token: " in result.stdout
 
 
 @pytest.mark.parametrize("name", ["storage.root", "log.access", "unix:"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import attrs
@@ -10,22 +12,17 @@ import attrs
 from regproxy.oci.digest import Digest
 from tests.clients.world import NOWHERE, Content, World, command, private
 
-MIRRORS = """\
+HEAD = """\
 unqualified-search-registries = []
 short-name-mode = "disabled"
+"""
+MIRROR = """\
 [[registry]]
-prefix = "docker.io"
+prefix = "{upstream}"
 location = "{nowhere}"
 insecure = true
 [[registry.mirror]]
-location = "{netloc}/docker.io"
-insecure = true
-[[registry]]
-prefix = "registry.example"
-location = "{nowhere}"
-insecure = true
-[[registry.mirror]]
-location = "{netloc}/registry.example"
+location = "{netloc}/{upstream}"
 insecure = true
 """
 ENGINE = """\
@@ -58,13 +55,19 @@ class Setup:
         return content.name if self.by_mirror else f"{self.netloc}/{content.name}"
 
 
+def mirrors(netloc: str, nowhere: str, upstreams: Iterable[str]) -> str:
+    """A registries.conf in which each of ``upstreams`` has the mirror in front of it."""
+    entries = [MIRROR.format(netloc=netloc, nowhere=nowhere, upstream=upstream) for upstream in upstreams]
+    return HEAD + "".join(entries)
+
+
 def make_setup(world: World, *, by_mirror: bool) -> Setup:
     """Write what they read; ``by_mirror``: they find the daemon by a registries.conf."""
     folder = world.folder / "containers"
     folder.mkdir()
     policy, registries, engine = folder / "policy.json", folder / "registries.conf", folder / "engine.conf"
     policy.write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}))
-    registries.write_text(MIRRORS.format(netloc=world.netloc, nowhere=NOWHERE) if by_mirror else "")
+    registries.write_text(mirrors(world.netloc, NOWHERE, world.registries) if by_mirror else "")
     engine.write_text(ENGINE.format(folder=folder))
     env = {
         "CONTAINERS_REGISTRIES_CONF": str(registries),
@@ -84,13 +87,11 @@ class Skopeo:
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
-        self._copies = 0
 
     async def pull(self, content: Content) -> None:
-        self._copies += 1
-        target = self._setup.folder / f"copy{self._copies}"
-        mirrors = f"--registries-conf={self._setup.registries}"
-        argv = ["skopeo", mirrors, "--policy", self._setup.policy, "copy", "--all", "--preserve-digests"]
+        target = Path(tempfile.mkdtemp(prefix="copy-", dir=self._setup.folder))
+        found_by = f"--registries-conf={self._setup.registries}"
+        argv = ["skopeo", found_by, "--policy", self._setup.policy, "copy", "--all", "--preserve-digests"]
         source = f"docker://{self._setup.reference(content)}"
         env = {**self._setup.env, "_CONTAINERS_ROOTLESS_UID": "1"}  # its cache is in XDG_DATA_HOME then
         await command(*argv, "--src-tls-verify=false", source, f"dir:{target}", env=env)

@@ -41,9 +41,7 @@ storage: {{root: "{root}"}}
 ttl: 7d
 tags: [{{match: "*", fresh: {fresh}}}]
 log: {{format: json, access: "{access}"}}
-upstreams:
-  docker.io: {{endpoints: ["{hub}"], insecure: true, default: true}}
-  registry.example: {{endpoints: ["{other}"], insecure: true}}
+upstreams: {upstreams}
 """
 
 
@@ -106,14 +104,23 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.registries = {
-            name: DockerRegistry(reactor, folder / name, limit_s=LIMIT_S) for name in (HUB, OTHER)
-        }
+        self.registries = self.make_registries()
         self._port = free_port()
         self._access = folder / "access.log"
         self._settings = folder / "regproxy.yml"
         self._seen = 0
         self.daemon = Daemon(reactor, self._settings, self._port, LIMIT_S)
+
+    def make_registries(self) -> dict[str, DockerRegistry]:
+        """Each by the name that its upstream has."""
+        return {name: DockerRegistry(reactor, self.folder / name, limit_s=LIMIT_S) for name in (HUB, OTHER)}
+
+    def upstreams(self) -> dict[str, Any]:
+        """As the settings have them, once the registries run."""
+        return {
+            name: {"endpoints": [registry.url], "insecure": True, "default": name == HUB}
+            for name, registry in self.registries.items()
+        }
 
     @property
     def netloc(self) -> str:
@@ -133,8 +140,7 @@ class World:
                 root=self.folder / "content",
                 access=self._access,
                 fresh=fresh,
-                hub=self.registries[HUB].url,
-                other=self.registries[OTHER].url,
+                upstreams=json.dumps(self.upstreams()),
             )
         )
         await self.daemon.start()

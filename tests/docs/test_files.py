@@ -12,7 +12,7 @@ import pytest
 from regproxy.config import load
 from regproxy.testing.certificates import self_signed
 from tests.clients.containerd import BY_NAMESPACE, BY_PREFIX
-from tests.clients.containers import MIRRORS
+from tests.clients.containers import mirrors
 from tests.clients.docker import Dockerd
 from tests.docs.blocks import PAGES, ROOT, Block, all_blocks
 
@@ -63,7 +63,7 @@ def test_toml_is_what_tests_pull_with(block: Block) -> None:
         used = [form.format(**names) for form in (BY_NAMESPACE, BY_PREFIX)]
         assert tables(block.text) in [tables(text)[1:] for text in used]
     elif "[[registry" in block.text:
-        hub, mirror, *_ = tables(MIRRORS.format(**names))[1:]
+        hub, mirror = tables(mirrors(names["netloc"], names["nowhere"], ["docker.io"]))[1:]
         head = [line for line in hub if line != "insecure = true"]
         both = [line.replace('"upstream"', '"docker.io"') for line in head], mirror
         assert tables(block.text.replace("ghcr.io", "docker.io")) in [[*both], [*both, *both]]
