@@ -74,11 +74,11 @@ def test_what_only_this_user_may_not_is_a_warning(tmp_path: Path, monkeypatch: p
 def test_a_token_that_only_the_daemon_may_read_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "token").write_text("short")
-    monkeypatch.setattr(os, "access", lambda path, mode, **_: "token" not in str(path))
-    result = check(tmp_path, admin_token_file="token")
+    (tmp_path / "a.secret").write_text("short")
+    monkeypatch.setattr(os, "access", lambda path, mode, **_: not str(path).endswith("/a.secret"))
+    result = check(tmp_path, admin_token_file="a.secret")
     assert result.exit_code == 0
-    assert f"admin_token_file {tmp_path}/token: " in result.stdout
+    assert f"admin_token_file {tmp_path}/a.secret: " in result.stdout
 
 
 @pytest.mark.parametrize("name", ["storage.root", "log.access", "unix:"])

@@ -47,10 +47,12 @@ PLANS: tuple[tuple[str, Run | Begin | Not], ...] = (
     (r"make demo( ARGS=--stay)?", Not("tests/testing/test_demo.py runs it, with --stay as well")),
     (r"(useradd|systemctl) .*", SYSTEMD),
     (r"install -.*", SYSTEMD),
+    (r"openssl rand .*", Not("the group is the unit's; tests/test_secretfile.py reads such files")),
     (r"python3 -m venv .*pip install .*", Not("tests/packaging/test_installs.py installs it")),
     (r"journalctl .*", Run(frozenset({0, 1}))),  # 1: no journal on this machine
     (r"(docker|podman|buildah|ctr|oras|helm) .*", CLIENTS),
     (r"twistd .*regproxy.*", Begin(b" serves on ")),
+    (r"regproxy purge .*", Run(frozenset({0, 7}))),  # 7: what came before it has left nothing there
     (r"(watch|tail -f) .*", Not("it goes on for ever and shows a file or a command")),
     (r"regproxy status .*(--watch|-w|--interval)\b.*", Begin(b"regproxy")),
     (r"(regproxy|curl|skopeo|python3? -m json\.tool) ?.*", Run()),

@@ -15,6 +15,7 @@ from regproxy.testing.docker_registry import free_port
 from regproxy.testing.images import make_index, sized_image
 from regproxy.testing.processes import Child, Finished
 from regproxy.testing.registry import ScriptableRegistry
+from regproxy.testing.secrets import MARKER
 from tests.docs.blocks import ROOT, all_blocks
 
 LIMIT_S = 60.0
@@ -63,7 +64,9 @@ class World:
             "storage": {"root": str(self.folder / root)},
             "upstreams": {each: {**upstream, "default": each == "docker.io"} for each in UPSTREAMS},
         }
-        (self.folder / name).write_text(json.dumps(content))
+        (self.folder / "admin.token").touch(0o600)
+        (self.folder / "admin.token").write_text(f"{MARKER}-of-the-operators-of-this-mirror\n")
+        (self.folder / name).write_text(json.dumps({**content, "admin_token_file": "admin.token"}))
 
     def _write_programs(self) -> None:
         (self.folder / "bin").mkdir()
@@ -92,6 +95,7 @@ class World:
             "127.0.0.1:5001": f"127.0.0.1:{self._admin}",
             "localhost:5001": f"127.0.0.1:{self._admin}",
             "/run/regproxy/admin.sock": f"{folder}/admin.sock",
+            "/etc/regproxy/admin.token": f"{folder}/admin.token",
             "/etc/regproxy/regproxy.yml": f"{folder}/regproxy.yml",
             "/var/lib/regproxy": f"{folder}/root",
             "/var/log/regproxy": folder,
