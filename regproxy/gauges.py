@@ -72,7 +72,7 @@ def show_disk(figures: Figures, store: DiskStore, scheduler: TTLExpirationSchedu
     )
     figures.counter(
         "regproxy_removed_blobs",
-        "Files of content that left the disk, by age or since an upstream took them back.",
+        "Files of content that left the disk: by age, by a purge, or since an upstream took them back.",
         lambda: store.removed.blobs,
     )
     figures.counter("regproxy_removed_bytes", "Their bytes.", lambda: store.removed.blob_bytes)

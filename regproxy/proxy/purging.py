@@ -7,28 +7,48 @@ runs is a new pull's, and stays.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import attrs
-from twisted.internet.defer import DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock
 
 from regproxy.errors import StorageFailed
-from regproxy.interfaces import Inventory, IPurges, Taken
+from regproxy.interfaces import Fate, Inventory, IPurges, Kind, Taken
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
 
+MAX_FIRST = 100
 
-@attrs.frozen(slots=True)
+
+@attrs.define
 class Purged:
-    """What went, or would go. ``failed``: the disk refused the rest, and why."""
+    """What went, or would go: how much, and the first MAX_FIRST things of it.
 
-    taken: tuple[Taken, ...]
+    ``files`` and ``size_bytes`` are of content on disk, by its fate. ``failed``: the disk refused the rest,
+    and why.
+    """
+
+    kinds: Counter[Kind | None] = attrs.field(factory=Counter)
+    files: Counter[Fate] = attrs.field(factory=Counter)
+    size_bytes: Counter[Fate] = attrs.field(factory=Counter)
+    first: list[Taken] = attrs.field(factory=list)
     failed: str | None = None
+
+    def add(self, taken: Taken) -> None:
+        """One more thing."""
+        self.kinds[taken.kind] += 1
+        if taken.kind is not None and taken.fate is not Fate.ABSENT:
+            self.files[taken.fate] += 1
+            self.size_bytes[taken.fate] += taken.size_bytes
+        if len(self.first) < MAX_FIRST:
+            self.first.append(taken)
 
 
 class Purging:
-    """Purges over ``store``, one after the other."""
+    """Purges over ``store``, one after the other; what is large is done in its threads."""
 
     def __init__(self, store: IPurges) -> None:
         self._store = store
@@ -38,19 +58,29 @@ class Purging:
         """Take away what ``reference`` names, None: the whole repository. StorageFailed before it began."""
         await self._turn.acquire()
         try:
-            held = await self._store.inventory(repository, depth=reference is not None)
-            doing = self._store.foresee if dry_run else self._store.purge
-            taken: list[Taken] = []
-            for each in doomed(held, reference):
-                try:
-                    found = await doing(repository, each)
-                except StorageFailed as error:
-                    return Purged(tuple(taken), error.message)
-                if found is not None:
-                    taken.append(found)
-            return Purged(tuple(taken))
+            going = await self._store.decide(
+                repository, reference is not None, partial(doomed, reference=reference)
+            )
+            return await self._each(repository, going, self._store.foresee if dry_run else self._store.purge)
         finally:
             self._turn.release()
+
+    async def _each(
+        self,
+        repository: Repository,
+        going: Iterable[Reference],
+        take: Callable[[Repository, Reference], Deferred[Taken | None]],
+    ) -> Purged:
+        purged = Purged()
+        for each in going:
+            try:
+                taken = await take(repository, each)
+            except StorageFailed as error:
+                purged.failed = error.message
+                break
+            if taken is not None:
+                purged.add(taken)
+        return purged
 
 
 def doomed(held: Inventory, reference: Reference | None) -> list[Reference]:
@@ -75,8 +105,6 @@ def doomed(held: Inventory, reference: Reference | None) -> list[Reference]:
     named = {digest for tag, digest in held.tags.items() if tag not in tags and digest is not None}
     roots = (set(held.manifests) - set(below)) | named
     kept = set(_reached(held, roots, without=top if isinstance(reference, Digest) else None))
-    if top in kept:
-        return _in_order(held, tags, [])
     return _in_order(held, tags, [digest for digest in below if digest not in kept])
 
 

@@ -7,7 +7,7 @@ removed goes the way that everything expires, one job of the writer thread for e
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
@@ -36,9 +36,11 @@ class Purges:
         self._own = own
         self._writer = writer
 
-    def inventory(self, repository: Repository, depth: bool) -> Deferred[Inventory]:
-        """As :meth:`IPurges.inventory`."""
-        return self._own.run(take_inventory, self._layout, repository, depth)
+    def decide(
+        self, repository: Repository, depth: bool, decide: Callable[[Inventory], list[Reference]]
+    ) -> Deferred[list[Reference]]:
+        """As :meth:`IPurges.decide`."""
+        return self._own.run(lambda: decide(take_inventory(self._layout, repository, depth)))
 
     def foresee(self, repository: Repository, reference: Reference) -> Deferred[Taken | None]:
         """As :meth:`IPurges.foresee`."""

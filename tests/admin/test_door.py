@@ -17,7 +17,7 @@ from twisted.internet.interfaces import ISystemHandle
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import LogEvent, eventAsText, globalLogPublisher
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -191,15 +191,24 @@ def test_a_socket_that_all_may_open_changes_nothing(
 
 
 def test_a_proxy_that_speaks_for_others_is_not_who_opened_the_socket(
-    connected: Callable[..., socket.socket],
+    connected: Callable[..., socket.socket], token_file: Path
 ) -> None:
-    """Behind the PROXY protocol, or TLS, there is somebody else at the other end."""
-    transport = SocketTransport(connected())
-    wrapper = ProtocolWrapper(WrappingFactory(Doors().site), None)
-    wrapper.makeConnection = lambda _: None  # type: ignore[method-assign]
-    wrapper.transport = transport
-    assert socket_peer(transport) is not None
-    assert socket_peer(wrapper) is None
+    """By the PROXY protocol: there is somebody else at the other end, on TCP."""
+    for doors, token, code in (
+        (Doors(), None, 403),
+        (Doors(token_file), None, 401),
+        (Doors(token_file), TOKEN, 200),
+    ):
+        transport = SocketTransport(connected())
+        assert socket_peer(transport) is not None
+        protocol = HAProxyWrappingFactory(doors.site).buildProtocol(UNIXAddress(None))
+        protocol.makeConnection(transport)
+        protocol.dataReceived(b"PROXY TCP4 127.0.0.7 127.0.0.1 4000 5001\r\n" + post(token=token))
+        assert answer(transport)[0] == code
+        protocol.connectionLost(Failure(ConnectionDone()))
+
+
+def test_what_has_no_socket_has_nobody_at_its_other_end() -> None:
     assert socket_peer(StringTransport()) is None
 
 

@@ -266,3 +266,9 @@ def test_names_without_a_token_have_no_effect(read: Load) -> None:
 def test_a_name_of_the_listener_is_one(faults: Faults, name: str) -> None:
     (fault,) = faults(f"admin_token_file: x\nadmin_hosts: [{name!r}]\n")
     assert "expected the name of a host" in fault
+
+
+def test_an_admin_socket_that_all_may_open_is_a_warning(read: Load) -> None:
+    (warning,) = read('admin: ["unix:a.sock:mode=666", tcp:5001]\n').warnings
+    assert "takes no operations" in warning
+    assert read('admin: ["unix:a.sock:mode=660", "unix:b.sock", tcp:5001]\n').warnings == ()

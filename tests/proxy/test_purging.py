@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import pytest
 from hypothesis import given
@@ -15,7 +15,7 @@ from regproxy.interfaces import Fate, Inventory, IPurges, Kind, Taken
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
-from regproxy.proxy.purging import Purged, Purging, doomed
+from regproxy.proxy.purging import MAX_FIRST, Purged, Purging, doomed
 
 NGINX = Repository.parse("docker.io", "library/nginx")
 INDEX, OTHER_INDEX, CHILD, SHARED_CHILD, LAYER, SHARED, CONFIG, LOOSE = (
@@ -156,9 +156,12 @@ class Store:
         self.calls: list[str] = []
         self.gates: list[Deferred[None]] = []
 
-    def inventory(self, repository: Repository, depth: bool) -> Deferred[Inventory]:
-        self.calls.append(f"inventory {depth}")
-        return self.gates.pop().addCallback(lambda _: self.held) if self.gates else succeed(self.held)
+    def decide(
+        self, repository: Repository, depth: bool, decide: Callable[[Inventory], list[Reference]]
+    ) -> Deferred[list[Reference]]:
+        self.calls.append(f"decide {depth}")
+        waiting: Deferred[None] = self.gates.pop() if self.gates else succeed(None)
+        return waiting.addCallback(lambda _: decide(self.held))
 
     def foresee(self, repository: Repository, reference: Reference) -> Deferred[Taken | None]:
         self.calls.append("foresee")
@@ -179,21 +182,32 @@ class Store:
 async def test_a_dry_run_changes_nothing() -> None:
     store = Store(HELD)
     purged = await Purging(store).purge(NGINX, ONE, dry_run=True)
-    assert len(purged.taken) == 5
-    assert store.calls == ["inventory True", *["foresee"] * 5]
+    assert len(purged.first) == 5
+    assert store.calls == ["decide True", *["foresee"] * 5]
 
 
 async def test_all_of_a_repository_needs_no_reading() -> None:
     store = Store(HELD)
     await Purging(store).purge(NGINX, None, dry_run=False)
-    assert store.calls[0] == "inventory False"
+    assert store.calls[0] == "decide False"
 
 
 async def test_a_disk_that_refuses_ends_it_and_what_went_is_told() -> None:
     purged = await Purging(Store(HELD, room=2)).purge(NGINX, ONE, dry_run=False)
-    assert purged == Purged(
-        (Taken(ONE, None), Taken(INDEX, Kind.BLOB, 7, Fate.FREED)), "the disk is read-only"
-    )
+    assert purged.first == [Taken(ONE, None), Taken(INDEX, Kind.BLOB, 7, Fate.FREED)]
+    assert purged.failed == "the disk is read-only"
+
+
+def test_all_is_counted_and_the_first_are_named() -> None:
+    purged = Purged()
+    for number in range(3 * MAX_FIRST):
+        fate = [Fate.FREED, Fate.SHARED, Fate.ABSENT][number % 3]
+        purged.add(Taken(Digest.of(b"%d" % number), Kind.BLOB, 2, fate))
+    purged.add(Taken(ONE, None))
+    assert len(purged.first) == MAX_FIRST
+    assert purged.kinds == {Kind.BLOB: 3 * MAX_FIRST, None: 1}
+    assert purged.files == {Fate.FREED: MAX_FIRST, Fate.SHARED: MAX_FIRST}
+    assert purged.size_bytes == {Fate.FREED: 2 * MAX_FIRST, Fate.SHARED: 2 * MAX_FIRST}
 
 
 async def test_one_after_the_other_and_a_failure_lets_the_next_one_in() -> None:
@@ -203,8 +217,8 @@ async def test_one_after_the_other_and_a_failure_lets_the_next_one_in() -> None:
     purging = Purging(store)
     first = Deferred.fromCoroutine(purging.purge(NGINX, ONE, dry_run=True))
     second = Deferred.fromCoroutine(purging.purge(NGINX, TWO, dry_run=True))
-    assert store.calls == ["inventory True"]
+    assert store.calls == ["decide True"]
     gate.errback(StorageFailed("it cannot be read"))
     with pytest.raises(StorageFailed):
         await first
-    assert (await second).taken
+    assert (await second).first

@@ -13,7 +13,8 @@ from regproxy.errors import ContentMissing
 from regproxy.interfaces import Fate, Inventory, IPurges, Kind, TagRecord, Taken
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Manifest
-from regproxy.oci.tag import Tag
+from regproxy.oci.repository import Repository
+from regproxy.oci.tag import Reference, Tag
 from regproxy.proxy.purging import Purging
 from regproxy.storage import durable
 from regproxy.storage.store import DiskStore
@@ -49,19 +50,31 @@ async def keep(store: DiskStore, image: Image, tag: Tag, repository: object = NG
     await store.set_tag(repository, tag, TagRecord(image.descriptor, None, 1.0))  # type: ignore[arg-type]
 
 
+async def inventory(store: DiskStore, repository: Repository, depth: bool = True) -> Inventory:
+    """What a purge decides by."""
+    found: list[Inventory] = []
+
+    def look(held: Inventory) -> list[Reference]:
+        found.append(held)
+        return []
+
+    await store.purges.decide(repository, depth, look)
+    return found[0]
+
+
 def test_the_store_has_one(tmp_path: Path, folder: Folder) -> None:
     assert verifyObject(IPurges, folder.open().purges)
 
 
 async def test_what_a_repository_holds(store: DiskStore) -> None:
     await keep(store, IMAGE, LATEST)
-    held = await store.purges.inventory(NGINX, True)
+    held = await inventory(store, NGINX)
     assert held.tags == {LATEST: IMAGE.digest}
     assert held.blobs == set(IMAGE.all_blobs())
     assert held.manifests[IMAGE.digest] == {child.digest for child in IMAGE.children}
     assert set(held.manifests) == {manifest.digest for manifest in IMAGE.all_manifests()}
-    assert await store.purges.inventory(OTHER, True) == Inventory({}, {}, frozenset())
-    assert set((await store.purges.inventory(NGINX, False)).manifests.values()) == {frozenset()}
+    assert await inventory(store, OTHER) == Inventory({}, {}, frozenset())
+    assert set((await inventory(store, NGINX, depth=False)).manifests.values()) == {frozenset()}
 
 
 async def test_records_that_are_broken_and_files_that_are_none_of_ours(
@@ -74,7 +87,7 @@ async def test_records_that_are_broken_and_files_that_are_none_of_ours(
     (home / "_layers/sha256/README").write_text("x")
     folder.blob(IMAGE.digest).chmod(0o600)
     folder.blob(IMAGE.digest).write_bytes(b"[[[[")
-    held = await store.purges.inventory(NGINX, True)
+    held = await inventory(store, NGINX)
     assert held.tags == {LATEST: None}
     assert held.manifests[IMAGE.digest] == frozenset()
     assert held.blobs == set(IMAGE.all_blobs())
@@ -87,9 +100,9 @@ async def test_a_tag_and_all_that_only_it_names(folder: Folder, store: DiskStore
     before = on_disk(folder)
     purged = await Purging(store.purges).purge(NGINX, LATEST, dry_run=False)
     assert purged.failed is None
-    assert {each.fate for each in purged.taken if each.kind is not None} == {Fate.FREED}
-    freed = sum(each.size_bytes for each in purged.taken)
-    assert on_disk(folder) == occupied(store) == (before[0] - len(purged.taken) + 1, before[1] - freed)
+    assert {each.fate for each in purged.first if each.kind is not None} == {Fate.FREED}
+    freed = sum(each.size_bytes for each in purged.first)
+    assert on_disk(folder) == occupied(store) == (before[0] - len(purged.first) + 1, before[1] - freed)
     assert store.tag(NGINX, LATEST) is None
     for digest, content in NEXT.all_blobs().items():
         assert await reading(store)(NGINX, digest) == content
@@ -104,7 +117,7 @@ async def test_a_dry_run_says_the_same_and_changes_nothing(folder: Folder, store
     foreseen = await Purging(store.purges).purge(NGINX, LATEST, dry_run=True)
     assert folder.files() == before
     assert await Purging(store.purges).purge(NGINX, LATEST, dry_run=False) == foreseen
-    assert Fate.SHARED in {each.fate for each in foreseen.taken}
+    assert Fate.SHARED in {each.fate for each in foreseen.first}
 
 
 async def test_what_another_repository_holds_stays(store: DiskStore) -> None:
@@ -112,7 +125,7 @@ async def test_what_another_repository_holds_stays(store: DiskStore) -> None:
     await fill(store, CONTENT, NGINX, REDIS)
     await store.survey()
     purged = await Purging(store.purges).purge(NGINX, None, dry_run=False)
-    assert purged.taken == (Taken(DIGEST, Kind.BLOB, len(CONTENT), Fate.SHARED),)
+    assert purged.first == [Taken(DIGEST, Kind.BLOB, len(CONTENT), Fate.SHARED)]
     with pytest.raises(ContentMissing):
         await store.blobs.open(NGINX, DIGEST)
     assert await reading(store)(REDIS, DIGEST) == CONTENT
@@ -155,7 +168,7 @@ async def test_before_a_survey_the_links_go_and_the_bytes_at_its_end(
     await fill(store, b"mine", NGINX)
     store = await folder.reopen()
     purged = await Purging(store.purges).purge(NGINX, None, dry_run=False)
-    assert {each.fate for each in purged.taken} == {Fate.LATER}
+    assert {each.fate for each in purged.first} == {Fate.LATER}
     assert folder.blob(Digest.of(b"mine")).exists()
     await store.survey()
     assert not folder.blob(Digest.of(b"mine")).exists()
@@ -168,7 +181,7 @@ async def test_a_fill_of_it_goes_on_and_what_it_brings_stays(folder: Folder, sto
     spool = await store.spool(DIGEST)
     await spool.append([CONTENT])
     purged = await Purging(store.purges).purge(NGINX, DIGEST, dry_run=False)
-    assert [each.fate for each in purged.taken] == [Fate.LATER]
+    assert [each.fate for each in purged.first] == [Fate.LATER]
     assert folder.blob(DIGEST).exists(), "the spool keeps the name that it is about to take"
     await spool.commit(proofs(store, REDIS))
     assert await reading(store)(REDIS, DIGEST) == CONTENT
@@ -208,7 +221,7 @@ async def test_what_is_a_manifest_and_a_blob_at_once(folder: Folder, store: Disk
     await store.grant(NGINX, manifest.digest, Kind.BLOB, "", "head", store.stamp(NGINX))
     await store.survey()
     purged = await Purging(store.purges).purge(NGINX, manifest.digest, dry_run=False)
-    assert [each.kind for each in purged.taken] == [Kind.MANIFEST]
+    assert [each.kind for each in purged.first] == [Kind.MANIFEST]
     assert folder.files("blobs") == folder.files("repositories") == []
 
 
@@ -222,7 +235,7 @@ async def test_a_disk_that_takes_no_writes(store: DiskStore, monkeypatch: pytest
 
     monkeypatch.setattr(durable, "remove", refuse)
     purged = await Purging(store.purges).purge(NGINX, None, dry_run=False)
-    assert purged.taken == ()
+    assert purged.first == []
     assert "read-only" in (purged.failed or "").lower()
     monkeypatch.undo()
     assert await reading(store)(NGINX, DIGEST) == CONTENT
@@ -232,6 +245,6 @@ async def test_a_link_that_points_at_nothing(folder: Folder, store: DiskStore) -
     await fill(store)
     folder.blob(DIGEST).unlink()
     purged = await Purging(store.purges).purge(NGINX, None, dry_run=False)
-    assert purged.taken == (Taken(DIGEST, Kind.BLOB),)
-    assert purged.taken[0].fate is Fate.ABSENT
+    assert purged.first == [Taken(DIGEST, Kind.BLOB)]
+    assert purged.first[0].fate is Fate.ABSENT
     assert folder.files("repositories") == []

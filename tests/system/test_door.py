@@ -210,6 +210,7 @@ async def test_a_purge_through_the_socket(world: World) -> None:
     assert "(dry run)" in said
     cost = await world.pull("team/app")
     assert cost.count("GET manifest") == 3
+    assert cost.count("HEAD blob") == 1
     assert cost.count("GET blob") == 4, "the shared layer needs but a proof"
 
 
