@@ -111,6 +111,9 @@ class Calls:
         door = self._doors.of(Origin.of(url))
         used = await door.first(question.scope)
         answer = await self._send(question, url, used)
+        if used is not None and door.ended(answer.status, used):
+            answer.discard()
+            return await self._send(question, url, await door.renew(used))
         if answer.status not in DENIED:
             return answer
         challenges = parse_challenges(answer.headers("WWW-Authenticate"))

@@ -47,6 +47,10 @@ def test_what_is_there_is_good(tmp_path: Path) -> None:
         ({"storage": {"root": "{0}/a.key/data"}}, "storage.root: {0}/a.key is not a folder"),
         ({"storage": {"root": "{0}/astray"}}, "storage.root: {0}/astray is not a folder"),
         ({"admin": ["unix:{0}/no/admin.sock"]}, "there is no folder {0}/no"),
+        (
+            {"upstreams": {"a.example": {"listen": tls("{0}/no.key", "{0}/no.pem")}}},
+            "{0}/no.key: No such file or directory",
+        ),
     ],
 )
 def test_what_would_end_a_start_is_told(changed: dict[str, Any], says: str, tmp_path: Path) -> None:
