@@ -43,7 +43,7 @@ tags: [{{match: "*", fresh: {fresh}}}]
 log: {{format: json, access: "{access}"}}
 upstreams:
   docker.io: {{endpoints: ["{hub}"], insecure: true, default: true}}
-  registry.example: {{endpoints: ["{other}"], insecure: true}}
+  registry.example: {{endpoints: ["{other}"], insecure: true, listen: ["tcp:{alone}:interface=127.0.0.1"]}}
 """
 
 
@@ -109,7 +109,7 @@ class World:
         self.registries = {
             name: DockerRegistry(reactor, folder / name, limit_s=LIMIT_S) for name in (HUB, OTHER)
         }
-        self._port = free_port()
+        self._port, self._alone = free_port(), free_port()
         self._access = folder / "access.log"
         self._settings = folder / "regproxy.yml"
         self._seen = 0
@@ -119,6 +119,11 @@ class World:
     def netloc(self) -> str:
         """The daemon's address as clients name it."""
         return self.daemon.netloc
+
+    @property
+    def alone(self) -> str:
+        """The address of the listener that is ``registry.example``'s own."""
+        return f"127.0.0.1:{self._alone}"
 
     async def start(self) -> None:
         for registry in self.registries.values():
@@ -130,6 +135,7 @@ class World:
         self._settings.write_text(
             SETTINGS.format(
                 port=self._port,
+                alone=self._alone,
                 root=self.folder / "content",
                 access=self._access,
                 fresh=fresh,
