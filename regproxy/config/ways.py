@@ -53,7 +53,7 @@ def _endpoints(section: Section, setting: Setting[str]) -> tuple[str, ...]:
 def _hidden(upstream: UpstreamSettings, upstreams: Sequence[UpstreamSettings]) -> Iterator[str]:
     """What of the default upstream cannot be had by its plain name, because ``upstream`` has it."""
     default = next((each for each in upstreams if each.default), None)
-    if default is None or default is upstream or not upstream.prefix or is_host_name(upstream.name):
+    if default is None or default is upstream or is_host_name(upstream.name):
         return
     yield (
         f"{upstream.name}/NAME is a repository of {upstream.name} now: repositories of {default.name} that"

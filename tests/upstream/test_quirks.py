@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from regproxy.errors import Denied, UpstreamFailed
-from regproxy.settings import Quirks
+from regproxy.errors import Denied, UpstreamFailed, UpstreamRefused
+from regproxy.oci.repository import Repository
+from regproxy.settings import Credentials, Quirks
 from regproxy.upstream.registry import RemoteRegistry
 from tests.upstream.conftest import REPOSITORY
 from tests.upstream.servers import Asked, Server
@@ -43,7 +44,9 @@ class Tokens:
         return judge
 
     def challenge(self, asked: Asked, realm: str | None = None) -> None:
-        asked.reply(401, b"{}", {"WWW-Authenticate": f'Bearer realm="{realm or self.realm}"'})
+        service = "" if realm is None else ',service="registry"'
+        challenge = f'Bearer realm="{realm or self.realm}"{service}'
+        asked.reply(401, b"{}", {"WWW-Authenticate": challenge})
 
 
 async def test_no_head_of_a_blob_where_none_is_answered(server: Server, new_registry: NewRegistry) -> None:
@@ -66,9 +69,11 @@ async def test_a_token_that_ended_with_a_400_is_renewed(server: Server, new_regi
     tokens = Tokens(server)
     server.on(BY_TAG, tokens.refusing(bad_request(tokens)))
     await registry.tags.get(REPOSITORY, TAG)
-    tokens.good = "none"
-    await registry.tags.get(REPOSITORY, TAG)
-    assert tokens.given == 2
+    for given in range(2, 8):
+        tokens.good = "none"
+        await registry.tags.get(REPOSITORY, TAG)
+        assert tokens.given == given
+    assert server.opened <= 3, "each refusal was read to its end, and its connection used again"
 
 
 async def test_a_400_to_a_fresh_token_is_its_answer(server: Server, new_registry: NewRegistry) -> None:
@@ -86,6 +91,36 @@ async def test_a_400_to_a_fresh_token_is_its_answer(server: Server, new_registry
     with pytest.raises(UpstreamFailed, match="400"):
         await registry.tags.get(REPOSITORY, TAG)
     assert tokens.given == 2, "that one had been kept: once more, once"
+
+
+async def test_a_400_to_a_token_for_another_repository_is_its_answer(
+    server: Server, new_registry: NewRegistry
+) -> None:
+    """It was asked for just now; nothing is sent without it."""
+    registry = new_registry(server.url, quirks=Quirks(ended_token=400))
+    tokens = Tokens(server)
+    server.on(BY_TAG, tokens.refusing(bad_request(tokens)))
+    await registry.tags.get(REPOSITORY, TAG)
+    other = "/v2/other/manifests/latest"
+    server.on(other, lambda asked: asked.reply(400, b"{}"))
+    with pytest.raises(UpstreamFailed, match="400"):
+        await registry.tags.get(Repository.parse("upstream.test", "other"), TAG)
+    assert [asked.header("Authorization") for asked in server.asked if asked.path == other] == [
+        "Bearer token-2"
+    ]
+
+
+async def test_a_400_to_a_password_is_its_answer(server: Server, new_registry: NewRegistry) -> None:
+    credentials = Credentials("me", "hunter2")
+    registry = new_registry(server.url, quirks=Quirks(ended_token=400), credentials=credentials)
+    server.on(BY_TAG, lambda asked: asked.reply(401, b"", {"WWW-Authenticate": 'Basic realm="r"'}))
+    with pytest.raises(UpstreamRefused):
+        await registry.tags.get(REPOSITORY, TAG)
+    server.on(BY_TAG, lambda asked: asked.reply(400, b"{}"))
+    before = len(server.asked)
+    with pytest.raises(UpstreamFailed, match="400"):
+        await registry.tags.get(REPOSITORY, TAG)
+    assert len(server.asked) == before + 1
 
 
 async def test_a_400_without_a_token_is_its_answer(server: Server, new_registry: NewRegistry) -> None:
@@ -128,7 +163,8 @@ async def test_the_first_realm_is_kept_where_only_that_gives_tokens(
     tokens.good = "none"
     if one_realm:
         await registry.tags.get(REPOSITORY, TAG)
-        assert tokens.given == 2
+        first, second = (asked.target for asked in server.asked if asked.path == "/token")
+        assert first == second
     else:
         with pytest.raises(Denied):
             await registry.tags.get(REPOSITORY, TAG)
