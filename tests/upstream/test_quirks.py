@@ -10,6 +10,7 @@ from regproxy.errors import Denied, UpstreamFailed, UpstreamRefused
 from regproxy.oci.repository import Repository
 from regproxy.settings import Credentials, Quirks
 from regproxy.upstream.registry import RemoteRegistry
+from regproxy.upstream.small_bodies import MAX_DISCARDED_BYTES
 from tests.upstream.conftest import REPOSITORY
 from tests.upstream.servers import Asked, Server
 from tests.upstream.test_registry import BLOB, BLOB_DIGEST, BLOB_PATH, BY_TAG, TAG, manifest_answer
@@ -58,7 +59,7 @@ async def test_no_head_of_a_blob_where_none_is_answered(server: Server, new_regi
 
 def bad_request(tokens: Tokens) -> Callable[[Asked, bool], None]:
     def refuse(asked: Asked, had_token: bool) -> None:
-        asked.reply(400, b"{}") if had_token else tokens.challenge(asked)
+        asked.reply(400, b" " * MAX_DISCARDED_BYTES) if had_token else tokens.challenge(asked)
 
     return refuse
 
