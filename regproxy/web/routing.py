@@ -8,7 +8,8 @@ nothing else depends on the shape.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TypeAlias
 
 import attrs
@@ -133,7 +134,8 @@ class Routes:
     def _find(self, path: bytes, query: bytes, host: str | None, listener: str | None) -> Route:
         before, rest = _split_version(split_path(path))
         asked = parse_query(query, _QUERY)
-        meant = self._namespaces.meant(Said(listener, host, before, asked.get("ns")))
+        said = Said(listener, host, before, asked.get("ns"))
+        meant = self._namespaces.meant(said)
         if rest in ([], [""]):
             return BaseRoute()
         if rest == ["_catalog"]:
@@ -143,22 +145,12 @@ class Routes:
             raise WriteRefused("this mirror is read-only: push to the registry itself")
         if rest[-1] == "":
             raise InvalidTarget("the path ends with '/'")
-        return self._content(rest, asked, meant, before)
-
-    def _content(
-        self, rest: list[str], asked: dict[str, str], meant: Meant | None, before: str | None
-    ) -> Route:
         if len(rest) < 3:
             raise UnknownRoute("no such path in the registry API")
-        name, word, last = rest[:-2], rest[-2], rest[-1]
+        return self._content(rest[-2], rest[-1], asked, partial(self._place, rest[:-2], said, meant))
 
-        def place() -> Place:
-            upstream, path = self._namespaces.split(meant, name)
-            repository = Repository.parse(upstream.name, "/".join(path))
-            private = upstream.credentials is not None and not upstream.public
-            front = "" if before is None else f"/{before}"
-            return Place(repository, "/".join(name), asked.get("ns"), private, front)
-
+    def _content(self, word: str, last: str, asked: dict[str, str], place: Callable[[], Place]) -> Route:
+        """``word`` and ``last`` end the path; ``place`` is looked for only where they mean something."""
         if word == "manifests":
             return ManifestRoute(place(), parse_reference(last))
         if word == "blobs":
@@ -168,6 +160,13 @@ class Routes:
         if word == "referrers":
             return ReferrersRoute(place(), Digest.parse(last))
         raise UnknownRoute("no such path in the registry API")
+
+    def _place(self, name: list[str], said: Said, meant: Meant | None) -> Place:
+        upstream, path = self._namespaces.split(meant, name)
+        repository = Repository.parse(upstream.name, "/".join(path))
+        private = upstream.credentials is not None and not upstream.public
+        before = "" if said.before is None else f"/{said.before}"
+        return Place(repository, "/".join(name), said.namespace, private, before)
 
 
 def _split_version(parts: list[str]) -> tuple[str | None, list[str]]:

@@ -72,11 +72,44 @@ def test_the_namespace_is_told_as_it_was_given(what: str) -> None:
         assert reply.headers["oci-namespace"] == namespace
 
 
-def test_a_namespace_that_is_none_of_ours_is_not_repeated() -> None:
-    reply = ask("/v2/nginx/manifests/latest?ns=evil.example")
+@pytest.mark.parametrize(
+    "namespace",
+    [
+        "evil.example",
+        "",
+        "u:evil@docker.io",
+        "docker.io@evil.example",
+        "https://docker.io",
+        "docker.io/evil",
+        "docker.io:22",
+        "docker.io:0443",
+        "docker.io.",
+        "127.0.0.1",
+        "169.254.169.254",
+        "[::1]",
+        "[::1]:5000",
+        "2130706433",
+        "xn--dcker-kua.io",
+        "d%C3%B6cker.io",
+        "doc%E2%84%AAer.io",
+        "docker.io%00",
+        "docker.io%0d%0aX:evil",
+        "docker.io%20",
+        "%2e%2e",
+        "*",
+        "evil" * 60,
+    ],
+)
+def test_a_namespace_that_is_none_of_ours_is_asked_for_nowhere_and_not_repeated(namespace: str) -> None:
+    registry = filled()
+    wire = Wire(registry)
+    data = wire.send(f"GET /v2/nginx/manifests/latest?ns={namespace} HTTP/1.1\r\nHost: m\r\n\r\n".encode())
+    reply, _ = parse(data)
     assert (reply.status, reply.error["code"]) == (404, "NAME_UNKNOWN")
     assert "oci-namespace" not in reply.headers
-    assert b"evil" not in reply.body
+    assert b"evil" not in data
+    assert registry.calls == []
+    wire.close()
 
 
 @pytest.mark.parametrize(
