@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory, IReactorTime
+from twisted.internet.interfaces import (
+    IAddress,
+    IProtocol,
+    IProtocolFactory,
+    IProtocolNegotiationFactory,
+    IReactorTime,
+)
 from twisted.web import http, server
 from twisted.web.resource import IResource
 from zope.interface import implementer
@@ -45,14 +51,14 @@ class RegistrySite(server.Site):
         return [b"http/1.1"]
 
 
-@implementer(IProtocolFactory)
+@implementer(IProtocolFactory, IProtocolNegotiationFactory)
 class BoundListener:
     """``site`` for a listener whose requests all mean the upstream of this name."""
 
     noisy = False
 
     def __init__(self, site: IProtocolFactory, upstream: str) -> None:
-        self._site = site
+        self._site: Any = site
         self._upstream = upstream
 
     def __repr__(self) -> str:
@@ -60,7 +66,7 @@ class BoundListener:
 
     def buildProtocol(self, addr: IAddress) -> IProtocol | None:
         """A connection of the site, which knows what it is bound to."""
-        channel: Any = self._site.buildProtocol(addr)
+        channel = self._site.buildProtocol(addr)
         if channel is not None:
             channel.bound_to = self._upstream
         return cast("IProtocol | None", channel)
@@ -72,3 +78,7 @@ class BoundListener:
     def doStop(self) -> None:
         """As the site."""
         self._site.doStop()
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """As the site, for TLS."""
+        return cast("list[bytes]", self._site.acceptableProtocols())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.interfaces import IProtocolFactory, IProtocolNegotiationFactory
 from twisted.internet.protocol import Factory
+from zope.interface.verify import verifyObject
 
 from regproxy.oci.digest import Digest
 from regproxy.web.site import BoundListener
@@ -207,9 +209,12 @@ def test_this_is_no_proxy_for_others(target: str) -> None:
     wire.close()
 
 
-async def test_a_bound_listener_is_its_site_and_says_whose_it_is() -> None:
+def test_a_bound_listener_is_its_site_and_says_whose_it_is() -> None:
     site = Wire(filled()).channel.site
     bound = BoundListener(site, "docker.io")
+    assert verifyObject(IProtocolFactory, bound)
+    assert verifyObject(IProtocolNegotiationFactory, bound)
+    assert bound.acceptableProtocols() == [b"http/1.1"]
     bound.doStart()
     assert site.numPorts == 1
     channel = bound.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
