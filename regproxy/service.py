@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList, TimeoutError, maybeDeferred
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
@@ -38,6 +38,7 @@ from regproxy.signals import Signals
 from regproxy.storage.store import open_store
 from regproxy.storage.survey import Survey
 from regproxy.web.access_log import Sink
+from regproxy.web.site import BoundListener
 
 STOPPING = "it is stopping"
 DRAIN_S = 5.0
@@ -94,6 +95,7 @@ class MirrorService(MultiService):
         self._store: IStoreLife | None = None
         self._mirror: compose.Mirror | None = None
         self._ports: list[IListeningPort] = []
+        self._bound: dict[IListeningPort, str] = {}
         self._admin_ports: list[IListeningPort] = []
         self._behind = Behind(settings, reactor)
         self._begun_s = 0.0
@@ -126,9 +128,11 @@ class MirrorService(MultiService):
             self._settings, self._store, self._reactor, self._wall, self._open_access_log()
         )
         for description in self._settings.listen:
-            port = listen_now(self._reactor, description, mirror.factory)
-            mirror.prepare(port)
-            self._ports.append(port)
+            self._listen(mirror, description, mirror.factory)
+        for upstream in self._settings.upstreams:
+            for description in upstream.listen:
+                port = self._listen(mirror, description, BoundListener(mirror.factory, upstream.name))
+                self._bound[port] = upstream.name
         show_readiness(mirror.figures, self._reasons, self._wall())
         admin = AdminSite(
             self._pages(mirror),
@@ -152,6 +156,12 @@ class MirrorService(MultiService):
             return logs.open_access_log(where, self._daemonised)
         except OSError as error:
             raise StorageFailed(f"the access log cannot be written: {where}: {error.strerror}") from None
+
+    def _listen(self, mirror: compose.Mirror, description: str, factory: IProtocolFactory) -> IListeningPort:
+        port = listen_now(self._reactor, description, factory)
+        mirror.prepare(port)
+        self._ports.append(port)
+        return port
 
     def _listen_admin(self, description: str, admin: AdminSite) -> None:
         """A default admin socket that cannot be had is a warning, a written one ends the start."""
@@ -184,12 +194,16 @@ class MirrorService(MultiService):
             "regproxy {version} serves on {listen}, admin on {admin}; mirrors {upstreams}; "
             "keeps content in {root}; settings: {source}",
             version=__version__,
-            listen=", ".join(map(described, self._ports)),
+            listen=", ".join(map(self._described, self._ports)),
             admin=", ".join(map(described, self._admin_ports)) or "nothing",
             upstreams=", ".join(upstreams),
             root=str(settings.storage.root),
             source=str(settings.source or "built-in"),
         )
+
+    def _described(self, port: IListeningPort) -> str:
+        name = self._bound.get(port)
+        return described(port) if name is None else f"{described(port)} (for {name})"
 
     # -- run --
 

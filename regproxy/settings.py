@@ -54,6 +54,18 @@ class Credentials:
 
 
 @attrs.frozen(slots=True)
+class Quirks:
+    """In what the API of a registry differs from the specification, as far as we ask it otherwise."""
+
+    blob_heads: bool = True
+    """HEAD of a blob is answered; else a size comes from a GET that ends after its headers (P15)."""
+    ended_token: int | None = None
+    """The status, beside 401, that says that a token is not good any more: without any challenge."""
+    one_realm: bool = False
+    """Only the first realm gives tokens to everybody: challenges to a refused token name another."""
+
+
+@attrs.frozen(slots=True)
 class UpstreamSettings:
     """One upstream registry. ``endpoints`` are base URLs without path, in order of preference."""
 
@@ -69,6 +81,12 @@ class UpstreamSettings:
     library: bool = False
     """One-component names get ``library/`` in front, as on Docker Hub (R83)."""
     aliases: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    """Lower-case names of this mirror that mean the upstream when they are a request's Host; one
+    without a port does so at any port."""
+    listen: tuple[str, ...] = ()
+    """Endpoint descriptions whose requests all mean the upstream."""
+    quirks: Quirks = Quirks()
     tags: tuple[TagRule, ...] = ()
     ttl_s: float | None = 7 * DAY_S
 

@@ -72,6 +72,8 @@ def _upstream(upstream: UpstreamSettings) -> str:
         "default" if upstream.default else "",
         "plain http" if upstream.insecure else "",
         "with credentials" if upstream.credentials else "",
+        *(f"at {host}" for host in upstream.hosts),
+        *(f"on {description}" for description in upstream.listen),
     ]
     said = ", ".join(filter(None, notes))
     return f"{upstream.name} ({said})" if said else upstream.name

@@ -31,7 +31,8 @@ class Trouble:
 def troubles(settings: Settings) -> Iterator[Trouble]:
     """What is wrong with the places that ``settings`` name."""
     written = settings.admin if settings.admin_written else ()  # a default one may fail
-    for description in (*settings.listen, *written):
+    bound = [description for upstream in settings.upstreams for description in upstream.listen]
+    for description in (*settings.listen, *bound, *written):
         yield from _as_far_as_seen(description, _endpoint(description, settings.storage.root))
     if settings.admin_token_file is not None:
         yield from _as_far_as_seen("admin_token_file", _secret("admin_token_file", settings.admin_token_file))

@@ -21,7 +21,15 @@ from regproxy.config.upstreams import count_certificates, unreadable
 from regproxy.config.wellknown import WELL_KNOWN, WellKnown, canonical
 from regproxy.headers.origins import DEFAULT_PORTS, Origin
 from regproxy.oci.repository import is_upstream_name
-from regproxy.settings import DAY_S, Credentials, LogSettings, Settings, StorageSettings, UpstreamSettings
+from regproxy.settings import (
+    DAY_S,
+    Credentials,
+    LogSettings,
+    Quirks,
+    Settings,
+    StorageSettings,
+    UpstreamSettings,
+)
 
 T = TypeVar("T")
 _Known = Mapping[str, Any]
@@ -220,6 +228,7 @@ def _upstream(old: _Old, ttl_s: float | None) -> UpstreamSettings:
         credentials=credentials,
         library=known is not None and known.library,
         aliases=known.aliases if known else (),
+        quirks=known.quirks if known else Quirks(),
         ttl_s=ttl_s,
     )
 

@@ -160,8 +160,29 @@ PREFIX: Setting[bool] = Setting(
     "upstream",
     "prefix",
     values.flag,
-    "whether its name may stand in front of the repository's; a name that is no host name needs it written",
+    "whether its name may stand in front of the repository's, behind /v2/ or before it; a name that is no "
+    "host name needs it written",
     default="true",
+)
+HOSTS: Setting[str] = Setting(
+    "upstream",
+    "hosts",
+    values.host,
+    "names of this mirror that mean the upstream: what is asked for by such a Host is its, no prefix "
+    "needed. One without a port counts at any port",
+    default="[]",
+    example="[corp.mirror.example]",
+    many=True,
+)
+UPSTREAM_LISTEN: Setting[str] = Setting(
+    "upstream",
+    "listen",
+    endpoint,
+    "listeners beside those of all whose requests all mean the upstream, for clients that can name "
+    "nothing but a host and a port",
+    default="[]",
+    example="[tcp6:5002]",
+    many=True,
 )
 PUBLIC: Setting[bool] = Setting(
     "upstream",
@@ -240,6 +261,8 @@ TABLE: tuple[Setting[object], ...] = (
     ENDPOINTS,
     DEFAULT,
     PREFIX,
+    HOSTS,
+    UPSTREAM_LISTEN,
     PUBLIC,
     INSECURE,
     USERNAME,

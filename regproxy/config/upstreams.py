@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -14,19 +13,24 @@ from regproxy.config import table as t
 from regproxy.config.section import Section
 from regproxy.config.setting import Setting
 from regproxy.config.tags import read_tags
+from regproxy.config.ways import check_ways, read_hosts, read_listen
 from regproxy.config.wellknown import DEFAULT_NAME, WELL_KNOWN, WellKnown, canonical, find
 from regproxy.headers.origins import Origin
-from regproxy.oci.repository import is_upstream_name
-from regproxy.settings import Credentials, UpstreamSettings
+from regproxy.oci.repository import is_host_name, is_upstream_name
+from regproxy.settings import Credentials, Quirks, UpstreamSettings
 
-_HOST = re.compile(r"[^:]*\.[^:]*|localhost|[^:]+:[0-9]+")
 _MAX_PEM_BYTES = 4 * 1024 * 1024
 
 
 def builtin(known: WellKnown, ttl_s: float | None) -> UpstreamSettings:
     """A well-known registry as it is without a word in the file."""
     return UpstreamSettings(
-        known.name, (known.api,), library=known.library, aliases=known.aliases, ttl_s=ttl_s
+        known.name,
+        (known.api,),
+        library=known.library,
+        aliases=known.aliases,
+        quirks=known.quirks,
+        ttl_s=ttl_s,
     )
 
 
@@ -35,15 +39,17 @@ def read_upstreams(root: Section, ttl_s: float | None) -> tuple[UpstreamSettings
     if not root.has(t.UPSTREAMS):
         return with_default([builtin(known, ttl_s) for known in WELL_KNOWN])
     found: list[UpstreamSettings] = []
-    lines: dict[str, int] = {}
+    sections: dict[str, Section] = {}
     for name, section in root.named(t.UPSTREAMS):
         if _check_name(name, section):
             found.append(_upstream(name, section, ttl_s))
-            lines[name] = section.line_of("default")
-    _check_defaults(root, found, lines)
+            sections[name] = section
+    _check_defaults(root, found, sections)
     if not found and not root.report.problems:
         root.wrong("upstreams", "names no registry; leave the key out for the well-known public ones")
-    return with_default(found)
+    chosen = with_default(found)
+    check_ways(root, chosen, sections)
+    return chosen
 
 
 def with_default(found: Sequence[UpstreamSettings]) -> tuple[UpstreamSettings, ...]:
@@ -54,7 +60,10 @@ def with_default(found: Sequence[UpstreamSettings]) -> tuple[UpstreamSettings, .
     return tuple(attrs.evolve(upstream, default=upstream.name == chosen) for upstream in found)
 
 
-def _check_defaults(root: Section, found: Sequence[UpstreamSettings], lines: dict[str, int]) -> None:
+def _check_defaults(
+    root: Section, found: Sequence[UpstreamSettings], sections: Mapping[str, Section]
+) -> None:
+    lines = {name: section.line_of("default") for name, section in sections.items()}
     defaults = [upstream.name for upstream in found if upstream.default]
     for name in defaults[1:]:
         root.report.wrong(
@@ -87,9 +96,10 @@ def _good_port(port: str) -> bool:
 def _upstream(name: str, section: Section, ttl_s: float | None) -> UpstreamSettings:
     known = find(name)
     _check_prefix(name, section)
+    endpoints = _endpoints(name, section, known)
     return UpstreamSettings(
         name,
-        endpoints=_endpoints(name, section, known),
+        endpoints=endpoints,
         default=section.value(t.DEFAULT),
         prefix=section.value(t.PREFIX),
         public=section.value(t.PUBLIC),
@@ -99,13 +109,16 @@ def _upstream(name: str, section: Section, ttl_s: float | None) -> UpstreamSetti
         token_realms=_secure(section, t.TOKEN_REALMS, section.values(t.TOKEN_REALMS) or ()),
         library=known is not None and known.library,
         aliases=known.aliases if known else (),
+        hosts=read_hosts(section),
+        listen=read_listen(section),
+        quirks=known.quirks if known and endpoints[0] == known.api else Quirks(),
         tags=read_tags(section, t.UPSTREAM_TAGS),
         ttl_s=section.optional(t.UPSTREAM_TTL) if section.has(t.UPSTREAM_TTL) else ttl_s,
     )
 
 
 def _check_prefix(name: str, section: Section) -> None:
-    if _HOST.fullmatch(name) is None and not (section.has(t.PREFIX) and section.value(t.PREFIX)):
+    if not is_host_name(name) and not (section.has(t.PREFIX) and section.value(t.PREFIX)):
         section.wrong("prefix", f"{name} is no host name, so it can only be a prefix: write prefix: true")
 
 
@@ -118,7 +131,7 @@ def _endpoints(name: str, section: Section, known: WellKnown | None) -> tuple[st
         return endpoints
     if section.has(t.ENDPOINTS) and written is not None:
         section.wrong("endpoints", "an empty list; give a base URL or remove the key")
-    elif _HOST.fullmatch(name) is None and not section.has(t.ENDPOINTS):
+    elif not is_host_name(name) and not section.has(t.ENDPOINTS):
         section.wrong("endpoints", f"{name} is no host name, so it needs endpoints: [https://HOST]")
     elif section.value(t.INSECURE):
         section.warn("insecure", f"has no effect without endpoints: [http://{name}]")

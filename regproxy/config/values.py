@@ -41,8 +41,11 @@ MAX_SIZE_BYTES = 2**63 - 1
 
 _QUANTITY = re.compile(r"([0-9]{1,19}) ?([A-Za-z]*)", re.ASCII)
 _URL = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?/?", re.ASCII)
+_HOST = re.compile(
+    r"(?:[A-Za-z0-9][A-Za-z0-9._-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?", re.ASCII
+)
 
-_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45}", re.ASCII)
+_HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45}", re.ASCII)
 
 _DURATION_FORM = "a whole number with a unit: ms, s, m, h, d or w, such as 7d or 90s"
 _SIZE_FORM = "a whole number with a unit: KiB, MiB, GiB, TiB or kB, MB, GB, TB, such as 200 GiB"
@@ -178,8 +181,16 @@ def origin(text: str) -> Origin:
 
 def host_name(text: str) -> str:
     """A name or address of a host, in lower case."""
-    if _HOST.fullmatch(text) is None:
+    if _HOST_NAME.fullmatch(text) is None:
         raise Unfit("expected the name of a host, without port")
+    return text.lower()
+
+
+def host(text: str) -> str:
+    """A host as a Host header names it: a name or an address, with a port or without."""
+    found = _HOST.fullmatch(text)
+    if found is None or (found[1] is not None and not 0 < int(found[1]) < 65536):
+        raise Unfit("expected a host name such as hub.mirror.example, with a port or without")
     return text.lower()
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import attrs
 
 from regproxy.headers.origins import Origin
+from regproxy.settings import Quirks
 
 
 @attrs.frozen(slots=True)
 class WellKnown:
     """A public registry: the ``api`` it is reached at, and where its token server is.
 
-    ``realm`` is None where tokens come from the API's own origin. ``library``: one-component
-    names get ``library/`` in front (R83).
+    ``realm`` is None where tokens come from the API's own origin, or none are needed (R82).
+    ``library``: one-component names get ``library/`` in front (R83). ``quirks`` are those of
+    ``api``: another endpoint under the same name has none of them.
     """
 
     name: str
@@ -20,6 +22,7 @@ class WellKnown:
     realm: Origin | None = None
     aliases: tuple[str, ...] = ()
     library: bool = False
+    quirks: Quirks = attrs.field(factory=Quirks)
 
 
 _HUB_ALIASES = ("index.docker.io", "registry-1.docker.io", "registry.hub.docker.com")
@@ -32,9 +35,9 @@ WELL_KNOWN: tuple[WellKnown, ...] = (
     WellKnown("registry.k8s.io", "https://registry.k8s.io"),
     WellKnown("gcr.io", "https://gcr.io"),
     WellKnown("mcr.microsoft.com", "https://mcr.microsoft.com"),
-    WellKnown("public.ecr.aws", "https://public.ecr.aws"),
+    WellKnown("public.ecr.aws", "https://public.ecr.aws", quirks=Quirks(blob_heads=False, ended_token=400)),
     WellKnown("registry.gitlab.com", "https://registry.gitlab.com", Origin.of("https://gitlab.com")),
-    WellKnown("nvcr.io", "https://nvcr.io"),
+    WellKnown("nvcr.io", "https://nvcr.io", quirks=Quirks(one_realm=True)),
 )
 
 DEFAULT_NAME = "docker.io"

@@ -18,6 +18,11 @@ def is_upstream_name(text: str) -> bool:
     return len(text) <= MAX_NAME_LENGTH and ".." not in text and _UPSTREAM.fullmatch(text) is not None
 
 
+def is_host_name(name: str) -> bool:
+    """Whether a first component is a registry, not part of a repository's name: as Docker tells them."""
+    return "." in name or ":" in name or name == "localhost"
+
+
 @attrs.frozen(slots=True, order=True)
 class Repository:
     """One repository of one upstream: ``docker.io`` and ``library/nginx``.

@@ -27,6 +27,7 @@ from regproxy.testing.record import RequestLog, RequestRecord, Target, classify
 from regproxy.testing.reply import HeardRequest, Reply
 from regproxy.testing.rules import Guard, Match, Rule
 from regproxy.testing.server import Server
+from regproxy.testing.tokens import TokenServer
 from regproxy.testing.wire import Progress
 
 
@@ -40,7 +41,9 @@ class ScriptableRegistry:
         quirks: Quirks | None = None,
         guard: Guard | None = None,
         tls: IOpenSSLContextFactory | None = None,
+        tokens: TokenServer | None = None,
     ) -> None:
+        """``tokens``: a token server at a path of this host; it has a log of its own."""
         self.quirks = quirks or Quirks()
         self.guard = guard
         self.log = RequestLog()
@@ -48,6 +51,9 @@ class ScriptableRegistry:
         self._rules: list[Rule] = []
         self._registry = Server(reactor, self._answer_registry, tls)
         self._cdn = Server(reactor, self._answer_cdn, tls)
+        self._tokens = tokens
+        if tokens is not None:
+            tokens.move_to(self)
 
     def __repr__(self) -> str:
         return f"<ScriptableRegistry {self.url} {len(self._holdings)} repositories {len(self.log)} requests>"
@@ -80,6 +86,11 @@ class ScriptableRegistry:
     def url(self) -> str:
         """``http://127.0.0.1:port``."""
         return self._registry.url
+
+    @property
+    def port(self) -> int:
+        """The port of :attr:`url`."""
+        return self._registry.port
 
     @property
     def cdn_url(self) -> str:
@@ -155,6 +166,8 @@ class ScriptableRegistry:
         self.log.clear()
 
     def _answer_registry(self, request: HeardRequest) -> tuple[Reply, Progress]:
+        if self._tokens is not None and request.path == self._tokens.path:
+            return self._tokens.answer(request)
         target = classify(request.path)
         progress = self.log.begin("registry", self._registry.port, request, target)
         refusal = self.guard.refuse(request, target) if self.guard is not None else None

@@ -7,7 +7,7 @@ import binascii
 import json
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 import attrs
@@ -34,6 +34,18 @@ Grants = Mapping[str, tuple[str, ...]]
 """What somebody may do, by repository; ``*`` is every other one."""
 
 
+class Hosted(Protocol):
+    """Where something listens."""
+
+    @property
+    def url(self) -> str:
+        """Scheme, host and port."""
+
+    @property
+    def port(self) -> int:
+        """The port alone."""
+
+
 @attrs.frozen(slots=True)
 class User:
     """Somebody who may ask: a password, and what it opens."""
@@ -57,7 +69,9 @@ class TokenServer:
         expires_in_s: int = 300,
         tls: IOpenSSLContextFactory | None = None,
         posts: bool = True,
+        path: str = "/token",
     ) -> None:
+        self.path = path
         self.users = dict(users or {})
         self.anonymous = anonymous
         self.service = service
@@ -71,7 +85,8 @@ class TokenServer:
         self._rules: list[Rule] = []
         self._serial = 0
         self._refresh: dict[str, str] = {}
-        self._server = Server(reactor, self._answer, tls)
+        self._server = Server(reactor, self.answer, tls)
+        self._host: Hosted = self._server
 
     def start(self) -> Deferred[None]:
         """Listen on a free port."""
@@ -91,12 +106,21 @@ class TokenServer:
     @property
     def url(self) -> str:
         """Where it listens, without path."""
-        return self._server.url
+        return self._host.url
+
+    @property
+    def port(self) -> int:
+        """The port of :attr:`url`."""
+        return self._host.port
 
     @property
     def realm(self) -> str:
         """The realm of its challenges."""
-        return f"{self.url}/token"
+        return self.url + self.path
+
+    def move_to(self, host: Hosted) -> None:
+        """Be a path of ``host``, which passes requests on to :meth:`answer`; no port of its own."""
+        self._host = host
 
     @property
     def requests(self) -> tuple[RequestRecord, ...]:
@@ -149,9 +173,10 @@ class TokenServer:
             return None
         return any(e["name"] == repository and action in e["actions"] for e in claims["access"])
 
-    def _answer(self, request: HeardRequest) -> tuple[Reply, Progress]:
+    def answer(self, request: HeardRequest) -> tuple[Reply, Progress]:
+        """The answer to a request, and what is to be told of its progress."""
         target = Target("token")
-        progress = self.log.begin("token", self._server.port, request, target)
+        progress = self.log.begin("token", self._host.port, request, target)
         reply = self._reply(request)
         acting = [rule for rule in self._rules if rule.takes(request, target)]
         for action in acting[-1].actions if acting else ():
@@ -159,7 +184,7 @@ class TokenServer:
         return reply, progress
 
     def _reply(self, request: HeardRequest) -> Reply:
-        if request.path != "/token":
+        if request.path != self.path:
             return error_reply(404, "UNSUPPORTED", "no such path")
         if request.method == "GET":
             return self._get(request)

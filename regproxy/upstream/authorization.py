@@ -7,6 +7,7 @@ import attrs
 from regproxy.errors import UpstreamError, UpstreamRefused
 from regproxy.headers.challenges import Challenge
 from regproxy.headers.origins import Origin
+from regproxy.settings import Quirks
 from regproxy.upstream.credentials import CredentialSource
 from regproxy.upstream.token_requests import Token, TokenNeed
 from regproxy.upstream.tokens import TokenCache
@@ -44,17 +45,27 @@ class _Bearer:
         return TokenNeed(self.realm, self.service, self.scope or scope)
 
 
+NO_QUIRKS = Quirks()
+
+
 class Door:
     """The authorisation of one origin. Without credentials it knows anonymous tokens only (R88)."""
 
     def __init__(
-        self, name: str, origin: Origin, tokens: TokenCache, credentials: CredentialSource, insecure: bool
+        self,
+        name: str,
+        origin: Origin,
+        tokens: TokenCache,
+        credentials: CredentialSource,
+        insecure: bool,
+        quirks: Quirks = NO_QUIRKS,
     ) -> None:
         self._name = name
         self._origin = origin
         self._tokens = tokens
         self._credentials = credentials
         self._insecure = insecure
+        self._quirks = quirks
         self._known: _Bearer | None = None
         self._basic = False
 
@@ -85,7 +96,17 @@ class Door:
             return self._answer_basic(used)
         return None
 
+    def ended(self, status: int, used: Pass | None) -> bool:
+        """Whether ``status`` is how this origin says, without a challenge, that a kept token has ended."""
+        return status == self._quirks.ended_token and used is not None and not (used.basic or used.fresh)
+
+    async def renew(self, used: Pass) -> Pass | None:
+        """What to send in the place of a token that has ended."""
+        return None if used.need is None else await self._answer_bearer(used.need, used)
+
     async def _answer_bearer(self, need: TokenNeed, used: Pass | None) -> Pass | None:
+        if self._quirks.one_realm and used is not None and used.need is not None:
+            need = attrs.evolve(need, realm=used.need.realm, service=used.need.service)
         if used is not None and used.need == need and used.token is not None:
             if used.fresh:
                 return None

@@ -33,8 +33,11 @@ class RemoteBlobs:
         running: Running,
         clock: IReactorTime,
         limits: Limits,
+        heads: bool = True,
     ) -> None:
+        """``heads``: HEAD of a blob is worth a try."""
         self._name = name
+        self._heads = heads
         self._questions = questions
         self._calls = calls
         self._running = running
@@ -93,20 +96,24 @@ class RemoteBlobs:
             raise UpstreamFailed(self._name, "its Content-Length and Content-Range contradict each other")
 
     async def _stat(self, repository: Repository, digest: Digest) -> int | None:
-        question = self._questions.blob("HEAD", repository, digest)
-        answer = await self._calls.ask(question)
-        if answer.status not in HEAD_REFUSED:
-            self._calls.insist(answer, question)
-            self._bound(answer, digest)
-            size = content_length(answer.header("Content-Length"))
-            answer.discard()
-            if size is not None:
-                return size
-        else:
-            answer.discard()
+        size = await self._head(repository, digest) if self._heads else None
+        if size is not None:
+            return size
         answer = await self._get(repository, digest)
         answer.abort()
         return answer.length
+
+    async def _head(self, repository: Repository, digest: Digest) -> int | None:
+        question = self._questions.blob("HEAD", repository, digest)
+        answer = await self._calls.ask(question)
+        if answer.status in HEAD_REFUSED:
+            answer.discard()
+            return None
+        self._calls.insist(answer, question)
+        self._bound(answer, digest)
+        size = content_length(answer.header("Content-Length"))
+        answer.discard()
+        return size
 
     async def _get(self, repository: Repository, digest: Digest) -> Answer:
         answer = await self._calls.ask_ok(self._questions.blob("GET", repository, digest))

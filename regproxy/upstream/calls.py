@@ -18,6 +18,7 @@ from regproxy.upstream.answers import DENIED, REDIRECTS, judge, judge_form
 from regproxy.upstream.authorization import Door, Pass
 from regproxy.upstream.client import Answer, Client
 from regproxy.upstream.redirects import Refuse, decide_redirect
+from regproxy.upstream.scopes import scope_at
 
 MAX_FOREIGN_DOORS = 64
 
@@ -82,6 +83,7 @@ class Calls:
             if isinstance(step, Refuse):
                 raise UpstreamFailed(self._name, f"asked for {question.what}, {step.reason}")
             visited = (*visited, step.url)
+            question = attrs.evolve(question, scope=scope_at(step.url, question.scope))
 
     async def ask_ok(self, question: Question) -> Answer:
         """The answer when it is a 200 that may be what was asked for; its error otherwise."""
@@ -111,6 +113,9 @@ class Calls:
         door = self._doors.of(Origin.of(url))
         used = await door.first(question.scope)
         answer = await self._send(question, url, used)
+        if used is not None and door.ended(answer.status, used):
+            answer.discard()
+            return await self._send(question, url, await door.renew(used))
         if answer.status not in DENIED:
             return answer
         challenges = parse_challenges(answer.headers("WWW-Authenticate"))

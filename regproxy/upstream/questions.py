@@ -9,6 +9,7 @@ from regproxy.oci.media_type import ACCEPT
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
 from regproxy.upstream.calls import Question
+from regproxy.upstream.scopes import pull_scope
 
 
 class Questions:
@@ -26,7 +27,7 @@ class Questions:
         url = f"{self._base}{repository.path}/blobs/{digest}"
         what = f"blob {digest} of {repository.path}"
         headers = {"Range": f"bytes={start}-"} if start else {}
-        return Question(method, url, what, "blob", pull_scope(repository), headers)
+        return Question(method, url, what, "blob", pull_scope(repository.path), headers)
 
     def manifest(
         self,
@@ -42,7 +43,7 @@ class Questions:
             f"{self._base}{repository.path}/manifests/{reference}",
             f"manifest {repository.path}{mark}{reference}",
             "manifest",
-            pull_scope(repository),
+            pull_scope(repository.path),
             {"Accept": ACCEPT, **(headers or {})},
         )
 
@@ -51,9 +52,4 @@ class Questions:
         first = f"{self._base}{repository.path}/tags/list"
         what = f"list of tags of {repository.path}"
         accept = {"Accept": "application/json"}
-        return Question("GET", url or first, what, "tags", pull_scope(repository), accept)
-
-
-def pull_scope(repository: Repository) -> str:
-    """The scope that reading a repository takes (R76)."""
-    return f"repository:{repository.path}:pull"
+        return Question("GET", url or first, what, "tags", pull_scope(repository.path), accept)

@@ -17,10 +17,10 @@ from regproxy.errors import TransferStopped, UpstreamError, UpstreamFailed, Upst
 from regproxy.headers.origins import Origin
 from regproxy.interfaces import IRemoteRegistry
 from regproxy.metrics.upstreams import UpstreamFigures
-from regproxy.settings import UpstreamSettings
+from regproxy.settings import Quirks, UpstreamSettings
 from regproxy.upstream.agents import BUFFER_BYTES, ExactAgent, ForbiddenAddress, Pool, forbidden_address
 from regproxy.upstream.answers import DENIED
-from regproxy.upstream.authorization import Door
+from regproxy.upstream.authorization import NO_QUIRKS, Door
 from regproxy.upstream.blobs import RemoteBlobs
 from regproxy.upstream.calls import Calls, Doors
 from regproxy.upstream.client import Client
@@ -73,7 +73,10 @@ class RemoteRegistry:
         self._questions = Questions(settings.endpoints[0])
         reader = ManifestReader(settings.name, self._questions, self._calls, in_thread)
         pages = TagPages(settings.name, self._questions, self._calls, in_thread)
-        self.blobs = RemoteBlobs(settings.name, self._questions, bodies, self._running, reactor, limits)
+        heads = settings.quirks.blob_heads
+        self.blobs = RemoteBlobs(
+            settings.name, self._questions, bodies, self._running, reactor, limits, heads
+        )
         self.manifests = RemoteManifests(settings.name, reader, self._running, limits)
         self.tags = RemoteTags(settings.name, reader, pages, self._running, limits)
 
@@ -170,12 +173,13 @@ class _Hall:
 
     def doors(self) -> Doors:
         own = {
-            origin: self._door(origin, self.credentials) for origin in map(Origin.of, self.settings.endpoints)
+            origin: self._door(origin, self.credentials, self.settings.quirks)
+            for origin in map(Origin.of, self.settings.endpoints)
         }
         nobody = CredentialSource(self.settings.name, None)
         return Doors(own, lambda origin: self._door(origin, nobody))
 
-    def _door(self, origin: Origin, credentials: CredentialSource) -> Door:
+    def _door(self, origin: Origin, credentials: CredentialSource, quirks: Quirks = NO_QUIRKS) -> Door:
         trusted = _trusted(self.settings, self.realm) if credentials else ()
         rules = RealmRules(origin, trusted, self.settings.insecure)
         fetcher = TokenFetcher(self.settings.name, self.client, rules, credentials, self.wall)
@@ -184,7 +188,7 @@ class _Hall:
             return self.running.call(fetcher.fetch(need), "a token", self.limits.first_byte_s, nested=True)
 
         tokens = TokenCache(fetch, self.wall, told=self.figures.token)
-        return Door(self.settings.name, origin, tokens, credentials, self.settings.insecure)
+        return Door(self.settings.name, origin, tokens, credentials, self.settings.insecure, quirks)
 
 
 def _trusted(settings: UpstreamSettings, realm: Origin | None) -> tuple[Origin, ...]:

@@ -101,11 +101,12 @@ def answer_block(answer: Answer) -> bytes:
     return head_block(answer.status, (API_VERSION, *answer.headers))
 
 
-def error_answer(problem: Problem) -> Answer:
-    """An error as OCI JSON (R60)."""
+def error_answer(problem: Problem, namespace: str | None = None) -> Answer:
+    """An error as OCI JSON (R60); ``namespace``: the ``ns`` that it is about (R97)."""
     body = problem.body
     framing = (("Content-Type", "application/json"), ("Content-Length", str(len(body))))
-    return Answer(problem.status, (*problem.headers, *framing), content=body)
+    scope = plain_headers(Remarks(namespace=namespace))
+    return Answer(problem.status, (*problem.headers, *scope, *framing), content=body)
 
 
 def plain_headers(remarks: Remarks) -> list[tuple[str, str]]:

@@ -114,7 +114,10 @@ class ApiResource(Resource):
         """
         assert isinstance(request, RegistryRequest)
         admit(request.peer, self._networks)
-        route = self._routes.find(request.path, request.query, request.host_name)
+        if request.absolute_port is not None and request.host_name is not None:
+            own_port = getattr(request.channel.transport.getHost(), "port", None)
+            self._routes.check_authority(request.host_name, request.absolute_port, own_port)
+        route = self._routes.find(request.path, request.query, request.host_name, request.channel.bound_to)
         place: Place | None = getattr(route, "place", None)
         if place is not None:
             request.upstream, request.namespace = place.repository.upstream, place.namespace

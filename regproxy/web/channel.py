@@ -15,6 +15,8 @@ class RegistryChannel(StrictChannel):
     """One connection: header deadline, refusals before a body is read, JSON for broken requests."""
 
     read_only = READ_ONLY
+    bound_to: str | None = None
+    """The upstream that its listener is bound to."""
 
     def refusal(self, error: RegproxyError) -> Refusal:
         """The OCI error document."""

@@ -23,7 +23,7 @@ class Page:
 def tag_page(route: TagsRoute, tags: Sequence[str]) -> Page:
     """The page of ``tags`` (sorted) that ``route`` asks for.
 
-    The Link has the path and the ``ns`` that the client used. ``n=0`` is an empty page, no Link.
+    The Link has the path and the ``ns`` that the client used (R94). ``n=0`` is an empty page, no Link.
     """
     size = MAX_PAGE if route.n is None else route.n
     start = 0 if route.last is None else bisect_right(tags, route.last)
@@ -37,4 +37,4 @@ def _link(route: TagsRoute, last: str, size: int) -> str:
     query = [("last", last), ("n", str(size))]
     if route.place.namespace is not None:
         query.append(("ns", route.place.namespace))
-    return f'</v2/{route.place.name}/tags/list?{urlencode(query)}>; rel="next"'
+    return f'<{route.place.before}/v2/{route.place.name}/tags/list?{urlencode(query)}>; rel="next"'

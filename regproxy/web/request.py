@@ -24,7 +24,7 @@ from regproxy.web.access_log import DENIED, AccessRecord, client_name, quote_met
 from regproxy.web.answers import API_VERSION, Answer, answer_block, error_answer
 from regproxy.web.errors import UNEXPECTED, Problem, Subject, problem_for
 from regproxy.web.routing import BaseRoute, BlobRoute, ManifestRoute, Route, TagsRoute
-from regproxy.web.targets import check_host, split_target
+from regproxy.web.targets import check_host, split_authority, split_target
 
 KINDS: Mapping[type, str] = {BlobRoute: "blob", ManifestRoute: "manifest", TagsRoute: "tags"}
 """What a route asks for, for logs and figures."""
@@ -42,6 +42,8 @@ class RegistryRequest(StrictRequest):
     digest: Digest | None = None
     namespace: str | None = None
     host_name: str | None = None
+    absolute_port: int | None = None
+    """The port of a target in absolute form; ``host_name`` is its host then."""
     query = b""
     _began_s: float | None = None
 
@@ -72,6 +74,8 @@ class RegistryRequest(StrictRequest):
         target = split_target(self.uri)
         hosts = list(self.requestHeaders.getRawHeaders(b"Host") or [])
         self.host_name = check_host(hosts, required=self.clientproto == b"HTTP/1.1")
+        if target.authority is not None:
+            self.host_name, self.absolute_port = split_authority(target.authority, target.secure)
         self.path, self.query = target.path, target.query
         self.site.resource.render(self)
 
@@ -105,7 +109,7 @@ class RegistryRequest(StrictRequest):
 
     def refuse(self, problem: Problem) -> None:
         """Send an error, whatever was prepared for another answer."""
-        self.reply(error_answer(problem))
+        self.reply(error_answer(problem, self.namespace))
 
     def failed(self, failure: Failure) -> Deferred[None]:
         """The end of a request that failed: an error answer, or an aborted connection (R37).

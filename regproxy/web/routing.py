@@ -1,32 +1,25 @@
 """From a request target to what it names: one pure function for every URL shape.
 
-Served here: ``?ns=`` (shape A), a prefix after ``/v2/`` (B), the default upstream (E). A prefix
-before ``/v2/`` (C) and the Host (D) are two more ways to choose the upstream and go into
-:meth:`Routes.find` and :meth:`Routes._choose`; nothing else depends on the shape.
-
-``ns`` and prefixes are looked up in the settings, never dialled: a closed world (R97).
+``?ns=`` (shape A), a prefix after ``/v2/`` (B) or before it (C), the Host or the listener (D), none
+of these (E): they differ in how the upstream is named, which :mod:`regproxy.web.namespaces` knows;
+nothing else depends on the shape.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TypeAlias
 
 import attrs
 
-from regproxy.errors import (
-    InvalidName,
-    InvalidPage,
-    InvalidTarget,
-    UnknownRoute,
-    UnknownUpstream,
-    WriteRefused,
-)
+from regproxy.errors import InvalidPage, InvalidTarget, UnknownRoute, WriteRefused
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, parse_reference
 from regproxy.settings import UpstreamSettings
+from regproxy.web.namespaces import Meant, Namespaces, Said
 from regproxy.web.targets import parse_query, split_path
 
 MAX_PAGE = 10_000
@@ -44,14 +37,16 @@ _NUMBER = re.compile(r"[0-9]+", re.ASCII)
 class Place:
     """Which repository is meant, and how the client said so.
 
-    ``name`` is the name as the client wrote it, ``namespace`` its ``ns`` where it chose the
-    upstream; ``private``: the content is not for everybody (caches of others are told so).
+    ``name`` is the name as the client wrote it, ``before`` the path in front of ``/v2/``,
+    ``namespace`` its ``ns``; ``private``: the content is not for everybody (caches of others are
+    told so).
     """
 
     repository: Repository
     name: str
     namespace: str | None = None
     private: bool = False
+    before: str = ""
 
 
 @attrs.frozen(slots=True)
@@ -61,7 +56,9 @@ class BaseRoute:
 
 @attrs.frozen(slots=True)
 class CatalogRoute:
-    """``/v2/_catalog`` (R95)."""
+    """``/v2/_catalog`` (R95) of the upstream of this name; None: no upstream is meant."""
+
+    upstream: str | None = None
 
 
 @attrs.frozen(slots=True)
@@ -104,115 +101,81 @@ class Routes:
     """The map of one set of upstreams; built once, never changed."""
 
     def __init__(self, upstreams: Iterable[UpstreamSettings]) -> None:
-        self._upstreams = tuple(upstreams)
-        self._by_name: dict[str, UpstreamSettings] = {}
-        for upstream in self._upstreams:
-            for name in (upstream.name, *upstream.aliases):
-                self._by_name.setdefault(name.lower(), upstream)
-        for upstream in self._upstreams:
-            for name in _with_default_ports(upstream):
-                self._by_name.setdefault(name, upstream)
-        self._known: dict[tuple[bytes, bytes, str | None], Route] = {}
-        self._default = next((each for each in self._upstreams if each.default), None)
+        self._namespaces = Namespaces(upstreams)
+        self._known: dict[tuple[bytes, bytes, str | None, str | None], Route] = {}
 
-    def find(self, path: bytes, query: bytes, host: str | None = None) -> Route:
-        """What a raw path and query name; ``host`` is the request's Host, for the shape to come.
+    def find(self, path: bytes, query: bytes, host: str | None = None, listener: str | None = None) -> Route:
+        """What a raw path and query name.
 
-        Raises :exc:`InvalidRequest` and its kin (400), :exc:`UnknownRoute` and
-        :exc:`UnknownUpstream` (404), :exc:`WriteRefused` for a route that only writes (405).
+        ``host`` is the request's Host in lower case; ``listener`` the name of the upstream that the
+        listener it came in by is bound to. Raises :exc:`InvalidRequest` and its kin (400),
+        :exc:`UnknownRoute` and :exc:`UnknownUpstream` (404), :exc:`WriteRefused` for a route that
+        only writes (405).
         """
-        asked = path, query, host
+        asked = path, query, host, listener
         route = self._known.get(asked)
         if route is None:
-            route = self._find(path, query)
+            route = self._find(path, query, host, listener)
             if len(path) + len(query) + len(host or "") <= MAX_KNOWN_BYTES:
                 if len(self._known) >= MAX_KNOWN:
                     self._known.clear()
                 self._known[asked] = route
         return route
 
-    def _find(self, path: bytes, query: bytes) -> Route:
-        parts = split_path(path)
-        if parts[0] != "v2":
-            raise UnknownRoute("this is a registry mirror: its paths begin with /v2/")
+    def check_authority(self, host: str, port: int, own_port: int | None) -> None:
+        """Raise :exc:`InvalidTarget` for the absolute form of a URL that is not at this mirror.
+
+        What is: the names of upstreams, and whatever leads to the port that the request came in by
+        (None: a socket without one). All others are meant for a proxy, and no proxy is here.
+        """
+        if self._namespaces.of_host(host) is None and own_port not in (None, port):
+            raise InvalidTarget("this mirror is no forward proxy: ask it by its own name and port")
+
+    def _find(self, path: bytes, query: bytes, host: str | None, listener: str | None) -> Route:
+        before, rest = _split_version(split_path(path))
         asked = parse_query(query, _QUERY)
-        rest = parts[1:]
+        said = Said(listener, host, before, asked.get("ns"))
+        meant = self._namespaces.meant(said)
         if rest in ([], [""]):
             return BaseRoute()
         if rest == ["_catalog"]:
-            return CatalogRoute()
+            upstream = self._namespaces.fallback() if meant is None else meant.upstream
+            return CatalogRoute(None if upstream is None else upstream.name)
         if _is_upload(rest):
             raise WriteRefused("this mirror is read-only: push to the registry itself")
         if rest[-1] == "":
             raise InvalidTarget("the path ends with '/'")
-        return self._content(rest, asked)
-
-    def _content(self, rest: list[str], asked: dict[str, str]) -> Route:
         if len(rest) < 3:
             raise UnknownRoute("no such path in the registry API")
-        name, word, last = rest[:-2], rest[-2], rest[-1]
+        return self._content(rest[-2], rest[-1], asked, partial(self._place, rest[:-2], said, meant))
+
+    def _content(self, word: str, last: str, asked: dict[str, str], place: Callable[[], Place]) -> Route:
+        """``word`` and ``last`` end the path; ``place`` is looked for only where they mean something."""
         if word == "manifests":
-            return ManifestRoute(self._place(name, asked), parse_reference(last))
+            return ManifestRoute(place(), parse_reference(last))
         if word == "blobs":
-            return BlobRoute(self._place(name, asked), Digest.parse(last))
+            return BlobRoute(place(), Digest.parse(last))
         if word == "tags" and last == "list":
-            return TagsRoute(self._place(name, asked), _page_size(asked.get("n")), asked.get("last"))
+            return TagsRoute(place(), _page_size(asked.get("n")), asked.get("last"))
         if word == "referrers":
-            return ReferrersRoute(self._place(name, asked), Digest.parse(last))
+            return ReferrersRoute(place(), Digest.parse(last))
         raise UnknownRoute("no such path in the registry API")
 
-    def _place(self, name: list[str], asked: dict[str, str]) -> Place:
-        namespace = asked.get("ns")
-        upstream, path = self._choose(name, namespace)
-        if upstream.library and len(path) == 1:
-            path = ["library", *path]
+    def _place(self, name: list[str], said: Said, meant: Meant | None) -> Place:
+        upstream, path = self._namespaces.split(meant, name)
         repository = Repository.parse(upstream.name, "/".join(path))
         private = upstream.credentials is not None and not upstream.public
-        return Place(repository, "/".join(name), namespace, private)
-
-    def _choose(self, name: list[str], namespace: str | None) -> tuple[UpstreamSettings, list[str]]:
-        """The upstream, and the name without the component that chose it."""
-        named = self._lookup(namespace) if namespace is not None else None
-        prefixed = self._named(name[0])
-        if prefixed is None or not prefixed.prefix:
-            return named or self._fallback(name), name
-        if named is not None and named is not prefixed:
-            raise InvalidTarget("ns and the first component of the name mean different upstreams")
-        if len(name) == 1:
-            raise InvalidName("the name of an upstream must be followed by a repository name")
-        return prefixed, name[1:]
-
-    def _lookup(self, namespace: str) -> UpstreamSettings:
-        upstream = self._named(namespace)
-        if upstream is None:
-            raise UnknownUpstream("ns names a registry that is not among this mirror's upstreams")
-        return upstream
-
-    def _named(self, name: str) -> UpstreamSettings | None:
-        """The upstream of this name; signs that only become ASCII by ``lower()`` name none."""
-        return self._by_name.get(name.lower()) if name.isascii() else None
-
-    def _fallback(self, name: list[str]) -> UpstreamSettings:
-        """The default upstream. No name on Docker Hub begins with a host: such a one is meant for
-        another registry, and is not told to the Hub."""
-        if self._default is None:
-            raise UnknownUpstream(
-                "this mirror has no default upstream: put its name before the repository, or ?ns= behind"
-            )
-        if self._default.library and len(name) > 1 and ("." in name[0] or name[0] == "localhost"):
-            raise UnknownUpstream("the name begins with a registry that is not among this mirror's upstreams")
-        return self._default
+        before = "" if said.before is None else f"/{said.before}"
+        return Place(repository, "/".join(name), said.namespace, private, before)
 
 
-def _with_default_ports(upstream: UpstreamSettings) -> Iterator[str]:
-    """The other spellings of an upstream's names: without a default port, or with either (R97).
-
-    Either, because clients put the port of the scheme that they think of, not of our endpoint's.
-    """
-    for name in (upstream.name, *upstream.aliases):
-        bare = name.lower().removesuffix(":80").removesuffix(":443")
-        if ":" not in bare:
-            yield from (bare, f"{bare}:80", f"{bare}:443")
+def _split_version(parts: list[str]) -> tuple[str | None, list[str]]:
+    """What stands before ``v2``, and behind it; ``/v2/v2/...`` is a name that begins with it."""
+    if parts[0] == "v2":
+        return None, parts[1:]
+    if parts[1:2] == ["v2"]:
+        return parts[0], parts[2:]
+    raise UnknownRoute("this is a registry mirror: its paths begin with /v2/")
 
 
 def _is_upload(rest: list[str]) -> bool:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import (
+    IAddress,
+    IProtocol,
+    IProtocolFactory,
+    IProtocolNegotiationFactory,
+    IReactorTime,
+)
 from twisted.web import http, server
 from twisted.web.resource import IResource
+from zope.interface import implementer
 
 from regproxy.web.access_log import Recorder, write_nothing
 from regproxy.web.channel import RegistryChannel
@@ -42,3 +49,36 @@ class RegistrySite(server.Site):
     def acceptableProtocols(self) -> list[bytes]:
         """HTTP/1.1 only."""
         return [b"http/1.1"]
+
+
+@implementer(IProtocolFactory, IProtocolNegotiationFactory)
+class BoundListener:
+    """``site`` for a listener whose requests all mean the upstream of this name."""
+
+    noisy = False
+
+    def __init__(self, site: IProtocolFactory, upstream: str) -> None:
+        self._site: Any = site
+        self._upstream = upstream
+
+    def __repr__(self) -> str:
+        return f"<BoundListener {self._upstream}>"
+
+    def buildProtocol(self, addr: IAddress) -> IProtocol | None:
+        """A connection of the site, which knows what it is bound to."""
+        channel = self._site.buildProtocol(addr)
+        if channel is not None:
+            channel.bound_to = self._upstream
+        return cast("IProtocol | None", channel)
+
+    def doStart(self) -> None:
+        """As the site."""
+        self._site.doStart()
+
+    def doStop(self) -> None:
+        """As the site."""
+        self._site.doStop()
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """As the site, for TLS."""
+        return cast("list[bytes]", self._site.acceptableProtocols())

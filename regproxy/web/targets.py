@@ -19,31 +19,35 @@ MAX_QUERY_BYTES = 2048
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _UNPRINTABLE = re.compile(rb"[^\x21-\x7e]")
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f/\\]")
-_ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
+_ABSOLUTE = re.compile(rb"http(s?)://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
 
 @attrs.frozen(slots=True)
 class Target:
-    """A request target: raw path and query, and the authority where it was in absolute form."""
+    """A request target: raw path and query, and the authority where it was in absolute form.
+
+    ``secure``: the absolute form was that of https.
+    """
 
     path: bytes
     query: bytes
     authority: bytes | None = None
+    secure: bool = False
 
 
 def split_target(raw: bytes) -> Target:
     """Origin form or absolute form (RFC 9112 3.2); :exc:`InvalidTarget` for the others."""
     absolute = _ABSOLUTE.fullmatch(raw)
-    authority = None
+    authority, secure = None, False
     if absolute is not None:
-        authority, raw = absolute[1], absolute[2]
+        secure, authority, raw = bool(absolute[1]), absolute[2], absolute[3]
         if not raw.startswith(b"/"):
             raw = b"/" + raw
     path, _, query = raw.partition(b"?")
     if not path.startswith(b"/"):
         raise InvalidTarget("a request target is a path that begins with '/'")
-    return Target(path, query, authority)
+    return Target(path, query, authority, secure)
 
 
 def check_host(values: list[bytes], *, required: bool) -> str | None:
@@ -58,6 +62,18 @@ def check_host(values: list[bytes], *, required: bool) -> str | None:
     if values[0] and _HOST.fullmatch(values[0]) is None:
         raise InvalidTarget("the Host header is not a host name or address, with a port or without")
     return values[0].decode("ascii").lower()
+
+
+def split_authority(authority: bytes, secure: bool) -> tuple[str, int]:
+    """The host of an absolute form, in lower case with its port as it was written, and the port.
+
+    It stands for the Host (RFC 9112 3.2.2). :exc:`InvalidTarget` for user names and all that is no host.
+    """
+    if _HOST.fullmatch(authority) is None:
+        raise InvalidTarget("the request target is a URL without a host, or with a user name")
+    host = authority.decode("ascii").lower()
+    _, colon, port = host.rpartition(":")
+    return host, int(port) if colon and port.isdigit() else 443 if secure else 80
 
 
 def split_path(raw: bytes) -> list[str]:

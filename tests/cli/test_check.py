@@ -50,6 +50,12 @@ def test_a_good_file_is_summed_up(tmp_path: Path) -> None:
     ]
 
 
+def test_ways_to_an_upstream_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "r.yml"
+    path.write_text("upstreams: {docker.io: {hosts: [hub.mirror.example], listen: ['tcp6:5002']}}")
+    assert "docker.io (default, at hub.mirror.example, on tcp6:5002)" in check(path).stdout
+
+
 def test_warnings_are_told_and_do_not_fail(tmp_path: Path) -> None:
     path = tmp_path / "r.yml"
     path.write_text("upstreams: {a.example: {insecure: true}}")

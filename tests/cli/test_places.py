@@ -49,6 +49,10 @@ def test_what_is_there_is_good(tmp_path: Path) -> None:
         ({"admin": ["unix:{0}/no/admin.sock"]}, "there is no folder {0}/no"),
         ({"admin_token_file": "{0}/none"}, "admin_token_file {0}/none: No such file or directory"),
         ({"admin_token_file": "{0}/a.pem"}, "admin_token_file {0}/a.pem: its mode 644 is open to others"),
+        (
+            {"upstreams": {"a.example": {"listen": tls("{0}/no.key", "{0}/no.pem")}}},
+            "{0}/no.key: No such file or directory",
+        ),
     ],
 )
 def test_what_would_end_a_start_is_told(changed: dict[str, Any], says: str, tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ server = "http://{nowhere}"
 capabilities = ["pull", "resolve"]
 """
 BY_PREFIX = BY_NAMESPACE.replace("{netloc}", "{netloc}/v2/{upstream}") + "override_path = true\n"
+BY_PATH = BY_NAMESPACE.replace("{netloc}", "{netloc}/{upstream}")
+"""containerd puts /v2 behind the path."""
 
 
 class Containerd:
@@ -68,11 +70,15 @@ def write_hosts(folder: Path, form: str, netloc: str, *upstreams: str) -> Path:
 
 @attrs.frozen
 class Ctr:
-    """``ctr images pull`` and ``ctr run``; without ``hosts`` the mirror stands in the name."""
+    """``ctr images pull`` and ``ctr run``; without ``hosts`` the mirror stands in the name.
+
+    ``alone``: a listener that is the upstream's own stands in the place of the upstream's name.
+    """
 
     world: World
     containerd: Containerd
     hosts: Path | None
+    alone: str | None = None
 
     async def pull(self, content: Content) -> None:
         how = ["--plain-http"] if self.hosts is None else ["--hosts-dir", self.hosts]
@@ -86,6 +92,8 @@ class Ctr:
         await self._ctr("images", "rm", "--sync", self._name(content))
 
     def _name(self, content: Content) -> str:
+        if self.alone is not None:
+            return f"{self.alone}/{content.repository}:{content.tag}"
         return content.name if self.hosts is not None else f"{self.world.netloc}/{content.name}"
 
     def _private(self) -> list[str]:

@@ -49,9 +49,13 @@ class Setup:
     env: dict[str, str]
     netloc: str
     by_mirror: bool
+    alone: str | None = None
+    """A listener that is the upstream's own: its address stands in the place of the upstream's name."""
 
     def reference(self, content: Content) -> str:
         """The name to pull: its own where mirrors are configured, else the mirror's name before it."""
+        if self.alone is not None:
+            return f"{self.alone}/{content.repository}:{content.tag}"
         return content.name if self.by_mirror else f"{self.netloc}/{content.name}"
 
 

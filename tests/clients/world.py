@@ -105,7 +105,7 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.registries = self.make_registries()
-        self._port = free_port()
+        self._port, self._alone = free_port(), free_port()
         self._access = folder / "access.log"
         self._settings = folder / "regproxy.yml"
         self._seen = 0
@@ -117,15 +117,23 @@ class World:
 
     def upstreams(self) -> dict[str, Any]:
         """As the settings have them, once the registries run."""
-        return {
+        found: dict[str, Any] = {
             name: {"endpoints": [registry.url], "insecure": True, "default": name == HUB}
             for name, registry in self.registries.items()
         }
+        if OTHER in found:
+            found[OTHER]["listen"] = [f"tcp:{self._alone}:interface=127.0.0.1"]
+        return found
 
     @property
     def netloc(self) -> str:
         """The daemon's address as clients name it."""
         return self.daemon.netloc
+
+    @property
+    def alone(self) -> str:
+        """The address of the listener that is ``registry.example``'s own."""
+        return f"127.0.0.1:{self._alone}"
 
     async def start(self) -> None:
         for registry in self.registries.values():

@@ -66,6 +66,11 @@ def proxied(read: Load, remote: str) -> tuple[str, tuple[str, ...], bool]:
     return upstream.name, upstream.endpoints, upstream.insecure
 
 
+def test_the_quirks_of_a_well_known_registry_are_known_here_too(read: Load) -> None:
+    (upstream,) = read("proxy: {remoteurl: 'https://public.ecr.aws'}").upstreams
+    assert not upstream.quirks.blob_heads
+
+
 def test_remote_urls(read: Load) -> None:
     """P22: docker.io itself answers HTML, so its other names are taken for the API's."""
     hub = ("docker.io", ("https://registry-1.docker.io",), False)

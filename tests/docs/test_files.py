@@ -11,7 +11,7 @@ import pytest
 
 from regproxy.config import load
 from regproxy.testing.certificates import self_signed
-from tests.clients.containerd import BY_NAMESPACE, BY_PREFIX
+from tests.clients.containerd import BY_NAMESPACE, BY_PATH, BY_PREFIX
 from tests.clients.containers import mirrors
 from tests.clients.docker import Dockerd
 from tests.docs.blocks import PAGES, ROOT, Block, all_blocks
@@ -60,7 +60,7 @@ def test_toml_is_what_tests_pull_with(block: Block) -> None:
     """Addresses apart; where nobody listens in the tests stands the registry itself in the docs."""
     names = {"netloc": "mirror.example:5000", "nowhere": "upstream", "upstream": "ghcr.io"}
     if "[host." in block.text:
-        used = [form.format(**names) for form in (BY_NAMESPACE, BY_PREFIX)]
+        used = [form.format(**names) for form in (BY_NAMESPACE, BY_PATH, BY_PREFIX)]
         assert tables(block.text) in [tables(text)[1:] for text in used]
     elif "[[registry" in block.text:
         hub, mirror = tables(mirrors(names["netloc"], names["nowhere"], ["docker.io"]))[1:]

@@ -179,6 +179,26 @@ def test_the_folder_is_had_before_the_ports() -> None:
     assert len(house.prepared) == 1
 
 
+BOUND = UpstreamSettings("docker.io", ("https://x",), listen=("tcp:5002:interface=127.0.0.1", "tcp:5003"))
+
+
+def test_a_listener_of_one_upstream_is_the_same_site_bound_to_it(lines: list[str]) -> None:
+    house = House(settings_with(upstreams=(BOUND,)))
+    house.start()
+    assert [server[0] for server in house.reactor.tcpServers] == [5000, 5002, 5003, 5001]
+    factories = [server[1] for server in house.reactor.tcpServers]
+    assert list(map(repr, factories[1:3])) == ["<BoundListener docker.io>"] * 2
+    assert len(house.prepared) == 3
+    (announced,) = [line for line in lines if " serves on " in line]
+    assert "0.0.0.0:5002 (for docker.io), 0.0.0.0:5003 (for docker.io), admin on" in announced
+
+
+def test_a_listener_of_one_upstream_that_cannot_be_had_ends_the_start() -> None:
+    house = House(settings_with(upstreams=(attrs.evolve(BOUND, listen=("carrier-pigeon:1",)),)))
+    with pytest.raises(SystemExit):
+        house.start()
+
+
 def test_a_locked_folder_ends_the_start_before_any_port(capfd: pytest.CaptureFixture[str]) -> None:
     house = House(settings_with())
 

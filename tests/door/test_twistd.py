@@ -387,3 +387,22 @@ def test_signals_of_the_same_moment_end_it_once(tmp_path: Path) -> None:
         daemon.end()
         assert "regproxy has ended" in daemon.said
         assert "Traceback" not in daemon.said
+
+
+def test_a_listener_of_one_upstream_and_what_a_name_hides(tmp_path: Path) -> None:
+    dead = {"endpoints": ["http://127.0.0.1:1"], "insecure": True}
+    upstreams = {
+        "a.example": {**dead, "default": True},
+        "b.example": {**dead, "listen": ["tcp:0:interface=127.0.0.1"]},
+        "corp": {**dead, "prefix": True},
+    }
+    with running([*TWISTD, "--config", str(settings(tmp_path, upstreams=upstreams))], tmp_path) as daemon:
+        bound = int(daemon.wait_for(r"127\.0\.0\.1:(\d+) \(for b\.example\), admin on")[1])
+        daemon.wait_for(r"upstreams\.corp\.prefix: corp/NAME is a repository of corp now: repositories of a")
+        assert get(bound, "/v2/")[0] == get(client_port(daemon), "/v2/")[0] == 200
+        status, body = get(bound, "/v2/a.example/app/manifests/1")
+        assert (status, b"the port that this came in by" in body) == (400, True)
+        status, body = get(bound, "/v2/app/manifests/1")
+        assert (status, b"b.example" in body) == (502, True)
+        status, body = get(client_port(daemon), "/v2/app/manifests/1")
+        assert (status, b"a.example" in body) == (502, True)

@@ -15,18 +15,25 @@ from tests.web.wire import VERSION, Wire, get
 
 WORDS = (
     rb"/v2/ a / // .. %2F %00 % \ manifests/ blobs/ tags/list ? ns= ghcr.io n=x & sha256: _catalog uploads/"
+    rb" /ghcr.io /docker.io/v2/ docker.io/ http://ghcr.io/v2/ ?ns=docker.io latest"
 )
+HOSTS = st.sampled_from([b"mirror", b"ghcr.io", b"docker.io:443", b"evil.example", b"", b"a b", b"u@ghcr.io"])
+LISTENERS = st.sampled_from([None, None, "ghcr.io", "corp.example:5000"])
 PIECES = st.sampled_from([*WORDS.split(), b"<b>", b"#", b"*", b"\xa4", b"http://"])
 TARGETS = st.lists(PIECES, min_size=1, max_size=9).map(b"".join) | st.binary(min_size=1, max_size=60)
 
 
 @settings(max_examples=200, deadline=None)
-@given(TARGETS, st.sampled_from([b"GET", b"HEAD", b"PUT", b"OPTIONS"]))
-def test_any_target_gets_registry_json(target: bytes, method: bytes) -> None:
+@given(TARGETS, st.sampled_from([b"GET", b"HEAD", b"PUT", b"OPTIONS"]), HOSTS, LISTENERS)
+def test_any_target_gets_registry_json(
+    target: bytes, method: bytes, host: bytes, listener: str | None
+) -> None:
     """Whatever is sent, the answer is a 2xx or 4xx of this API, and a malformed one asks nobody."""
     wire = Wire()
+    wire.channel.bound_to = listener
+    request = get(target, method=method).replace(b"Host: mirror", b"Host: " + host)
     reply, rest = parse(
-        wire.send(get(target, method=method)) or b"HTTP/1.1 0 \r\ncontent-length: 0\r\n\r\n",
+        wire.send(request) or b"HTTP/1.1 0 \r\ncontent-length: 0\r\n\r\n",
         method == b"HEAD",
     )
     if b"\n" in target or reply.status == 0:

@@ -37,7 +37,7 @@ TYPE = "application/vnd.oci.image.manifest.v1+json"
 MISSING = Digest.of(b"missing")
 
 
-@pytest.mark.parametrize("target", ["/v2/", "/v2", "/v2/?ns=docker.io", "http://mirror/v2/"])
+@pytest.mark.parametrize("target", ["/v2/", "/v2", "/v2/?ns=docker.io", "/docker.io/v2", "/ghcr.io/v2/"])
 async def test_base_is_answered_here(target: str) -> None:
     """R1, R3: /v2 and /v2/ give 200 {} and ask nobody."""
     async with Front() as front:

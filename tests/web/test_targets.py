@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regproxy.errors import InvalidTarget
-from regproxy.web.targets import MAX_PATH_BYTES, Target, check_host, parse_query, split_path, split_target
+from regproxy.web.targets import (
+    MAX_PATH_BYTES,
+    Target,
+    check_host,
+    parse_query,
+    split_authority,
+    split_path,
+    split_target,
+)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +83,7 @@ def test_any_bytes_are_parts_or_refused(raw: bytes) -> None:
     [
         (b"/v2/?n=1", Target(b"/v2/", b"n=1")),
         (b"http://mirror:5000/v2/x?ns=a", Target(b"/v2/x", b"ns=a", b"mirror:5000")),
-        (b"HTTPS://mirror", Target(b"/", b"", b"mirror")),
+        (b"HTTPS://mirror", Target(b"/", b"", b"mirror", secure=True)),
         (b"http://mirror?x", Target(b"/", b"x", b"mirror")),
     ],
 )
@@ -106,6 +114,28 @@ def test_one_host(values: list[bytes], host: str) -> None:
 def test_no_host_two_hosts_and_no_host_name(values: list[bytes]) -> None:
     with pytest.raises(InvalidTarget):
         check_host(values, required=True)
+
+
+@pytest.mark.parametrize(
+    ("authority", "secure", "found"),
+    [
+        (b"Mirror.example", False, ("mirror.example", 80)),
+        (b"mirror.example", True, ("mirror.example", 443)),
+        (b"mirror.example:5000", True, ("mirror.example:5000", 5000)),
+        (b"[::1]", False, ("[::1]", 80)),
+        (b"[::1]:5000", False, ("[::1]:5000", 5000)),
+    ],
+)
+def test_the_host_and_port_of_an_absolute_form(
+    authority: bytes, secure: bool, found: tuple[str, int]
+) -> None:
+    assert split_authority(authority, secure) == found
+
+
+@pytest.mark.parametrize("authority", [b"", b"u@mirror", b"u:p@mirror", b"a b", b"a:x", b"\xff", b"[::1"])
+def test_what_is_no_authority(authority: bytes) -> None:
+    with pytest.raises(InvalidTarget):
+        split_authority(authority, False)
 
 
 def test_http_1_0_needs_no_host() -> None:

@@ -1,0 +1,52 @@
+"""Real clients by the other ways to name an upstream: a path before /v2/, a listener of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import attrs
+import pytest
+import pytest_twisted
+
+from tests.clients.containerd import BY_PATH, Containerd, Ctr, write_hosts
+from tests.clients.containers import Skopeo, make_setup
+from tests.clients.requirements import require_root
+from tests.clients.scenario import pulls
+from tests.clients.world import OTHER, Content, World, all_of, for_this_platform, runnable_image
+from tests.conftest import require_program
+
+pytestmark = pytest.mark.clients
+
+
+@pytest_twisted.async_yield_fixture
+async def containerd(world: World) -> AsyncIterator[Containerd]:
+    for program in ("containerd", "ctr", "runc"):
+        require_program(program)
+    require_root()
+    made = Containerd(world.folder / "cd")
+    try:
+        await made.start()
+        yield made
+    finally:
+        await made.stop()
+
+
+def tool() -> Content:
+    """Of an upstream that is not the default one."""
+    return for_this_platform(OTHER, "team/tool", "v1", runnable_image())
+
+
+async def test_ctr_by_a_path_before_v2(world: World, containerd: Containerd) -> None:
+    """With ``?ns=`` behind it, which says the same once more."""
+    hosts = write_hosts(world.folder / "hosts", BY_PATH, world.netloc, OTHER)
+    await pulls(world, Ctr(world, containerd, hosts), tool())
+
+
+async def test_ctr_by_a_listener(world: World, containerd: Containerd) -> None:
+    await pulls(world, Ctr(world, containerd, None, world.alone), tool())
+
+
+async def test_skopeo_by_a_listener(world: World) -> None:
+    require_program("skopeo")
+    setup = attrs.evolve(make_setup(world, by_mirror=False), alone=world.alone)
+    await pulls(world, Skopeo(setup), all_of(OTHER, "team/tool", "v1", runnable_image()))
