@@ -72,6 +72,8 @@ def _upstream(upstream: UpstreamSettings) -> str:
         "default" if upstream.default else "",
         "plain http" if upstream.insecure else "",
         "with credentials" if upstream.credentials else "",
+        "with a client certificate" if upstream.client_cert else "",
+        "may send us to private addresses" if upstream.private else "",
     ]
     said = ", ".join(filter(None, notes))
     return f"{upstream.name} ({said})" if said else upstream.name

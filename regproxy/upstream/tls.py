@@ -129,12 +129,23 @@ def _authorities(ca: Path) -> WithOwnAuthorities:
 
 def read_pair(client: ClientCertificate) -> dict[str, Any]:
     """Certificate, chain and key, as CertificateOptions takes them. OSError, CertificateUnusable."""
-    chain = _parsed(client.cert, "PEM certificate", x509.load_pem_x509_certificates)
+    chain = _chain(client)
     key = _parsed(client.key, "PEM key without a passphrase", lambda pem: load_pem_private_key(pem, None))
     if key.public_key() != chain[0].public_key():
         raise CertificateUnusable(f"the key {client.key} is not that of the certificate {client.cert}")
     more = {"extraCertChain": chain[1:]} if len(chain) > 1 else {}
     return {"certificate": chain[0], "privateKey": key, **more}
+
+
+def names_of(client: ClientCertificate) -> bytes:
+    """Whom the certificate names, and who signed that. OSError, CertificateUnusable."""
+    own = _chain(client)[0]
+    return f"{own.subject.rfc4514_string()}\0{own.issuer.rfc4514_string()}".encode()
+
+
+def _chain(client: ClientCertificate) -> list[x509.Certificate]:
+    found: list[x509.Certificate] = _parsed(client.cert, "PEM certificate", x509.load_pem_x509_certificates)
+    return found
 
 
 def _parsed(path: Path, what: str, parse: Callable[[bytes], Any]) -> Any:
