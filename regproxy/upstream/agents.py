@@ -48,12 +48,14 @@ class DeadConnection(Exception):
 class IdentityAgent:
     """Asks for ``identity`` exactly once and hides Content-Encoding from treq's decoder (R89).
 
-    ``target``, from its first ``/`` on, is what is asked for at the origin that treq was given.
+    ``target``, from its first ``/`` on, is what is asked for at the origin that treq was given, or at
+    ``origin``: treq takes no IPv6 address.
     """
 
-    def __init__(self, inner: IAgent, target: bytes) -> None:
+    def __init__(self, inner: IAgent, target: bytes, origin: bytes | None = None) -> None:
         self._inner = inner
         self._target = target
+        self._origin = origin
 
     def request(
         self,
@@ -65,7 +67,7 @@ class IdentityAgent:
         """As IAgent says, with the headers set right."""
         sent = headers.copy() if headers is not None else Headers()
         sent.setRawHeaders(b"Accept-Encoding", [b"identity"])
-        exact = uri.removesuffix(b"/") + self._target
+        exact = (self._origin or uri.removesuffix(b"/")) + self._target
         return self._inner.request(method, exact, sent, bodyProducer).addCallback(_hide_coding)
 
 

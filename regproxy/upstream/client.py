@@ -30,6 +30,9 @@ USER_AGENT = f"regproxy/{__version__}"
 DISCARD_S = 5.0
 """How long the rest of an unwanted body may take to come."""
 
+_NUMERIC = "http://address.invalid/"
+"""What treq is told in place of an IPv6 address; nothing of it leaves."""
+
 IDEMPOTENT = frozenset({"GET", "HEAD"})
 
 
@@ -204,10 +207,11 @@ class Client:
         sent.setRawHeaders("User-Agent", [USER_AGENT])
         began = self._reactor.seconds()
         origin, target = Origin.split(url)
-        exact = IdentityAgent(agent, rooted(target).encode("ascii"))  # treq would encode it anew
+        numeric = str(origin).encode("ascii") if ":" in origin.host else None
+        exact = IdentityAgent(agent, rooted(target).encode("ascii"), numeric)  # treq would encode it anew
         response = await HTTPClient(exact, self._cookies, _Form).request(
             method,
-            f"{origin}/",
+            f"{origin}/" if numeric is None else _NUMERIC,
             headers=sent,
             data=form,
             unbuffered=True,
