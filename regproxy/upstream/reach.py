@@ -60,6 +60,10 @@ class Bounds:
             return self.named[origin]
         return EVERYWHERE if self.private else sent_by
 
+    def verdict(self, origin: Origin, sent_by: Reach = PUBLIC_ONLY) -> Verdict:
+        """What judges the addresses of ``origin``."""
+        return Verdict(self.reach(origin, sent_by), origin in self.named)
+
 
 def _written(origin: Origin, private: bool) -> Reach:
     return Reach(True, private or written_place(origin.host) is Place.LOOPBACK)

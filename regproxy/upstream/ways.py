@@ -43,13 +43,13 @@ class Way:
     def __init__(
         self,
         reactor: Any,
-        uri: URI,
+        origin: Origin,
         verdict: Verdict,
         creator: IOpenSSLClientConnectionCreator | None,
         timeout_s: float,
     ) -> None:
         self._reactor = reactor
-        self._uri = uri
+        self._origin = origin
         self._verdict = verdict
         self._creator = creator
         self._timeout_s = timeout_s
@@ -62,7 +62,7 @@ class Way:
         """As IStreamClientEndpoint says; ForbiddenAddress where no address is allowed."""
         sieve = _Sieve(self._reactor.nameResolver, self.judge)
         plain = HostnameEndpoint(
-            _Guided(self._reactor, sieve), self._uri.host, self._uri.port, self._timeout_s
+            _Guided(self._reactor, sieve), self._origin.host, self._origin.port, self._timeout_s
         )
         whole = plain if self._creator is None else wrapClientTLS(self._creator, plain)
         connecting: Deferred[IProtocol] = whole.connect(factory)
@@ -86,9 +86,9 @@ class WayFinder:
         """The way to the origin of ``uri``; raises what the policy does when a file cannot be read."""
         host = uri.host.decode("ascii")
         origin = Origin(uri.scheme.decode("ascii"), host, uri.port)
-        verdict = Verdict(self._bounds.reach(origin, self._sent_by), origin in self._bounds.named)
+        verdict = self._bounds.verdict(origin, self._sent_by)
         creator = self._policy.creatorForNetloc(uri.host, uri.port) if origin.secure else None
-        return Way(self._reactor, uri, verdict, creator, self._timeout_s)
+        return Way(self._reactor, origin, verdict, creator, self._timeout_s)
 
 
 @implementer(IHostnameResolver)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import regproxy
 from regproxy.errors import UpstreamError, UpstreamFailed
 from regproxy.headers.addresses import Place, place_of
 from regproxy.headers.origins import Origin
@@ -392,3 +395,17 @@ def test_the_manifest_is_the_right_one() -> None:
     upstream_on(network, "http://home.example").tags.get(REPOSITORY, TAG).addBoth(seen.append)
     network.settle()
     assert seen[0].descriptor.digest == DIGEST
+
+
+def test_there_is_no_other_way_out() -> None:
+    """Nothing else in the daemon opens a connection; ``cli`` asks the daemon, ``testing`` is none of it."""
+    opens = re.compile(
+        r"connect(TCP|SSL|UNIX)|\w*(Hostname|Client)Endpoint|clientFromString|create_connection"
+    )
+    package = Path(regproxy.__file__).parent
+    found = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if opens.search(path.read_text("utf-8").replace("IStreamClientEndpoint", ""))
+    }
+    assert {name for name in found if not name.startswith(("cli/", "testing/"))} == {"upstream/ways.py"}
