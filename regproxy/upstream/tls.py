@@ -76,8 +76,8 @@ class TlsPolicy:
         them, and the connection that needs them fails (invariant 6).
         """
         known, stranger = self._fresh()
-        named = Origin("https", hostname.decode("ascii"), port) in self._named
-        return (known if named else stranger).creatorForNetloc(hostname, port)
+        asked = Origin.of(str(Origin("https", hostname.decode("ascii"), port)))  # as the settings are read
+        return (known if asked in self._named else stranger).creatorForNetloc(hostname, port)
 
     def _fresh(self) -> tuple[IPolicyForHTTPS, IPolicyForHTTPS]:
         now = tuple(map(_version, self._files))

@@ -84,8 +84,7 @@ class WayFinder:
 
     def endpointForURI(self, uri: URI) -> Way:
         """The way to the origin of ``uri``; raises what the policy does when a file cannot be read."""
-        host = uri.host.decode("ascii")
-        origin = Origin(uri.scheme.decode("ascii"), host, uri.port)
+        origin = Origin.of((uri.scheme + b"://" + uri.netloc).decode("ascii"))
         verdict = self._bounds.verdict(origin, self._sent_by)
         creator = self._policy.creatorForNetloc(uri.host, uri.port) if origin.secure else None
         return Way(self._reactor, origin, verdict, creator, self._timeout_s)

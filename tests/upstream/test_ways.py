@@ -201,6 +201,18 @@ class TestEndpoints:
         network.resolve("localhost", "::1 127.0.0.1")
         assert asked_for_a_tag(network, url)[0].error is None
 
+    @pytest.mark.parametrize(
+        ("url", "host"),
+        [("http://[fd12::1]:5000", "[fd12::1]:5000"), ("http://Bücher.example", "xn--bcher-kva.example")],
+    )
+    def test_it_is_known_however_it_is_written(self, url: str, host: str) -> None:
+        """As an IPv6 address, which is named in brackets, or as a name that is not ASCII."""
+        network = network_of(lambda asked: MANIFEST_REPLY)
+        network.resolve("bücher.example", PRIVATE)
+        network.resolve("xn--bcher-kva.example", PRIVATE)
+        assert asked_for_a_tag(network, url)[0].error is None
+        assert network.requests[0].header("Host") == host
+
     @pytest.mark.parametrize(("private", "dialled"), [(False, []), (True, [LOOPBACK])])
     def test_a_name_on_loopback_by_a_word_of_the_settings(self, private: bool, dialled: list[str]) -> None:
         network = network_of(lambda asked: MANIFEST_REPLY, LOOPBACK)
