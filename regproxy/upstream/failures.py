@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from service_identity import VerificationError
 from twisted.internet.error import (
     ConnectError,
@@ -27,6 +27,7 @@ from regproxy.upstream.tls import CertificateUnusable
 
 TRANSPORT_ERRORS: tuple[type[Exception], ...] = (
     CertificateUnusable,
+    crypto.Error,
     ConnectError,
     ConnectingCancelledError,
     ConnectionClosed,
@@ -42,6 +43,7 @@ TRANSPORT_ERRORS: tuple[type[Exception], ...] = (
 """All that treq and the agents under it fail with when the peer, not we, is at fault."""
 
 
+_UNUSABLE = "'ca' or 'client_cert' cannot be used"
 _TLS_HINTS = {
     "certificate verify failed": "its certificate has expired, or nobody whom we trust signed it: if an "
     "authority of your own did, 'ca:' names its file",
@@ -80,8 +82,8 @@ def forbidden(host: str, refused: ForbiddenAddress) -> str:
 
 
 def _explain_rest(upstream: str, host: str, root: BaseException) -> UpstreamError:
-    if isinstance(root, CertificateUnusable):
-        return UpstreamUnreachable(upstream, f"{host} cannot be asked: its 'client_cert' cannot be used")
+    if isinstance(root, CertificateUnusable | crypto.Error):
+        return UpstreamUnreachable(upstream, f"{host} cannot be asked: its {_UNUSABLE}")
     if isinstance(root, ConnectionClosed | DeadConnection):
         return UpstreamUnreachable(upstream, f"{host} closed the connection without an answer")
     if isinstance(root, ConnectError):

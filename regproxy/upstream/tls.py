@@ -8,13 +8,14 @@ is shown to origins that the settings name, to nobody else.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+import re
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import optionsForClientTLS, platformTrust
 from twisted.logger import Logger
@@ -30,6 +31,8 @@ from twisted.internet._sslverify import IOpenSSLTrustRoot  # isort: skip  # it h
 HOSTS_REMEMBERED = 64
 """So many hosts have their contexts kept: they are made once a host, not once a request."""
 
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
 _log = Logger()
 
 
@@ -39,14 +42,17 @@ class CertificateUnusable(Exception):
 
 @implementer(IOpenSSLTrustRoot)
 class WithOwnAuthorities:
-    """The platform's trust root, and the certificates of a PEM file."""
+    """The platform's trust root, and the certificates of a PEM file as it was when it was read."""
 
-    def __init__(self, ca: Path) -> None:
-        self._ca = ca
+    def __init__(self, certificates: Sequence[crypto.X509]) -> None:
+        self._certificates = certificates
 
     def _addCACertsToContext(self, context: SSL.Context) -> None:
         platformTrust()._addCACertsToContext(context)
-        context.load_verify_locations(str(self._ca))
+        store = context.get_cert_store()
+        assert store is not None, "a context has a store from its beginning"
+        for certificate in self._certificates:
+            store.add_cert(certificate)
 
 
 @implementer(IPolicyForHTTPS)
@@ -72,8 +78,8 @@ class TlsPolicy:
     def creatorForNetloc(self, hostname: bytes, port: int) -> IOpenSSLClientConnectionCreator:
         """A connection creator by the files as they are now.
 
-        OSError or CertificateUnusable where they never could be read: the daemon starts without
-        them, and the connection that needs them fails (invariant 6).
+        OSError, crypto.Error or CertificateUnusable where they never could be read: the daemon
+        starts without them, and the connection that needs them fails (invariant 6).
         """
         known, stranger = self._fresh()
         asked = Origin.of(str(Origin("https", hostname.decode("ascii"), port)))  # as the settings are read
@@ -85,13 +91,13 @@ class TlsPolicy:
             return self._policies
         try:
             self._policies = self._make()
-        except (OSError, SSL.Error, CertificateUnusable) as error:
+        except (OSError, crypto.Error, CertificateUnusable) as error:
             if self._policies is None:
                 raise
             _log.warn(
                 "{upstream}: the new 'ca' or 'client_cert' cannot be used, the last one holds: {reason}",
                 upstream=self._upstream,
-                reason=getattr(error, "strerror", None) or (str(error) or "no PEM certificate in it"),
+                reason="a damaged certificate" if isinstance(error, crypto.Error) else str(error),
             )
         self._read = now
         return self._policies
@@ -121,10 +127,10 @@ class _Policy:
 
 
 def _authorities(ca: Path) -> WithOwnAuthorities:
-    ca.read_bytes()  # OpenSSL's own error would not say why it cannot
-    trust = WithOwnAuthorities(ca)
-    trust._addCACertsToContext(SSL.Context(SSL.TLS_METHOD))
-    return trust
+    found = [crypto.load_certificate(crypto.FILETYPE_PEM, pem) for pem in _PEM.findall(ca.read_bytes())]
+    if not found:
+        raise CertificateUnusable(f"{ca} holds no PEM certificate")
+    return WithOwnAuthorities(found)
 
 
 def read_pair(client: ClientCertificate) -> dict[str, Any]:

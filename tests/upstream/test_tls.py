@@ -181,6 +181,22 @@ def close_after(asked: Asked) -> None:
     asked.close()
 
 
+async def test_what_was_read_holds_for_hosts_that_come_later(
+    new_server: NewServer, new_registry: NewRegistry, theirs: Certificate, tmp_path: Path
+) -> None:
+    """A context is made when a host is first asked, from what was good, not from what is there by then."""
+    home, away = (new_server(private(theirs).options()) for _ in range(2))
+    home.on(BLOB_PATH, lambda asked: asked.reply(200, BLOB))
+    ca = tmp_path / "ca.pem"
+    registry = new_registry(home.url, ca=ca)
+    assert await read_all(registry) == BLOB
+    ca.write_text("rubbish")
+    there = away.url.replace("127.0.0.1", "localhost")
+    home.on(BLOB_PATH, lambda asked: asked.reply(307, b"", {"Location": f"{there}/b"}))
+    away.on("/b", lambda asked: asked.reply(200, BLOB))
+    assert await read_all(registry) == BLOB
+
+
 async def test_files_that_never_could_be_read(
     new_server: NewServer, new_registry: NewRegistry, theirs: Certificate, tmp_path: Path
 ) -> None:
@@ -192,12 +208,13 @@ async def test_files_that_never_could_be_read(
     ca = tmp_path / "ca.pem"
     for wrong in (ClientCertificate(cert, other), ClientCertificate(key, key)):
         registry = new_registry(server.url, ca=ca, client_cert=wrong)
-        with pytest.raises(UpstreamUnreachable, match="its 'client_cert' cannot be used"):
+        with pytest.raises(UpstreamUnreachable, match="'client_cert' cannot be used"):
             await registry.blobs.open(REPOSITORY, BLOB_DIGEST)
-    (tmp_path / "rubbish.pem").write_text("rubbish")
-    registry = new_registry(server.url, ca=tmp_path / "rubbish.pem")
-    with pytest.raises(UpstreamUnreachable, match=r"TLS with"):
-        await registry.blobs.open(REPOSITORY, BLOB_DIGEST)
+    for rubbish in ("rubbish", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
+        (tmp_path / "rubbish.pem").write_text(rubbish)
+        registry = new_registry(server.url, ca=tmp_path / "rubbish.pem")
+        with pytest.raises(UpstreamUnreachable, match=r"'ca' or .* cannot be used"):
+            await registry.blobs.open(REPOSITORY, BLOB_DIGEST)
 
 
 @pytest.mark.parametrize(("expired", "host"), [(True, "127.0.0.1"), (False, "other.example")])
