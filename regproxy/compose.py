@@ -29,6 +29,7 @@ from regproxy.storage.store import DiskStore
 from regproxy.storage.thread import DiskThread
 from regproxy.upstream.credentials import CredentialSource
 from regproxy.upstream.registry import RemoteRegistry
+from regproxy.upstream.tls import CertificateUnusable, names_of
 from regproxy.web.access_log import AccessLog, AccessRecord, Recorder, Sink, write_nothing
 from regproxy.web.api import ApiResource, RegistryApi
 from regproxy.web.gate import Gate
@@ -244,13 +245,23 @@ async def compare_credentials(settings: Settings, store: DiskStore) -> None:
             cast(Failure, result).raiseException()
 
 
+def fingerprint(upstream: UpstreamSettings) -> bytes:
+    """Who we are to it. A client certificate counts by its names, which a renewal keeps.
+
+    UpstreamRefused, OSError, CertificateUnusable where a file cannot be read.
+    """
+    login = CredentialSource(upstream.name, upstream.credentials).login()
+    known = b"" if login is None else f"{login.username}\0{login.password}".encode()
+    return known if upstream.client_cert is None else known + b"\0" + names_of(upstream.client_cert)
+
+
 async def _compare(upstream: UpstreamSettings, store: DiskStore) -> None:
     try:
-        login = CredentialSource(upstream.name, upstream.credentials).login()
-        fingerprint = b"" if login is None else f"{login.username}\0{login.password}".encode()
-        changed = await store.credential_changed(upstream.name, fingerprint)
+        changed = await store.credential_changed(upstream.name, fingerprint(upstream))
     except UpstreamRefused:
         return  # the service says so when it tries the credentials
+    except (OSError, CertificateUnusable):
+        return  # each connection that needs it says so
     except StorageFailed as error:
         if not error.told:
             name = upstream.name

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
-from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError, TimeoutError
 from twisted.internet.interfaces import ITransport
 from twisted.internet.protocol import Factory, Protocol
@@ -14,6 +13,8 @@ from twisted.python.failure import Failure
 
 from regproxy.headers.origins import Origin
 from regproxy.settings import UpstreamSettings
+from regproxy.upstream.reach import Bounds, ForbiddenAddress
+from regproxy.upstream.ways import Way
 
 TIMEOUT_S = 8
 _CANCELLED = (CancelledError, ConnectingCancelledError)
@@ -33,13 +34,22 @@ def unreachable(reactor: Any, upstreams: Sequence[UpstreamSettings]) -> Deferred
 
     Sends no byte, so it costs no quota. Cancelling it closes everything.
     """
-    return Deferred.fromCoroutine(_knock(reactor, [url for each in upstreams for url in each.endpoints]))
+    ways = [way for each in upstreams for way in _ways(reactor, each)]
+    return Deferred.fromCoroutine(_knock(reactor, ways))
 
 
-async def _knock(reactor: Any, urls: Sequence[str]) -> str | None:
-    if not urls:
+def _ways(reactor: Any, upstream: UpstreamSettings) -> Iterator[tuple[Origin, Way]]:
+    """To its endpoints, within its bounds as ever."""
+    origins = [Origin.of(url) for url in upstream.endpoints]
+    bounds = Bounds.of(origins, upstream.private)
+    for origin in origins:
+        yield origin, Way(reactor, origin, bounds.verdict(origin), None, TIMEOUT_S)
+
+
+async def _knock(reactor: Any, ways: Sequence[tuple[Origin, Way]]) -> str | None:
+    if not ways:
         return None
-    attempts = [_connect(reactor, Origin.of(url)) for url in urls]
+    attempts = [_connect(reactor, way) for _, way in ways]
     outcome: Any = await DeferredList(attempts, fireOnOneCallback=True, consumeErrors=True)
     if isinstance(outcome, tuple):
         for attempt in attempts:
@@ -47,12 +57,11 @@ async def _knock(reactor: Any, urls: Sequence[str]) -> str | None:
         return None
     if any(failure.check(*_CANCELLED) for _, failure in outcome):
         raise CancelledError
-    return f"{Origin.of(urls[0]).host}: {_reason(outcome[0][1])}"
+    return f"{ways[0][0].host}: {_reason(outcome[0][1])}"
 
 
-def _connect(reactor: Any, origin: Origin) -> Deferred[Any]:
-    endpoint = HostnameEndpoint(reactor, origin.host, origin.port, timeout=TIMEOUT_S)
-    connecting: Deferred[Any] = endpoint.connect(Factory.forProtocol(_Knock))
+def _connect(reactor: Any, way: Way) -> Deferred[Any]:
+    connecting: Deferred[Any] = way.connect(Factory.forProtocol(_Knock))
     return connecting.addTimeout(TIMEOUT_S, reactor, onTimeoutCancel=_timed_out)
 
 
@@ -63,6 +72,8 @@ def _timed_out(result: object, timeout_s: float) -> None:
 def _reason(failure: Failure) -> str:
     if failure.check(DNSLookupError):
         return "its name is not found"
+    if failure.check(ForbiddenAddress):
+        return "its address is not allowed"
     if failure.check(TimeoutError):
         return "no answer"
     if failure.check(ConnectError):

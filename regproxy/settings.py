@@ -66,6 +66,14 @@ class Quirks:
 
 
 @attrs.frozen(slots=True)
+class ClientCertificate:
+    """Who we are to a TLS server that asks: PEM files, read anew when they change."""
+
+    cert: Path
+    key: Path
+
+
+@attrs.frozen(slots=True)
 class UpstreamSettings:
     """One upstream registry. ``endpoints`` are base URLs without path, in order of preference."""
 
@@ -76,7 +84,10 @@ class UpstreamSettings:
     public: bool = False
     insecure: bool = False
     credentials: Credentials | None = None
+    private: bool = False
+    """It may send us to private and loopback addresses, wherever it is itself."""
     ca: Path | None = None
+    client_cert: ClientCertificate | None = None
     token_realms: tuple[Origin, ...] = ()
     library: bool = False
     """One-component names get ``library/`` in front, as on Docker Hub (R83)."""

@@ -43,7 +43,7 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     "web": GROUND | {"proxy", "access", "http1"},
     "admin": GROUND | {"proxy", "access", "http1"},
     "listeners": GROUND | {"config"},
-    "probes": GROUND,
+    "probes": GROUND | {"upstream"},
     "signals": frozenset(),
     "gauges": GROUND | STORES,
     "compose": GROUND | STORES | ROOMS | {"gauges"},

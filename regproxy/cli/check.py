@@ -74,6 +74,8 @@ def _upstream(upstream: UpstreamSettings) -> str:
         "with credentials" if upstream.credentials else "",
         *(f"at {host}" for host in upstream.hosts),
         *(f"on {description}" for description in upstream.listen),
+        "with a client certificate" if upstream.client_cert else "",
+        "may send us to private addresses" if upstream.private else "",
     ]
     said = ", ".join(filter(None, notes))
     return f"{upstream.name} ({said})" if said else upstream.name

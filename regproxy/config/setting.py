@@ -17,6 +17,7 @@ PLACES = {
     "log": "log.",
     "upstream": "upstreams.NAME.",
     "credentials": "upstreams.NAME.credentials.",
+    "client_cert": "upstreams.NAME.client_cert.",
 }
 """The sections of the file, and where each is written."""
 

@@ -196,7 +196,17 @@ INSECURE: Setting[bool] = Setting(
     "upstream",
     "insecure",
     values.flag,
-    "allow http:// in its endpoints and token_realms, credentials included",
+    "allow http:// in its endpoints, token_realms and redirects, credentials included. Certificates of "
+    "https:// are verified all the same",
+    default="false",
+)
+PRIVATE: Setting[bool] = Setting(
+    "upstream",
+    "private",
+    values.flag,
+    "it may send us (redirects, token servers) to private and loopback addresses, and its own name may be "
+    "one of this machine. Without it only an endpoint that is at such an address itself may, and only to "
+    "the same kind. Link-local and metadata addresses are never asked",
     default="false",
 )
 CA: Setting[Path] = Setting(
@@ -206,6 +216,20 @@ CA: Setting[Path] = Setting(
     "a PEM file with the authorities to trust for it",
     computed="the system's authorities",
     example="/etc/ssl/corp.pem",
+)
+CERT: Setting[Path] = Setting(
+    "client_cert",
+    "cert",
+    file_path,
+    "a PEM file with the certificate, then the chain above it if there is one",
+    example="/etc/regproxy/corp.crt",
+)
+KEY: Setting[Path] = Setting(
+    "client_cert",
+    "key",
+    file_path,
+    "a PEM file with its key, without a passphrase",
+    example="/etc/regproxy/corp.key",
 )
 TOKEN_REALMS: Setting[Origin] = Setting(
     "upstream",
@@ -265,10 +289,13 @@ TABLE: tuple[Setting[object], ...] = (
     UPSTREAM_LISTEN,
     PUBLIC,
     INSECURE,
+    PRIVATE,
     USERNAME,
     PASSWORD,
     PASSWORD_FILE,
     CA,
+    CERT,
+    KEY,
     TOKEN_REALMS,
     UPSTREAM_TTL,
 )
@@ -280,9 +307,16 @@ LOG = Group("", "log", "log", "what is written about what happens")
 ACCESS = Group("", "access", "access", "who may ask")
 UPSTREAMS = Group("", "upstreams", "upstream", "the registries behind this one, by name; a closed world")
 CREDENTIALS = Group("upstream", "credentials", "credentials", "how to log in there")
+CLIENT_CERT = Group(
+    "upstream",
+    "client_cert",
+    "client_cert",
+    "who we are to its servers when they ask in TLS: shown to its endpoints and token_realms only; needs "
+    "public, as credentials do. The files, and ca, are read anew when they change",
+)
 UPSTREAM_TAGS = Group("upstream", "tags", "tag", "as the tags of all, for its tags; comes before them")
 
-GROUPS = (STORAGE, TAGS, LOG, ACCESS, UPSTREAMS, CREDENTIALS, UPSTREAM_TAGS)
+GROUPS = (STORAGE, TAGS, LOG, ACCESS, UPSTREAMS, CREDENTIALS, CLIENT_CERT, UPSTREAM_TAGS)
 
 LATER: dict[str, tuple[str, ...]] = {
     "": ("fill", "limits"),
@@ -290,7 +324,7 @@ LATER: dict[str, tuple[str, ...]] = {
     "tag": ("grace",),
     "access": ("htpasswd", "trusted_proxies", "tokens"),
     "log": (),
-    "upstream": ("proxy", "allow", "deny", "private", "client_cert", "offline"),
+    "upstream": ("proxy", "allow", "deny", "offline"),
     "credentials": ("docker_config", "helper", "exec"),
 }
 """Keys that are meant to come: not in this version, and never taken in silence."""

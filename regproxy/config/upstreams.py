@@ -10,14 +10,16 @@ from pathlib import Path
 import attrs
 
 from regproxy.config import table as t
+from regproxy.config.certificates import unfit_pair
 from regproxy.config.section import Section
 from regproxy.config.setting import Setting
 from regproxy.config.tags import read_tags
 from regproxy.config.ways import check_ways, read_hosts, read_listen
 from regproxy.config.wellknown import DEFAULT_NAME, WELL_KNOWN, WellKnown, canonical, find
+from regproxy.headers.addresses import Place, written_place
 from regproxy.headers.origins import Origin
 from regproxy.oci.repository import is_host_name, is_upstream_name
-from regproxy.settings import Credentials, Quirks, UpstreamSettings
+from regproxy.settings import ClientCertificate, Credentials, Quirks, UpstreamSettings
 
 _MAX_PEM_BYTES = 4 * 1024 * 1024
 
@@ -105,7 +107,9 @@ def _upstream(name: str, section: Section, ttl_s: float | None) -> UpstreamSetti
         public=section.value(t.PUBLIC),
         insecure=section.value(t.INSECURE),
         credentials=_credentials(section),
+        private=section.value(t.PRIVATE),
         ca=_certificates(section),
+        client_cert=_client_certificate(section),
         token_realms=_secure(section, t.TOKEN_REALMS, section.values(t.TOKEN_REALMS) or ()),
         library=known is not None and known.library,
         aliases=known.aliases if known else (),
@@ -127,7 +131,11 @@ def _endpoints(name: str, section: Section, known: WellKnown | None) -> tuple[st
     if written:
         endpoints = tuple(str(origin) for origin in _secure(section, t.ENDPOINTS, written))
         if section.value(t.INSECURE) and all(url.startswith("https:") for url in endpoints):
-            section.warn("insecure", "has no effect: it has no http:// endpoint")
+            section.warn(
+                "insecure",
+                "it has no http:// endpoint, so this only allows redirects to http://; certificates are "
+                "verified all the same, 'ca' names an authority of your own",
+            )
         return endpoints
     if section.has(t.ENDPOINTS) and written is not None:
         section.wrong("endpoints", "an empty list; give a base URL or remove the key")
@@ -139,6 +147,9 @@ def _endpoints(name: str, section: Section, known: WellKnown | None) -> tuple[st
 
 
 def _secure(section: Section, setting: Setting[Origin], origins: tuple[Origin, ...]) -> tuple[Origin, ...]:
+    for origin in origins:
+        if written_place(origin.host) is Place.NEVER:
+            section.wrong(setting.key, "a link-local, metadata or reserved address, which is never asked")
     if not section.value(t.INSECURE) and not all(origin.secure for origin in origins):
         section.wrong(
             setting.key, "http:// is readable by everyone on the way: write https://, or insecure: true"
@@ -159,13 +170,45 @@ def _credentials(section: Section) -> Credentials | None:
         inner.wrong("password_file", f"there is a password too (line {other}); keep one of them")
     elif not inner.has(t.PASSWORD) and not inner.has(t.PASSWORD_FILE):
         section.wrong("credentials", "a password is missing; add password_file: FILE")
+    _check_shared(section, "credentials")
+    return Credentials(username or "", password, _secret_file(inner, file))
+
+
+def _check_shared(section: Section, key: str) -> None:
+    """What only we may pull is for others by a word of the settings only (P19)."""
     if not section.value(t.PUBLIC):
         section.wrong(
-            "credentials",
+            key,
             "all whom access lets in could pull what these may: if that is meant, write "
             f"public: true under the upstream of line {section.line}",
         )
-    return Credentials(username or "", password, _secret_file(inner, file))
+
+
+def _client_certificate(section: Section) -> ClientCertificate | None:
+    if not section.has(t.CLIENT_CERT):
+        return None
+    inner = section.open(t.CLIENT_CERT)
+    cert, key = (inner.optional(setting) for setting in (t.CERT, t.KEY))
+    for setting in (t.CERT, t.KEY):
+        if not inner.has(setting):
+            section.wrong("client_cert", f"{setting.key} is missing")
+    _check_shared(section, "client_cert")
+    if cert is None or key is None:
+        return None
+    pair = ClientCertificate(section.report.folder / cert, section.report.folder / key)
+    _check_pair(inner, pair)
+    return pair
+
+
+def _check_pair(section: Section, pair: ClientCertificate) -> None:
+    unread = {"cert": unreadable(pair.cert), "key": unreadable(pair.key)}
+    for name, reason in unread.items():
+        if reason:
+            section.wrong(name, f"cannot be read: {reason}")
+    if not any(unread.values()):
+        name, reason = unfit_pair(pair.cert, pair.key) or ("", "")
+        if name:
+            section.wrong(name, reason)
 
 
 def _secret_file(section: Section, file: Path | None) -> Path | None:

@@ -99,7 +99,7 @@ class ProxyBlobStore:
             except ContentUntrusted:
                 return await self._read_again(repository, digest, proven_s)
             except StorageFailed:
-                return await self._fetch(repository, digest, None)  # it fails to read: ask who can
+                return await self._around_the_disk(repository, digest)
             except ContentMissing:
                 proven_s = proven_s or self._permission.remembered_s(repository, digest)
             if proven_s is not None or not self._here_for_another(repository, digest):
@@ -108,6 +108,13 @@ class ProxyBlobStore:
             proven_s = proof.since_s
             if self._is_here_unlinked(repository, digest, proof):
                 return await self._read_again(repository, digest, proven_s)
+
+    async def _around_the_disk(self, repository: Repository, digest: Digest) -> IBlob:
+        """The disk fails to read: ask who can. A fill that runs is joined by a right only, as ever."""
+        fill, proven_s = self._fills.running(digest), None
+        if fill is not None and not fill.serves(repository):
+            proven_s = (await self._permission.prove(repository, digest, Kind.BLOB)).since_s
+        return await self._fetch(repository, digest, proven_s)
 
     def _here_for_another(self, repository: Repository, digest: Digest) -> bool:
         """Whether the bytes are on disk, or arriving, by another repository's right."""

@@ -46,7 +46,7 @@ class ProxyManifestStore:
         self._store = store
         self._remotes = remotes
         self._permission = permission
-        self._flights: SingleFlight[tuple[Repository, Digest], Manifest] = SingleFlight()
+        self._flights: SingleFlight[tuple[Repository, Digest, float], Manifest] = SingleFlight()
 
     def at_hand(self, repository: Repository, digest: Digest) -> Manifest | None:
         """A hit that needs no waiting; None says nothing. A use, like any other answer."""
@@ -114,7 +114,7 @@ class ProxyManifestStore:
                 return _answer(await self._store.manifests.get(repository, digest), How.HIT)
             except (ContentError, StorageFailed):
                 pass
-        flight = repository, digest
+        flight = repository, digest, self._store.revoked_s(repository)  # none of before a revocation
         how = How.JOINED if flight in self._flights else How.MISS
         return _answer(await self._flights.run(flight, lambda: self._fetch(repository, digest)), how)
 

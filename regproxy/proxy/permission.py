@@ -3,7 +3,8 @@
 Laws (invariant 5, R41): only that repository's upstream gives it, by a 2xx to a HEAD for the digest
 there. It is asked once, however many wait, and the link remembers it. That a manifest names a
 digest, or that the bytes are here, gives nothing. A proof is of the moment before it was asked for,
-so that a revocation in between voids it; then it is asked for again.
+so that a revocation in between voids it; then it is asked for again. Who comes after a revocation
+waits for no answer that was asked for before it.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Permission:
     def __init__(self, store: ILocalStore, remotes: Mapping[str, IRemoteRegistry]) -> None:
         self._store = store
         self._remotes = remotes
-        self._flights: SingleFlight[tuple[Repository, Digest, Kind], Proof] = SingleFlight()
+        self._flights: SingleFlight[tuple[Repository, Digest, Kind, float], Proof] = SingleFlight()
 
     def remembered_s(self, repository: Repository, digest: Digest) -> float | None:
         """The moment of the proof that a link remembers; None without one that still counts."""
@@ -54,7 +55,8 @@ class Permission:
         Where the bytes are on disk, as many as the upstream says, the link is written before it
         fires, if the disk takes it. Fails with NotFound, Denied, Throttled or UpstreamTrouble.
         """
-        return self._flights.run((repository, digest, kind), lambda: self._prove(repository, digest, kind))
+        flight = repository, digest, kind, self._store.revoked_s(repository)
+        return self._flights.run(flight, lambda: self._prove(repository, digest, kind))
 
     async def take_back(self, repository: Repository, digest: Digest, kind: Kind) -> None:
         """The upstream says no to this very content: an older link to it is no right any more."""

@@ -44,13 +44,14 @@ class TagLists:
         self._remotes = remotes
         self._rules = rules
         self._wall = wall
-        self._flights: SingleFlight[Repository, TagList] = SingleFlight()
+        self._flights: SingleFlight[tuple[Repository, float], TagList] = SingleFlight()
         self._remembered: OrderedDict[Repository, _Remembered] = OrderedDict()
         self._count = 0
 
     def get(self, repository: Repository) -> Deferred[TagList]:
         """The list, one upstream request for all who wait; as :meth:`ITagService.list`."""
-        return self._flights.run(repository, lambda: self._get(repository))
+        flight = repository, self._store.revoked_s(repository)
+        return self._flights.run(flight, lambda: self._get(repository))
 
     async def _get(self, repository: Repository) -> TagList:
         known = self._valid(repository)

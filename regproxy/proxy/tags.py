@@ -10,7 +10,7 @@ need a new proof each. No answer is sent whose manifest is not in hand.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 from twisted.internet.defer import Deferred, TimeoutError
@@ -51,6 +51,8 @@ from regproxy.singleflight import SingleFlight
 
 _log = Logger()
 
+_Flight: TypeAlias = tuple[Repository, Tag, float]
+
 
 @implementer(ITagService)
 class ProxyTagService:
@@ -77,8 +79,8 @@ class ProxyTagService:
         self._rules = rules
         self._clock = clock
         self._wall = wall
-        self._questions: SingleFlight[tuple[Repository, Tag], TagRecord] = SingleFlight()
-        self._fetches: SingleFlight[tuple[Repository, Tag], Manifest] = SingleFlight()
+        self._questions: SingleFlight[_Flight, TagRecord] = SingleFlight()
+        self._fetches: SingleFlight[_Flight, Manifest] = SingleFlight()
 
     def at_hand(self, repository: Repository, tag: Tag) -> TagAnswer | None:
         """A fresh tag with its manifest, where that needs no waiting; None says nothing."""
@@ -132,16 +134,17 @@ class ProxyTagService:
         record = self._store.tag(repository, tag)
         if self._judge(repository, tag, record) is not Freshness.UNKNOWN and record is not None:
             return await self._known(repository, tag, record)
-        if (repository, tag) in self._fetches:
+        if self._flight(repository, tag) in self._fetches:
             return await self._first_get(repository, tag)
-        how = How.JOINED if (repository, tag) in self._questions else How.MISS
+        how = How.JOINED if self._flight(repository, tag) in self._questions else How.MISS
         record = await self._ask(repository, tag, None)
         return TagAnswer(record.descriptor, None, how)
 
     async def _first_get(self, repository: Repository, tag: Tag) -> TagAnswer:
         """Nothing is known of the tag: one GET, its digest computed from the bytes (R14)."""
-        how = How.JOINED if (repository, tag) in self._fetches else How.MISS
-        manifest = await self._fetches.run((repository, tag), lambda: self._fetch(repository, tag))
+        flight = self._flight(repository, tag)
+        how = How.JOINED if flight in self._fetches else How.MISS
+        manifest = await self._fetches.run(flight, lambda: self._fetch(repository, tag))
         return TagAnswer(manifest.descriptor, manifest, how)
 
     async def _known(self, repository: Repository, tag: Tag, record: TagRecord) -> TagAnswer:
@@ -201,7 +204,12 @@ class ProxyTagService:
 
     def _ask(self, repository: Repository, tag: Tag, record: TagRecord | None) -> Deferred[TagRecord]:
         """What the tag means now: one HEAD for all who wait. Cancelling concerns one waiter."""
-        return self._questions.run((repository, tag), lambda: self._question(repository, tag, record))
+        flight = self._flight(repository, tag)
+        return self._questions.run(flight, lambda: self._question(repository, tag, record))
+
+    def _flight(self, repository: Repository, tag: Tag) -> _Flight:
+        """Who comes after a revocation shares no question of before it."""
+        return repository, tag, self._store.revoked_s(repository)
 
     async def _question(self, repository: Repository, tag: Tag, record: TagRecord | None) -> TagRecord:
         known = RemoteTag(record.descriptor, record.etag) if record is not None else None

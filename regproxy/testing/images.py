@@ -168,6 +168,19 @@ def image_with_empty_blob() -> Image:
     return make_artifact(None, EMPTY, b"not empty")
 
 
+def foreign_layer_image(url: str, docker: bool = False) -> Image:
+    """An image with a layer that clients are to fetch from ``url``: no registry has it (P53)."""
+    config, layer = b'{"architecture":"amd64","os":"windows"}', b"somebody else's bytes"
+    foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+    document = {
+        "schemaVersion": 2,
+        "mediaType": types.DOCKER_MANIFEST if docker else types.OCI_MANIFEST,
+        "config": describe(config, _DOCKER_CONFIG if docker else _OCI_CONFIG),
+        "layers": [{**describe(layer, foreign), "urls": [url]}],
+    }
+    return assemble(document, [config])
+
+
 def index_of_indexes() -> Image:
     """An index whose children are an index and an image."""
     return make_index(make_index(), make_image(labels={"beside": "the index"}))

@@ -1,14 +1,14 @@
 """What treq sits on: identity on the wire, connections that can be aborted, a pool that is ours.
 
 Laws: an encoded answer is never decoded here, and never by treq either. An abort reaches only the
-connection that still carries the answer it was asked for. Once closed, no connection is left.
+connection that still carries the answer it was asked for. Once closed, no connection is left. A
+connection carries a request only where its way leads, be it new or kept.
 """
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Hashable
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from twisted.internet import tcp
@@ -27,7 +27,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
-_Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+from regproxy.upstream.reach import ForbiddenAddress
+from regproxy.upstream.ways import Way
 
 BUFFER_BYTES = 256 * 1024
 """What one ``recv`` of a body connection takes: twice as fast as the default 64 KiB."""
@@ -38,29 +39,23 @@ MAX_HEAD_BYTES = 1024 * 1024
 CODED = b"X-Coded"
 """Where :class:`IdentityAgent` puts a Content-Encoding, out of sight of treq's decoder."""
 
-_METADATA = frozenset({"100.100.100.200", "168.63.129.16", "fd00:ec2::254"})
-_TRANSLATED = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96")))
-"""NAT64, its local use, and IPv4-compatible: the last 32 bits are an IPv4 address."""
-
 
 class DeadConnection(Exception):
     """A connection from the pool was closed by its peer before it answered: try a fresh one."""
-
-
-class ForbiddenAddress(Exception):
-    """A host outside the settings resolves to an address that no upstream may send us to."""
 
 
 @implementer(IAgent)
 class IdentityAgent:
     """Asks for ``identity`` exactly once and hides Content-Encoding from treq's decoder (R89).
 
-    ``target``, from its first ``/`` on, is what is asked for at the origin that treq was given.
+    ``target``, from its first ``/`` on, is what is asked for at the origin that treq was given, or at
+    ``origin``: treq takes no IPv6 address.
     """
 
-    def __init__(self, inner: IAgent, target: bytes) -> None:
+    def __init__(self, inner: IAgent, target: bytes, origin: bytes | None = None) -> None:
         self._inner = inner
         self._target = target
+        self._origin = origin
 
     def request(
         self,
@@ -72,7 +67,7 @@ class IdentityAgent:
         """As IAgent says, with the headers set right."""
         sent = headers.copy() if headers is not None else Headers()
         sent.setRawHeaders(b"Accept-Encoding", [b"identity"])
-        exact = uri.removesuffix(b"/") + self._target
+        exact = (self._origin or uri.removesuffix(b"/")) + self._target
         return self._inner.request(method, exact, sent, bodyProducer).addCallback(_hide_coding)
 
 
@@ -110,26 +105,22 @@ class Pool(HTTPConnectionPool):
     cachedConnectionTimeout = 60
     maxPersistentPerHost = 16
 
-    def __init__(
-        self,
-        reactor: Any,
-        buffer_bytes: int | None = None,
-        judge: Callable[[Hashable, str], None] = lambda key, address: None,
-    ) -> None:
-        """``judge`` raises :exc:`ForbiddenAddress` for a (scheme, host, port) at that address."""
+    def __init__(self, reactor: Any, buffer_bytes: int | None = None) -> None:
+        """``buffer_bytes`` is what one ``recv`` takes; None: Twisted's default."""
         super().__init__(reactor)  # type: ignore[no-untyped-call]
         self._buffer_bytes = buffer_bytes
-        self._judge = judge
         self._users: WeakKeyDictionary[Any, _Use] = WeakKeyDictionary()
 
     def getConnection(self, key: Hashable, endpoint: IStreamClientEndpoint) -> Deferred[Any]:
-        """A connection for one request, checked and tagged."""
-        return super().getConnection(key, endpoint).addCallback(self._tag, key)
+        """A connection for one request, judged and tagged; ``endpoint`` is a :class:`Way`."""
+        way = cast(Way, endpoint)
+        return super().getConnection(key, way).addCallback(lambda protocol: self._tag(protocol, way))
 
-    def _tag(self, protocol: Any, key: Hashable) -> _Tagged:
+    def _tag(self, protocol: Any, way: Way) -> _Tagged:
         reused = protocol in self._users
+        peer = getattr(protocol.transport.getPeer(), "host", "")
         try:
-            self._judge(key, getattr(protocol.transport.getPeer(), "host", ""))
+            way.judge(peer)
         except ForbiddenAddress:
             protocol.transport.abortConnection()
             raise
@@ -138,7 +129,7 @@ class Pool(HTTPConnectionPool):
         if not reused:
             self._bound_headers(protocol)
         use = self._users[protocol] = _Use()
-        return _Tagged(protocol, use, reused, self._abort)
+        return _Tagged(protocol, use, reused, peer, self._abort)
 
     def _bound_headers(self, protocol: Any) -> None:
         """Twisted takes any number of headers; more than MAX_HEAD_BYTES end the connection."""
@@ -189,12 +180,15 @@ class _Use:
 
 
 class _Tagged:
-    """One request on one connection; its response gets ``abort``."""
+    """One request on one connection; its response gets ``abort``, and ``peer``: who sent it."""
 
-    def __init__(self, protocol: Any, use: _Use, reused: bool, abort: Callable[[Any, _Use], None]) -> None:
+    def __init__(
+        self, protocol: Any, use: _Use, reused: bool, peer: str, abort: Callable[[Any, _Use], None]
+    ) -> None:
         self._protocol = protocol
         self._use = use
         self._reused = reused
+        self._peer = peer
         self._abort = abort
 
     def request(self, request: Any) -> Deferred[IResponse]:
@@ -206,6 +200,7 @@ class _Tagged:
     def _mark(self, response: Any) -> IResponse:
         self._use.answered = True
         response.abort = lambda: self._abort(self._protocol, self._use)
+        response.peer = self._peer
         return cast(IResponse, response)
 
     def _explain(self, failure: Failure) -> Failure:
@@ -220,27 +215,3 @@ def was_cancelled(error: BaseException | None) -> bool:
     if isinstance(error, CancelledError | ConnectingCancelledError):
         return True
     return any(was_cancelled(reason.value) for reason in getattr(error, "reasons", ()))
-
-
-def forbidden_address(address: str, home_is_loopback: bool) -> bool:
-    """Whether a redirect or a realm may not lead to ``address`` (R80).
-
-    Link-local, metadata services and "this host" never; loopback only for an upstream that is
-    there itself. Private networks are allowed: registries inside a company live there. An IPv6
-    address that stands for an IPv4 one (mapped, 6to4, NAT64) is judged as that.
-    """
-    try:
-        parsed = _meant(ipaddress.ip_address(address.partition("%")[0]))
-    except ValueError:
-        return False
-    if parsed.is_loopback:
-        return not home_is_loopback
-    return parsed.is_link_local or parsed.is_unspecified or parsed.is_multicast or str(parsed) in _METADATA
-
-
-def _meant(address: _Address) -> _Address:
-    if isinstance(address, ipaddress.IPv4Address) or address.is_loopback or address.is_unspecified:
-        return address
-    if any(address in network for network in _TRANSLATED):
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour or address

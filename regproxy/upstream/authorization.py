@@ -9,6 +9,7 @@ from regproxy.headers.challenges import Challenge
 from regproxy.headers.origins import Origin
 from regproxy.settings import Quirks
 from regproxy.upstream.credentials import CredentialSource
+from regproxy.upstream.reach import PUBLIC_ONLY, Reach
 from regproxy.upstream.token_requests import Token, TokenNeed
 from regproxy.upstream.tokens import TokenCache
 
@@ -35,14 +36,15 @@ class _Bearer:
     realm: str = attrs.field(repr=False)
     service: str | None
     scope: str | None
+    sent_by: Reach
 
     @classmethod
     def learn(cls, need: TokenNeed) -> _Bearer:
         fixed = None if need.scope.startswith("repository:") else need.scope
-        return cls(need.realm, need.service, fixed or None)
+        return cls(need.realm, need.service, fixed or None, need.sent_by)
 
     def need(self, scope: str) -> TokenNeed:
-        return TokenNeed(self.realm, self.service, self.scope or scope)
+        return TokenNeed(self.realm, self.service, self.scope or scope, self.sent_by)
 
 
 NO_QUIRKS = Quirks()
@@ -86,10 +88,19 @@ class Door:
             self._known = None  # a realm that moved is learnt anew
             raise
 
-    async def answer(self, challenges: tuple[Challenge, ...], scope: str, used: Pass | None) -> Pass | None:
-        """What to send after a 401 or 403 to ``used``; None when there is nothing better (R79)."""
+    async def answer(
+        self,
+        challenges: tuple[Challenge, ...],
+        scope: str,
+        used: Pass | None,
+        sent_by: Reach = PUBLIC_ONLY,
+    ) -> Pass | None:
+        """What to send after a 401 or 403 to ``used``; None when there is nothing better (R79).
+
+        ``sent_by`` is the reach of that answer: where its realm may be.
+        """
         for challenge in challenges:
-            need = TokenNeed.of(challenge, scope)
+            need = TokenNeed.of(challenge, scope, sent_by)
             if need is not None:
                 return await self._answer_bearer(need, used)
         if (used is not None and used.basic) or any(each.scheme == "basic" for each in challenges):

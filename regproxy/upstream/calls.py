@@ -1,6 +1,8 @@
 """One question to an upstream: authorise, ask, follow; the last answer comes back unjudged.
 
-Law: an Authorization header is made by the door of the very origin it is sent to (R85).
+Laws: an Authorization header is made by the door of the very origin it is sent to (R85). Once somebody
+else has sent us on, nothing opens the upstream's own door: where a stranger leads, back home too, we
+come without credentials. A step may lead only where the answer that asks for it may send us (R80).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from regproxy.headers.origins import Origin
 from regproxy.upstream.answers import DENIED, REDIRECTS, judge, judge_form
 from regproxy.upstream.authorization import Door, Pass
 from regproxy.upstream.client import Answer, Client
+from regproxy.upstream.reach import PUBLIC_ONLY, Reach
 from regproxy.upstream.redirects import Refuse, decide_redirect
 from regproxy.upstream.scopes import scope_at
 
@@ -51,9 +54,13 @@ class Doors:
         """Whether it is the upstream's own door, and there are no credentials for it."""
         return origin in self._own and self._own[origin].anonymous
 
-    def of(self, origin: Origin) -> Door:
-        """The door to knock at."""
-        if origin in self._own:
+    def is_own(self, origin: Origin) -> bool:
+        """Whether it is the upstream's own."""
+        return origin in self._own
+
+    def of(self, origin: Origin, *, astray: bool = False) -> Door:
+        """The door to knock at; ``astray``: a stranger's, whosever it is."""
+        if origin in self._own and not astray:
             return self._own[origin]
         door = self._others.pop(origin, None) or self._stranger(origin)
         self._others[origin] = door
@@ -62,28 +69,45 @@ class Doors:
         return door
 
 
+@attrs.frozen(slots=True)
+class Step:
+    """Where a question is asked next, and by whose word: nobody's at first."""
+
+    url: str = attrs.field(repr=False)
+    sent_by: Reach = PUBLIC_ONLY
+    astray: bool = False
+    """Whether an origin that is not the upstream's has had a say."""
+
+
 class Calls:
     """Asks questions over one client: bodies and small answers have a client each."""
 
-    def __init__(self, name: str, client: Client, doors: Doors, wall: Callable[[], float]) -> None:
+    def __init__(
+        self, name: str, client: Client, doors: Doors, wall: Callable[[], float], insecure: bool = False
+    ) -> None:
+        """``insecure``: a redirect may lead from https to http."""
         self._name = name
         self._client = client
         self._doors = doors
         self._wall = wall
+        self._insecure = insecure
 
     async def ask(self, question: Question) -> Answer:
         """The answer after authorisation and redirects, of any other status."""
         visited: tuple[str, ...] = (question.url,)
+        step = Step(question.url)
         while True:
-            answer = await self._ask_here(question, visited[-1])
+            answer = await self._ask_here(question, step)
             if answer.status not in REDIRECTS:
                 return answer
             answer.discard()
-            step = decide_redirect(answer.header("Location"), visited)
-            if isinstance(step, Refuse):
-                raise UpstreamFailed(self._name, f"asked for {question.what}, {step.reason}")
-            visited = (*visited, step.url)
-            question = attrs.evolve(question, scope=scope_at(step.url, question.scope))
+            decided = decide_redirect(answer.header("Location"), visited, self._insecure)
+            if isinstance(decided, Refuse):
+                raise UpstreamFailed(self._name, f"asked for {question.what}, {decided.reason}")
+            astray = step.astray or not self._doors.is_own(answer.origin)
+            step = Step(decided.url, answer.reach, astray)
+            visited = (*visited, decided.url)
+            question = attrs.evolve(question, scope=scope_at(decided.url, question.scope))
 
     async def ask_ok(self, question: Question) -> Answer:
         """The answer when it is a 200 that may be what was asked for; its error otherwise."""
@@ -108,22 +132,22 @@ class Calls:
         form = answer.header("Content-Type"), answer.coding
         return found or judge_form(self._name, host, question.what, *form)
 
-    async def _ask_here(self, question: Question, url: str) -> Answer:
+    async def _ask_here(self, question: Question, step: Step) -> Answer:
         """Ask one URL; on a challenge authorise and ask once more (R75)."""
-        door = self._doors.of(Origin.of(url))
+        door = self._doors.of(Origin.of(step.url), astray=step.astray)
         used = await door.first(question.scope)
-        answer = await self._send(question, url, used)
+        answer = await self._send(question, step, used)
         if used is not None and door.ended(answer.status, used):
             answer.discard()
-            return await self._send(question, url, await door.renew(used))
+            return await self._send(question, step, await door.renew(used))
         if answer.status not in DENIED:
             return answer
         challenges = parse_challenges(answer.headers("WWW-Authenticate"))
         answer.discard()
-        better = await door.answer(challenges, question.scope, used)
+        better = await door.answer(challenges, question.scope, used, answer.reach)
         if better is None:
             return self._refused(answer, used)
-        return self._refused(await self._send(question, url, better), better)
+        return self._refused(await self._send(question, step, better), better)
 
     def _refused(self, answer: Answer, used: Pass | None) -> Answer:
         if answer.status == 401 and used is not None and used.basic:
@@ -131,8 +155,10 @@ class Calls:
             raise UpstreamRefused(self._name, "it refuses our user name and password (401)")
         return answer
 
-    async def _send(self, question: Question, url: str, used: Pass | None) -> Answer:
+    async def _send(self, question: Question, step: Step, used: Pass | None) -> Answer:
         headers = Headers({name: [value] for name, value in question.headers.items()})
         if used is not None:
             headers.setRawHeaders("Authorization", [used.header])
-        return await self._client.exchange(question.method, url, headers, question.kind)
+        return await self._client.exchange(
+            question.method, step.url, headers, question.kind, sent_by=step.sent_by
+        )

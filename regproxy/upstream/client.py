@@ -17,16 +17,21 @@ from zope.interface import implementer
 
 from regproxy import __version__
 from regproxy.errors import UpstreamFailed, UpstreamUnreachable
+from regproxy.headers.addresses import place_of
 from regproxy.headers.locations import rooted
 from regproxy.headers.origins import Origin
 from regproxy.metrics.upstreams import UpstreamFigures
 from regproxy.upstream.agents import CODED, DeadConnection, IdentityAgent, was_cancelled
 from regproxy.upstream.failures import TRANSPORT_ERRORS, explain
+from regproxy.upstream.reach import PUBLIC_ONLY, Reach
 from regproxy.upstream.small_bodies import MAX_DISCARDED_BYTES, BodyCut, BodyTooLarge, SmallBody
 
 USER_AGENT = f"regproxy/{__version__}"
 DISCARD_S = 5.0
 """How long the rest of an unwanted body may take to come."""
+
+_NUMERIC = "http://address.invalid/"
+"""What treq is told in place of an IPv6 address; nothing of it leaves."""
 
 IDEMPOTENT = frozenset({"GET", "HEAD"})
 
@@ -67,6 +72,11 @@ class Answer:
         """The Content-Encoding it came with; treq leaves an empty one where there was none."""
         values = [raw.decode("ascii", "replace").strip() for raw in self._headers.getRawHeaders(CODED, [])]
         return ", ".join(value for value in values if value) or None
+
+    @property
+    def reach(self) -> Reach:
+        """Where it may send us, by where it came from."""
+        return Reach.from_place(place_of(getattr(self._response.original, "peer", "")))
 
     def abort(self) -> None:
         """Close the connection under it; harmless once the body has been read whole."""
@@ -132,60 +142,76 @@ class _Form:
 
 
 class Client:
-    """Sends one request to one host: no redirects, no authorisation, no judgement of the status."""
+    """Sends one request to one host: no redirects, no authorisation, no cookies, no judgement."""
 
-    def __init__(self, upstream: str, agent: IAgent, reactor: Any, figures: UpstreamFigures) -> None:
+    def __init__(
+        self, upstream: str, agents: Callable[[Reach], IAgent], reactor: Any, figures: UpstreamFigures
+    ) -> None:
+        """``agents`` gives the agent for a URL that was named by an answer of that reach."""
         self._upstream = upstream
         self._reactor = reactor
         self._figures = figures
-        self._agent = agent
+        self._agents = agents
         self._cookies = IndexableCookieJar(DefaultCookiePolicy(allowed_domains=[]))
 
     async def exchange(
-        self, method: str, url: str, headers: Headers, kind: str, form: bytes | None = None
+        self,
+        method: str,
+        url: str,
+        headers: Headers,
+        kind: str,
+        form: bytes | None = None,
+        sent_by: Reach = PUBLIC_ONLY,
     ) -> Answer:
         """The answer once its headers are there; UpstreamUnreachable, -Timeout or -Failed.
 
-        A connection from the pool that turns out dead is replaced once for GET and HEAD.
+        A connection from the pool that turns out dead is replaced once for GET and HEAD. ``sent_by`` is
+        the reach of the answer that named ``url``, where the settings do not.
         """
         try:
-            return await self._exchange(method, url, headers, kind, form)
+            return await self._exchange(method, url, headers, kind, form, sent_by)
         except BaseException:
             self._figures.unanswered(method, kind)
             raise
 
     async def _exchange(
-        self, method: str, url: str, headers: Headers, kind: str, form: bytes | None
+        self, method: str, url: str, headers: Headers, kind: str, form: bytes | None, sent_by: Reach
     ) -> Answer:
+        agent = self._agents(sent_by)
         try:
-            return await self._once(method, url, headers, kind, form)
+            return await self._once(agent, method, url, headers, kind, form)
         except DeadConnection:
             if method in IDEMPOTENT:
-                return await self._last(method, url, headers, kind, form)
+                return await self._last(agent, method, url, headers, kind, form)
             raise explain(self._upstream, _host(url), DeadConnection()) from None
         except ValueError:
             raise UpstreamFailed(self._upstream, "it sent us to an address that cannot be used") from None
         except TRANSPORT_ERRORS as error:
             raise self._explained(url, error) from None
 
-    async def _last(self, method: str, url: str, headers: Headers, kind: str, form: bytes | None) -> Answer:
+    async def _last(
+        self, agent: IAgent, method: str, url: str, headers: Headers, kind: str, form: bytes | None
+    ) -> Answer:
         try:
-            return await self._once(method, url, headers, kind, form)
+            return await self._once(agent, method, url, headers, kind, form)
         except TRANSPORT_ERRORS as error:
             raise self._explained(url, error) from None
 
     def _explained(self, url: str, error: Exception) -> Exception:
         return CancelledError() if was_cancelled(error) else explain(self._upstream, _host(url), error)
 
-    async def _once(self, method: str, url: str, headers: Headers, kind: str, form: bytes | None) -> Answer:
+    async def _once(
+        self, agent: IAgent, method: str, url: str, headers: Headers, kind: str, form: bytes | None
+    ) -> Answer:
         sent = headers.copy()
         sent.setRawHeaders("User-Agent", [USER_AGENT])
         began = self._reactor.seconds()
         origin, target = Origin.split(url)
-        agent = IdentityAgent(self._agent, rooted(target).encode("ascii"))  # treq would encode it anew
-        response = await HTTPClient(agent, self._cookies, _Form).request(
+        numeric = str(origin).encode("ascii") if ":" in origin.host else None
+        exact = IdentityAgent(agent, rooted(target).encode("ascii"), numeric)  # treq would encode it anew
+        response = await HTTPClient(exact, self._cookies, _Form).request(
             method,
-            f"{origin}/",
+            f"{origin}/" if numeric is None else _NUMERIC,
             headers=sent,
             data=form,
             unbuffered=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from service_identity import VerificationError
 from twisted.internet.error import (
     ConnectError,
@@ -20,9 +20,14 @@ from twisted.web.client import (
 )
 
 from regproxy.errors import UpstreamError, UpstreamFailed, UpstreamTimeout, UpstreamUnreachable
-from regproxy.upstream.agents import DeadConnection, ForbiddenAddress
+from regproxy.headers.addresses import Place
+from regproxy.upstream.agents import DeadConnection
+from regproxy.upstream.reach import ForbiddenAddress
+from regproxy.upstream.tls import CertificateUnusable
 
 TRANSPORT_ERRORS: tuple[type[Exception], ...] = (
+    CertificateUnusable,
+    crypto.Error,
     ConnectError,
     ConnectingCancelledError,
     ConnectionClosed,
@@ -38,8 +43,12 @@ TRANSPORT_ERRORS: tuple[type[Exception], ...] = (
 """All that treq and the agents under it fail with when the peer, not we, is at fault."""
 
 
+_UNUSABLE = "'ca' or 'client_cert' cannot be used"
 _TLS_HINTS = {
-    "certificate verify failed": "if an authority of your own signed it, 'ca:' names its file",
+    "certificate verify failed": "its certificate has expired, or nobody whom we trust signed it: if an "
+    "authority of your own did, 'ca:' names its file",
+    "certificate required": "it asks who we are: 'client_cert:' names a certificate and its key",
+    "unknown ca": "it does not know the authority that signed our 'client_cert'",
     "wrong version number": "if it speaks plain HTTP, write 'endpoints: [http://...]' and 'insecure: true'",
 }
 
@@ -58,11 +67,23 @@ def explain(upstream: str, host: str, error: BaseException) -> UpstreamError:
     if isinstance(root, SSL.Error | VerificationError):
         return UpstreamUnreachable(upstream, f"TLS with {host} fails: {tls_reason(root)}")
     if isinstance(root, ForbiddenAddress):
-        return UpstreamFailed(upstream, f"it sent us to {host}, which is at an address that is not allowed")
+        return UpstreamFailed(upstream, forbidden(host, root))
     return _explain_rest(upstream, host, root)
 
 
+def forbidden(host: str, refused: ForbiddenAddress) -> str:
+    """Why ``host`` was not connected to, and what to write if it should be; no address."""
+    said = "" if refused.named else "it sent us elsewhere: "
+    where = f"{said}{host} is at a {refused.place.value} address, which is not allowed"
+    if refused.place is Place.NEVER:
+        return where
+    also = "write the address itself into the settings, or " if refused.named else ""
+    return f"{where}; if it is meant, {also}add 'private: true' to this upstream"
+
+
 def _explain_rest(upstream: str, host: str, root: BaseException) -> UpstreamError:
+    if isinstance(root, CertificateUnusable | crypto.Error):
+        return UpstreamUnreachable(upstream, f"{host} cannot be asked: its {_UNUSABLE}")
     if isinstance(root, ConnectionClosed | DeadConnection):
         return UpstreamUnreachable(upstream, f"{host} closed the connection without an answer")
     if isinstance(root, ConnectError):

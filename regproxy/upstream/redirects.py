@@ -31,10 +31,11 @@ class Refuse:
 Redirect: TypeAlias = Follow | Refuse
 
 
-def decide_redirect(location: str | None, visited: tuple[str, ...]) -> Redirect:
+def decide_redirect(location: str | None, visited: tuple[str, ...], insecure: bool = False) -> Redirect:
     """Where a 301, 302, 303, 307 or 308 from the last of ``visited`` leads.
 
-    ``visited`` holds every URL asked so far, so it bounds the hops and shows a loop.
+    ``visited`` holds every URL asked so far, so it bounds the hops and shows a loop. From https to http
+    only where the settings say ``insecure``.
     """
     if len(visited) > MAX_HOPS:
         return Refuse(f"it redirects more than {MAX_HOPS} times")
@@ -45,7 +46,7 @@ def decide_redirect(location: str | None, visited: tuple[str, ...]) -> Redirect:
         here, there = Origin.of(visited[-1]), Origin.of(url)
     except InvalidTarget:
         return Refuse("it redirects to something that is no http or https URL")
-    if here.secure and not there.secure:
+    if here.secure and not there.secure and not insecure:
         return Refuse(f"it redirects from https to {there}, which is not protected")
     if url in visited:
         return Refuse("it redirects in a circle")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -18,7 +18,7 @@ from regproxy.headers.origins import Origin
 from regproxy.interfaces import IRemoteRegistry
 from regproxy.metrics.upstreams import UpstreamFigures
 from regproxy.settings import Quirks, UpstreamSettings
-from regproxy.upstream.agents import BUFFER_BYTES, ExactAgent, ForbiddenAddress, Pool, forbidden_address
+from regproxy.upstream.agents import BUFFER_BYTES, ExactAgent, Pool
 from regproxy.upstream.answers import DENIED
 from regproxy.upstream.authorization import NO_QUIRKS, Door
 from regproxy.upstream.blobs import RemoteBlobs
@@ -29,12 +29,14 @@ from regproxy.upstream.limits import LIMITS, Limits
 from regproxy.upstream.manifests import ManifestReader, RemoteManifests
 from regproxy.upstream.pages import TagPages
 from regproxy.upstream.questions import Questions
+from regproxy.upstream.reach import Bounds, Reach
 from regproxy.upstream.running import Running
 from regproxy.upstream.tags import RemoteTags
 from regproxy.upstream.threads import InThread, threads_of
-from regproxy.upstream.tls import tls_policy
+from regproxy.upstream.tls import TlsPolicy
 from regproxy.upstream.token_requests import Token, TokenNeed
 from regproxy.upstream.tokens import RealmRules, TokenCache, TokenFetcher
+from regproxy.upstream.ways import WayFinder
 
 
 @implementer(IRemoteRegistry)
@@ -68,8 +70,8 @@ class RemoteRegistry:
         self._small = small = Client(settings.name, self._links.small, reactor, figures)
         bulk = Client(settings.name, self._links.bulk, reactor, figures)
         doors = _Hall(settings, small, wall, realm, self._running, limits, self._credentials, figures).doors()
-        self._calls = Calls(settings.name, small, doors, wall)
-        bodies = Calls(settings.name, bulk, doors, wall)
+        self._calls = Calls(settings.name, small, doors, wall, settings.insecure)
+        bodies = Calls(settings.name, bulk, doors, wall, settings.insecure)
         self._questions = Questions(settings.endpoints[0])
         reader = ManifestReader(settings.name, self._questions, self._calls, in_thread)
         pages = TagPages(settings.name, self._questions, self._calls, in_thread)
@@ -123,7 +125,7 @@ def _no_answer(failure: Failure) -> bool:
 
 
 class _Links:
-    """The two pools of connections, and the address check that both make."""
+    """The two pools of connections, and the agents that use them, each as far as it may reach."""
 
     def __init__(
         self,
@@ -133,25 +135,26 @@ class _Links:
         limits: Limits,
         agent: IAgent | None,
     ) -> None:
-        named = [Origin.of(endpoint) for endpoint in settings.endpoints]
-        self._home = {_key(origin) for origin in named}
-        self._trusted = self._home | {_key(origin) for origin in _trusted(settings, realm)}
-        self._home_is_loopback = False
-        self._pools = Pool(reactor, None, self._judge), Pool(reactor, BUFFER_BYTES, self._judge)
-        policy = tls_policy(settings.ca)
-        agents = [
-            ExactAgent(reactor, policy, connectTimeout=limits.connect_s, pool=pool) for pool in self._pools
-        ]
-        self.small: IAgent = agent or agents[0]
-        self.bulk: IAgent = agent or agents[1]
+        self._reactor = reactor
+        self._limits = limits
+        self._agent = agent
+        named = {*map(Origin.of, settings.endpoints), *_trusted(settings, realm)}
+        self._bounds = Bounds.of(named, settings.private)
+        self._policy = TlsPolicy(settings.name, settings.ca, settings.client_cert, named)
+        self._pools = Pool(reactor), Pool(reactor, BUFFER_BYTES)
 
-    def _judge(self, key: Hashable, address: str) -> None:
-        if key in self._home:
-            self._home_is_loopback = forbidden_address(address, False) and not forbidden_address(
-                address, True
-            )
-        elif key not in self._trusted and forbidden_address(address, self._home_is_loopback):
-            raise ForbiddenAddress
+    def small(self, sent_by: Reach) -> IAgent:
+        """For short answers."""
+        return self._agent or self._towards(self._pools[0], sent_by)
+
+    def bulk(self, sent_by: Reach) -> IAgent:
+        """For bodies: never in the way of short answers."""
+        return self._agent or self._towards(self._pools[1], sent_by)
+
+    def _towards(self, pool: Pool, sent_by: Reach) -> IAgent:
+        ways = WayFinder(self._reactor, self._policy, self._bounds, sent_by, self._limits.connect_s)
+        agent: IAgent = ExactAgent.usingEndpointFactory(self._reactor, ways, pool)
+        return agent
 
     def close(self) -> None:
         for pool in self._pools:
@@ -193,8 +196,3 @@ class _Hall:
 
 def _trusted(settings: UpstreamSettings, realm: Origin | None) -> tuple[Origin, ...]:
     return settings.token_realms if realm is None else (*settings.token_realms, realm)
-
-
-def _key(origin: Origin) -> tuple[bytes, bytes, int]:
-    """The key under which an Agent pools connections."""
-    return origin.scheme.encode(), origin.host.encode(), origin.port

@@ -12,6 +12,7 @@ from hyperlink import URL
 from regproxy.headers.challenges import Challenge
 from regproxy.oci.documents import BadDocument, read_document
 from regproxy.upstream.credentials import IDENTITY_USER, Login
+from regproxy.upstream.reach import PUBLIC_ONLY, Reach
 
 CLIENT_ID = "regproxy"
 MAX_TOKEN_BYTES = 1024 * 1024
@@ -35,15 +36,17 @@ class TokenNeed:
     realm: str = attrs.field(repr=False)
     service: str | None
     scope: str
+    sent_by: Reach = PUBLIC_ONLY
+    """Where the realm may be, by where the challenge came from."""
 
     @classmethod
-    def of(cls, challenge: Challenge, scope: str) -> TokenNeed | None:
+    def of(cls, challenge: Challenge, scope: str, sent_by: Reach = PUBLIC_ONLY) -> TokenNeed | None:
         """The need a challenge states, ``scope`` being ours where it names none (R76)."""
         realm = challenge.get("realm")
         if challenge.scheme != "bearer" or not realm:
             return None
         asked = " ".join((challenge.get("scope") or "").split())
-        return cls(realm, challenge.get("service"), (asked or scope)[:_MAX_SCOPE_LENGTH])
+        return cls(realm, challenge.get("service"), (asked or scope)[:_MAX_SCOPE_LENGTH], sent_by)
 
 
 @attrs.frozen(slots=True)

@@ -25,6 +25,7 @@ from regproxy.singleflight import SingleFlight
 from regproxy.upstream.answers import DENIED, REDIRECTS, judge, judge_form
 from regproxy.upstream.client import Answer, Client
 from regproxy.upstream.credentials import CredentialSource, Login
+from regproxy.upstream.reach import Reach
 from regproxy.upstream.realms import refuse_realm
 from regproxy.upstream.token_requests import (
     MAX_TOKEN_BYTES,
@@ -134,7 +135,7 @@ class TokenFetcher:
         )
         if refused is not None:
             raise UpstreamRefused(self._name, refused)
-        answer = await self._ask(plan_token_requests(need, login))
+        answer = await self._ask(plan_token_requests(need, login), need.sent_by)
         return await self._read(answer, str(realm), login)
 
     def _realm(self, need: TokenNeed) -> Origin:
@@ -143,9 +144,11 @@ class TokenFetcher:
         except InvalidTarget:
             raise UpstreamFailed(self._name, "it names a token server that is no http or https URL") from None
 
-    async def _ask(self, plans: tuple[TokenRequest, ...]) -> Answer:
+    async def _ask(self, plans: tuple[TokenRequest, ...], sent_by: Reach) -> Answer:
         for plan in plans:
-            answer = await self._client.exchange(plan.method, plan.url, _headers(plan), "token", plan.form)
+            answer = await self._client.exchange(
+                plan.method, plan.url, _headers(plan), "token", plan.form, sent_by
+            )
             if answer.status not in plan.fall_back:
                 return answer
             answer.discard()

@@ -13,6 +13,7 @@ from regproxy.config import table as t
 from regproxy.config.reference import reference, table
 from regproxy.config.setting import Setting
 from regproxy.settings import LogSettings, Settings, StorageSettings, TagRule, UpstreamSettings
+from regproxy.testing.certificates import self_signed
 from tests.config.conftest import Load
 
 FILE = Path(__file__).resolve().parents[2] / "etc/regproxy.yml"
@@ -34,7 +35,9 @@ def uncommented(text: str) -> str:
 
 def test_every_setting_in_it_is_a_good_one(read: Load, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
+    self_signed().write(tmp_path, "corp")
     text = uncommented(reference()).replace("/etc/ssl/corp.pem", "ca.pem")
+    text = text.replace("/etc/regproxy/corp.crt", "corp.pem").replace("/etc/regproxy/corp.key", "corp.key")
     found = read(text)
     assert [upstream.name for upstream in found.upstreams] == [
         "docker.io",
@@ -86,7 +89,7 @@ def test_the_records_have_the_same_defaults() -> None:
     assert fields[Settings]["ttl_s"] == usual(t.TTL)
     assert TagRule() == TagRule(t.MATCH.usual, t.FRESH.usual, t.REVALIDATE_WAIT.usual, t.STALE_IF_ERROR.usual)
     assert LogSettings() == LogSettings(t.LOG_FORMAT.usual, t.LOG_ACCESS.usual)
-    for setting in (t.DEFAULT, t.PREFIX, t.PUBLIC, t.INSECURE):
+    for setting in (t.DEFAULT, t.PREFIX, t.PUBLIC, t.INSECURE, t.PRIVATE):
         assert fields[UpstreamSettings][setting.key] == usual(setting)
 
 

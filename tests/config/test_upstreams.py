@@ -5,16 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from regproxy.config import ConfigError
 from regproxy.headers.origins import Origin
-from regproxy.settings import Credentials, Settings, TagRule, UpstreamSettings
+from regproxy.settings import ClientCertificate, Credentials, Settings, TagRule, UpstreamSettings
+from regproxy.testing.certificates import self_signed
 from tests.config.conftest import Faults, Load
 
 NAME = "an upstream is named by a lower-case host name, with a port if it has one (not 443)"
 NONE = "names no registry; leave the key out for the well-known public ones"
 URL = "expected https://HOST or https://HOST:PORT, without path, user or password"
 PLAIN = "http:// is readable by everyone on the way: write https://, or insecure: true"
+NEVER = "a link-local, metadata or reserved address, which is never asked"
+SHARED = "all whom access lets in could pull what these may: if that is meant, write public: true under the "
 NO_PEM = "expected a PEM file with certificates"
 NO_PREFIX = "corp is no host name, so it can only be a prefix: write prefix: true"
 PEM = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
@@ -55,6 +64,7 @@ upstreams:
     public: true
     insecure: true
     credentials: {username: u, password_file: word}
+    private: true
     ca: ca.pem
     token_realms: [https://auth.example]
     tags: [{fresh: 5m}]
@@ -69,6 +79,7 @@ upstreams:
         public=True,
         insecure=True,
         credentials=Credentials("u", None, tmp_path / "word"),
+        private=True,
         ca=tmp_path / "ca.pem",
         token_realms=(Origin("https", "auth.example", 443),),
         tags=(TagRule(fresh_s=300.0),),
@@ -132,6 +143,20 @@ def test_the_ttl_of_all_is_the_ttl_of_each(read: Load) -> None:
             "upstreams: {a.example: {endpoints: [http://a.example]}}",
             [f"f:1: upstreams.a.example.endpoints: {PLAIN}"],
         ),
+        *[
+            (
+                f"upstreams: {{a.example: {{{key}: ['https://{host}']}}}}",
+                [f"f:1: upstreams.a.example.{key}: {NEVER}"],
+            )
+            for key, host in [
+                ("endpoints", "169.254.169.254"),
+                ("endpoints", "[fe80::1]"),
+                ("endpoints", "[::ffff:a9fe:a9fe]"),
+                ("endpoints", "0xa9fea9fe"),
+                ("token_realms", "0.0.0.0"),
+                ("token_realms", "100.100.100.200"),
+            ]
+        ],
         (
             "upstreams: {a.example: {token_realms: [http://a.example]}}",
             [f"f:1: upstreams.a.example.token_realms: {PLAIN}"],
@@ -184,6 +209,62 @@ def test_what_is_refused(faults: Faults, text: str, says: list[str]) -> None:
     assert faults(text) == says
 
 
+CLIENT = "upstreams:\n  a.example:\n    public: true\n    client_cert:\n"
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> ClientCertificate:
+    """A certificate beside the settings file, its key, and another's key."""
+    self_signed().write(tmp_path, "other")
+    return ClientCertificate(*self_signed().write(tmp_path, "us"))
+
+
+def test_a_client_certificate(read: Load, pair: ClientCertificate) -> None:
+    assert one(read(f"{CLIENT}      cert: us.pem\n      key: us.key")).client_cert == pair
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ("      cert: us.pem", ["f:4: upstreams.a.example.client_cert: key is missing"]),
+        (
+            "      cert: us.pem\n      key: none.key",
+            ["f:6: upstreams.a.example.client_cert.key: cannot be read: No such file or directory"],
+        ),
+        (
+            "      cert: us.key\n      key: us.key",
+            ["f:5: upstreams.a.example.client_cert.cert: no PEM certificate in it"],
+        ),
+        (
+            "      cert: us.pem\n      key: us.pem",
+            ["f:6: upstreams.a.example.client_cert.key: no PEM key in it"],
+        ),
+        (
+            "      cert: us.pem\n      key: locked.key",
+            ["f:6: upstreams.a.example.client_cert.key: it has a passphrase: nobody is there to type it"],
+        ),
+        (
+            "      cert: us.pem\n      key: other.key",
+            ["f:6: upstreams.a.example.client_cert.key: it is not the key of the certificate us.pem"],
+        ),
+    ],
+)
+def test_client_certificates_that_are_refused(
+    faults: Faults, pair: ClientCertificate, tmp_path: Path, lines: str, says: list[str]
+) -> None:
+    locked = load_pem_private_key(pair.key.read_bytes(), None).private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"word")
+    )
+    (tmp_path / "locked.key").write_bytes(locked)
+    assert faults(CLIENT + lines) == says
+
+
+def test_a_client_certificate_is_a_credential(faults: Faults, pair: ClientCertificate) -> None:
+    """Who may ask us could pull what it may."""
+    text = "upstreams:\n  a.example:\n    client_cert: {cert: us.pem, key: us.key}"
+    assert faults(text) == [f"f:3: upstreams.a.example.client_cert: {SHARED}upstream of line 2"]
+
+
 def test_two_passwords_are_one_too_many(faults: Faults, tmp_path: Path) -> None:
     (tmp_path / "word").touch()
     text = "upstreams:\n  a.example:\n    public: true\n    credentials:\n      username: u\n"
@@ -205,7 +286,11 @@ def test_a_password_file_that_is_not_there_yet_is_a_warning(read: Load, settings
     ("entry", "says"),
     [
         ("{insecure: true}", "has no effect without endpoints: [http://a.example]"),
-        ("{insecure: true, endpoints: https://b}", "has no effect: it has no http:// endpoint"),
+        (
+            "{insecure: true, endpoints: https://b}",
+            "it has no http:// endpoint, so this only allows redirects to http://; certificates are "
+            "verified all the same, 'ca' names an authority of your own",
+        ),
     ],
 )
 def test_insecure_without_http_is_a_warning(read: Load, entry: str, says: str) -> None:

@@ -26,9 +26,18 @@ def of_language(language: str) -> list[Any]:
 @pytest.mark.parametrize("block", of_language("yaml"))
 def test_settings_can_be_used(block: Block, tmp_path: Path) -> None:
     path = tmp_path / "regproxy.yml"
-    authority = tmp_path / "corp.pem"
-    authority.write_bytes(self_signed().certificate_pem)
-    path.write_text(block.text.replace("/etc/ssl/corp.pem", str(authority)))
+    files = dict(
+        zip(
+            ("/etc/ssl/corp.pem", "/etc/regproxy/corp.key"),
+            self_signed().write(tmp_path, "corp"),
+            strict=True,
+        )
+    )
+    files["/etc/regproxy/corp.crt"] = files["/etc/ssl/corp.pem"]
+    text = block.text
+    for shown, real in files.items():
+        text = text.replace(shown, str(real))
+    path.write_text(text)
     load(path, {})
 
 

@@ -21,8 +21,16 @@ from twisted.python.failure import Failure
 from regproxy.compose import Mirror, build_mirror, compare_credentials, silence
 from regproxy.errors import StorageFailed
 from regproxy.expiry.pulse import Pulse
-from regproxy.settings import Credentials, LogSettings, Settings, StorageSettings, UpstreamSettings
+from regproxy.settings import (
+    ClientCertificate,
+    Credentials,
+    LogSettings,
+    Settings,
+    StorageSettings,
+    UpstreamSettings,
+)
 from regproxy.storage.health import DiskHealth
+from regproxy.testing.certificates import self_signed
 
 CLIENT = IPv4Address("TCP", "127.0.0.1", 40000)
 
@@ -192,6 +200,24 @@ async def test_each_upstream_shows_its_credential_once(tmp_path: Path) -> None:
         "word.example": b"mirror\0hunter2",
         "file.example": b"mirror\0from a file",
     }
+
+
+async def test_a_client_certificate_is_part_of_who_we_are(tmp_path: Path, lines: list[str]) -> None:
+    """Another one's names are another's; a renewal keeps them; a file that cannot be read says nothing."""
+    store: Any = Notes()
+    pair = ClientCertificate(*self_signed().write(tmp_path, "us"))
+    known = settings(attrs.evolve(upstream("a.example"), client_cert=pair))
+    await compare_credentials(known, store)
+    shown = dict(store.shown)
+    assert b"regproxy testing" in shown["a.example"]
+    self_signed().write(tmp_path, "us")
+    await compare_credentials(known, store)
+    pair.cert.unlink()
+    await compare_credentials(known, store)
+    assert store.shown == shown
+    assert lines == []
+    await compare_credentials(settings(upstream("a.example")), store)
+    assert len(lines) == 1
 
 
 async def test_a_changed_credential_is_one_line_without_it(lines: list[str]) -> None:

@@ -14,6 +14,7 @@ from twisted.internet.testing import MemoryReactorClock
 
 from regproxy.probes import TIMEOUT_S, unreachable
 from regproxy.settings import UpstreamSettings
+from tests.upstream.network import Network
 
 
 def upstream(port: int) -> UpstreamSettings:
@@ -85,3 +86,12 @@ def test_cancelling_it_ends_every_attempt() -> None:
     asking.cancel()
     assert gone == [CancelledError]
     assert clock.getDelayedCalls() == []
+
+
+def test_it_knocks_at_no_address_that_is_never_asked() -> None:
+    network = Network(lambda asked: b"")
+    network.resolve("a.example", "169.254.169.254")
+    said: list[object] = []
+    unreachable(network, [UpstreamSettings("a.example", ("https://a.example",))]).addBoth(said.append)
+    assert said == ["a.example: its address is not allowed"]
+    assert network.dialled == []

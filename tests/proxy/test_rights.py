@@ -32,6 +32,31 @@ def deny(world: World, *operations: str) -> None:
 
 
 class TestRevocationWhileSomethingRuns:
+    def test_who_comes_after_it_waits_for_no_earlier_answer(self):
+        """A manifest, a proof and a tag of before the revocation, still on their way to the disk."""
+        world = World()
+        app, other = world.repository(), world.repository("other")
+        digest = world.store.put_blob(other, CONTENT)
+        world.remote.put_blob(app, CONTENT)
+        world.remote.put_image(app, TAG.name, IMAGE)
+        late = world.store.script.hold("put", "grant", times=3)
+
+        def ask() -> list[Seen]:
+            tags, manifests = world.proxy.tags, world.proxy.manifests
+            return [
+                Seen(tags.get(app, TAG)),
+                Seen(manifests.get(app, IMAGE.digest)),
+                world.open(app, digest),
+            ]
+
+        before = ask()
+        revoke(world, app)
+        deny(world, *READS)
+        after = ask()
+        late.open()
+        assert all(seen.failed_with(Denied) for seen in after)
+        assert [seen.waiting for seen in before] == [False] * 3
+
     def test_a_running_fill_is_joined_only_with_a_new_proof(self):
         world = World()
         app = world.repository()
@@ -296,6 +321,21 @@ class TestDisksThatRefuse:
         gate.open()
         feed.give(CONTENT)
         assert content_of(opening.result) == CONTENT
+
+    def test_a_disk_that_fails_to_read_opens_no_running_fill(self):
+        """Whoever runs us out of descriptors gets nothing of what another upstream sends."""
+        world = World("b.test")
+        app, other = world.repository(), world.repository(upstream="b.test")
+        digest, feed = world.feed(CONTENT, other)
+        served = world.open(other, digest)
+        world.store.script.fail("blobs.open", StorageFailed("too many open files (EMFILE)"))
+        assert world.open(app, digest).failed_with(NotFound)
+        world.remote.put_blob(app, CONTENT)
+        joined = world.open(app, digest)
+        feed.give(CONTENT)
+        assert content_of(joined.result) == CONTENT
+        assert content_of(served.result) == CONTENT
+        assert world.asked("blobs.open") == 0
 
     def read_only(self, world: World) -> None:
         for operation in ("grant", "spool", "put", "set_tag", "drop_tag", "spool.commit"):

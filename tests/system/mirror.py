@@ -60,8 +60,12 @@ class Mirror:
 
     async def settled(self) -> None:
         """Nothing is on its way to the disk any more."""
+        await self.settled_but(0)
+
+    async def settled_but(self, count: int) -> None:
+        """So many transfers, which wait for the test, are all that is under way."""
         for _ in range(500):
-            if not self.mirror.registry.fills:
+            if len(self.mirror.registry.fills) == count:
                 return
             await deferLater(reactor, 0.01)
         raise AssertionError(f"fills stay: {self.mirror.registry.fills}")

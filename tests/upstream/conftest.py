@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
+from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 
 from regproxy.oci.repository import Repository
 from regproxy.settings import UpstreamSettings
@@ -52,3 +53,17 @@ def new_registry(new_server: Callable[[], Server]) -> Iterator[Callable[..., Rem
 @pytest.fixture
 def registry(server: Server, new_registry: Callable[..., RemoteRegistry]) -> RemoteRegistry:
     return new_registry(server.url)
+
+
+@pytest.fixture
+def lines() -> Iterator[list[str]]:
+    """What is logged as a warning or worse."""
+    found: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        if event["log_level"] in (LogLevel.warn, LogLevel.error, LogLevel.critical):
+            found.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    yield found
+    globalLogPublisher.removeObserver(observe)

@@ -17,6 +17,9 @@ def broken(*words: str) -> SSL.Error:
     ("error", "hint"),
     [
         (broken("certificate verify failed"), "'ca:' names its file"),
+        (broken("certificate verify failed"), "expired"),
+        (broken("tlsv13 alert certificate required"), "'client_cert:' names a certificate"),
+        (broken("tlsv1 alert unknown ca"), "the authority that signed our 'client_cert'"),
         (broken("wrong version number"), "'insecure: true'"),
         (VerificationError(errors=[]), "for another name"),
         (broken(), "the connection was lost"),

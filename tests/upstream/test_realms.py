@@ -53,11 +53,6 @@ def test_plain_http_only_for_an_insecure_http_upstream() -> None:
     assert refuse_realm(http, HUB, (http,), True, insecure=True) is not None
 
 
-@pytest.mark.parametrize("realm", ["https://169.254.169.254", "https://127.0.0.1", "https://[fe80::1]"])
-def test_addresses_inside_the_machine_are_refused(realm: str) -> None:
-    assert refuse_realm(Origin.of(realm), HUB, (), with_credentials=False) is not None
-
-
 @given(origins, origins, st.lists(origins, max_size=3), st.booleans(), st.booleans())
 def test_credentials_never_reach_a_stranger(
     realm: Origin, upstream: Origin, trusted: list[Origin], with_credentials: bool, insecure: bool

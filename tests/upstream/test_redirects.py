@@ -71,6 +71,14 @@ def test_refused(location: str | None, reason: str) -> None:
     assert "secret" not in step.reason
 
 
+def test_downwards_by_a_word_of_the_settings_only() -> None:
+    """From https to http only where ``insecure`` is written; anything else is as without it."""
+    down = "http://cdn.example/b"
+    assert isinstance(decide_redirect(down, (HERE,)), Refuse)
+    assert decide_redirect(down, (HERE,), insecure=True) == Follow(down, Origin.of(down))
+    assert isinstance(decide_redirect("ftp://cdn.example/b", (HERE,), insecure=True), Refuse)
+
+
 def test_hops_are_bounded() -> None:
     visited: tuple[str, ...] = (HERE,)
     for hop in range(MAX_HOPS):
