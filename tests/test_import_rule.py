@@ -39,7 +39,9 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     "proxy": GROUND | STORES,
     "web": GROUND | {"proxy", "access", "http1"},
     "admin": GROUND | {"proxy", "access", "http1"},
-    "listeners": GROUND | {"config"},
+    "tls": GROUND | {"access", "config"},
+    "proxied": GROUND | {"access"},
+    "listeners": GROUND | {"access", "config", "tls", "proxied"},
     "probes": GROUND,
     "signals": frozenset(),
     "gauges": GROUND | STORES,
@@ -63,6 +65,8 @@ LIBRARIES: Mapping[str, frozenset[str]] = {
         {"http1", "web", "admin", "access", "upstream", "compose", "service", "cli", "testing"}
     ),
     "yaml": frozenset({"config", "testing"}),
+    "bcrypt": frozenset({"access", "testing"}),
+    "jwt": frozenset({"access", "testing"}),
     "prometheus_client": frozenset({"metrics", "admin", "overview"}),
     "click": frozenset({"cli", "testing"}),
 }

@@ -17,7 +17,7 @@ from regproxy.config.tags import read_tags
 from regproxy.config.wellknown import DEFAULT_NAME, WELL_KNOWN, WellKnown, canonical, find
 from regproxy.headers.origins import Origin
 from regproxy.oci.repository import is_upstream_name
-from regproxy.settings import Credentials, UpstreamSettings
+from regproxy.settings import Credentials, Pattern, UpstreamSettings
 
 _HOST = re.compile(r"[^:]*\.[^:]*|localhost|[^:]+:[0-9]+")
 _MAX_PEM_BYTES = 4 * 1024 * 1024
@@ -30,8 +30,13 @@ def builtin(known: WellKnown, ttl_s: float | None) -> UpstreamSettings:
     )
 
 
-def read_upstreams(root: Section, ttl_s: float | None) -> tuple[UpstreamSettings, ...]:
-    """Those the file names, or the well-known ones; at most one is the default."""
+def read_upstreams(
+    root: Section, ttl_s: float | None, *, knows_clients: bool = False
+) -> tuple[UpstreamSettings, ...]:
+    """Those the file names, or the well-known ones; at most one is the default.
+
+    ``knows_clients``: they can say who they are, so that not everything is for everyone.
+    """
     if not root.has(t.UPSTREAMS):
         return with_default([builtin(known, ttl_s) for known in WELL_KNOWN])
     found: list[UpstreamSettings] = []
@@ -39,6 +44,8 @@ def read_upstreams(root: Section, ttl_s: float | None) -> tuple[UpstreamSettings
     for name, section in root.named(t.UPSTREAMS):
         if _check_name(name, section):
             found.append(_upstream(name, section, ttl_s))
+            if not knows_clients:
+                _check_open(root, found[-1], section)
             lines[name] = section.line_of("default")
     _check_defaults(root, found, lines)
     if not found and not root.report.problems:
@@ -101,7 +108,32 @@ def _upstream(name: str, section: Section, ttl_s: float | None) -> UpstreamSetti
         aliases=known.aliases if known else (),
         tags=read_tags(section, t.UPSTREAM_TAGS),
         ttl_s=section.optional(t.UPSTREAM_TTL) if section.has(t.UPSTREAM_TTL) else ttl_s,
+        allow=_patterns(section, t.ALLOW),
+        deny=_patterns(section, t.DENY),
+        users=_patterns(section, t.USERS),
     )
+
+
+def _patterns(section: Section, setting: Setting[str]) -> tuple[Pattern, ...]:
+    found = tuple(Pattern(glob, line) for glob, line in section.lined(setting))
+    if setting is not t.DENY and section.has(setting) and not found:
+        section.wrong(setting.key, "an empty list: nobody could pull anything; remove the key for all")
+    return found
+
+
+def _check_open(root: Section, upstream: UpstreamSettings, section: Section) -> None:
+    """What only some may pull must not be for everyone by an oversight (invariant 5, P19)."""
+    line = root.line_of(t.ACCESS.key) if root.has(t.ACCESS) else 0
+    place = f"in access, line {line}" if line else "in a section access"
+    ask = f"ask clients who they are {place}: htpasswd or tokens, or clientCA on an ssl: listener"
+    if upstream.credentials is not None and not upstream.public:
+        section.wrong(
+            "credentials",
+            "all whom access lets in could pull what these may: if that is meant, write public: true "
+            f"under the upstream of line {section.line}; else {ask}",
+        )
+    if upstream.users:
+        section.wrong("users", f"nobody is known by name: {ask}")
 
 
 def _check_prefix(name: str, section: Section) -> None:
@@ -146,12 +178,6 @@ def _credentials(section: Section) -> Credentials | None:
         inner.wrong("password_file", f"there is a password too (line {other}); keep one of them")
     elif not inner.has(t.PASSWORD) and not inner.has(t.PASSWORD_FILE):
         section.wrong("credentials", "a password is missing; add password_file: FILE")
-    if not section.value(t.PUBLIC):
-        section.wrong(
-            "credentials",
-            "all whom access lets in could pull what these may: if that is meant, write "
-            f"public: true under the upstream of line {section.line}",
-        )
     return Credentials(username or "", password, _secret_file(inner, file))
 
 

@@ -14,13 +14,17 @@ from typing import Any, Protocol
 from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 from twisted.web.http import OK
 from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
+from regproxy.access.entrance import Entrance
+from regproxy.access.identity import ANONYMOUS, Identity
 from regproxy.access.networks import admit
-from regproxy.errors import ContentMismatch, Unsupported
+from regproxy.access.policy import Policy
+from regproxy.errors import ContentMismatch, RegproxyError, UnknownUpstream, Unsupported
 from regproxy.headers.conditionals import none_match_hits
 from regproxy.headers.ranges import Span
 from regproxy.interfaces import IBlob, IBlobService, IBody, IManifestService, ITagService, TagAnswer
@@ -39,7 +43,7 @@ from regproxy.web.answers import (
 )
 from regproxy.web.errors import Subject
 from regproxy.web.gate import Gate
-from regproxy.web.listing import tag_page
+from regproxy.web.listing import catalog_page, catalog_size, tag_page
 from regproxy.web.request import RegistryRequest
 from regproxy.web.routing import (
     BaseRoute,
@@ -78,6 +82,11 @@ class Registry(Protocol):
     def manifest_at_hand(self, repository: Repository, reference: Reference) -> TagAnswer | None:
         """What needs neither waiting nor a question; None says nothing."""
 
+    def repositories(
+        self, upstream: str, visible: Callable[[Repository], bool], after: str | None, count: int
+    ) -> Deferred[tuple[str, ...]]:
+        """The first ``count`` names of an upstream that are on disk, ``visible``, and behind ``after``."""
+
 
 Handler = Callable[["RegistryApi", RegistryRequest, Any], Coroutine[Deferred[Any], Any, None]]
 
@@ -97,8 +106,15 @@ class ApiResource(Resource):
 
     isLeaf = True
 
+    log = Logger()
+
     def __init__(
-        self, api: RegistryApi, routes: Routes, networks: Iterable[Network], gate: Gate | None = None
+        self,
+        api: RegistryApi,
+        routes: Routes,
+        networks: Iterable[Network],
+        gate: Gate | None = None,
+        entrance: Entrance | None = None,
     ) -> None:
         Resource.__init__(self)
         self._api = api
@@ -106,28 +122,75 @@ class ApiResource(Resource):
         self._routes = routes
         self._networks = tuple(networks)
         self._gate = gate or Gate(is_open=True)
+        self._entrance = entrance or Entrance(Policy(routes.upstreams))
+        self._told_of_clear = False
 
     def render(self, request: IRequest) -> int:
-        """Admit, route, serve. Raises what :func:`admit` and :meth:`Routes.find` raise.
+        """Admit, find out who asks, route, ask whether it may, serve.
 
-        In this order: whoever is kept out learns nothing of the settings.
+        Raises what :func:`admit`, :meth:`Routes.find` and :class:`Entrance` raise, in this order:
+        whoever is kept out learns nothing of the settings.
         """
         assert isinstance(request, RegistryRequest)
-        admit(request.peer, self._networks)
-        route = self._routes.find(request.path, request.query, request.host_name)
+        admit(request.client_host, self._networks)
+        who: Identity = request.channel.identity
+        sent = request.authorization if self._entrance.asks and not who.known else None
+        if sent is None or self._is_open(request):
+            self._enter(request, who)
+        else:
+            self._enter_as(request, sent)
+        return int(NOT_DONE_YET)
+
+    def _is_open(self, request: RegistryRequest) -> bool:
+        """Whether everyone may have what is asked for: then it does not matter who asks."""
+        if not self._entrance.policy.enters(ANONYMOUS).allows:
+            return False
+        try:
+            route = self._routes.find(request.path, request.query, request.host_name)
+        except RegproxyError:
+            return True
+        if isinstance(route, CatalogRoute):
+            return False
         place: Place | None = getattr(route, "place", None)
-        if place is not None:
-            request.upstream, request.namespace = place.repository.upstream, place.namespace
+        return place is None or self._entrance.policy.pulls(ANONYMOUS, place.repository).allows
+
+    def _enter_as(self, request: RegistryRequest, sent: bytes) -> None:
+        """Enter as whom ``sent`` shows, at once where that is remembered."""
+        if request.is_in_clear and not self._told_of_clear:
+            self._told_of_clear = True
+            self.log.warn(
+                "Passwords or tokens come by plain HTTP, from {client} first: everyone on the way reads them",
+                client=request.client_host,
+            )
+        checking = self._entrance.identify(sent, request.client_host or "")
+        if not checking.called:
+            request.notifyFinish().addErrback(lambda _: checking.cancel())
+        checking.addCallback(lambda found: self._enter(request, found, tried=not found.known))
+        checking.addErrback(request.failed)
+
+    def _enter(self, request: RegistryRequest, who: Identity, *, tried: bool = False) -> None:
+        """Serve ``who``, or raise. ``tried``: something was sent that shows nobody."""
+        request.identity = who
+        try:
+            route = self._routes.find(request.path, request.query, request.host_name)
+        except RegproxyError:
+            self._entrance.check_enters(who, tried=tried)
+            raise
         request.route = route
+        place: Place | None = getattr(route, "place", None)
+        if place is None:
+            self._entrance.check_enters(who, tried=tried)
+        else:
+            request.upstream, request.namespace = place.repository.upstream, place.namespace
+            self._entrance.check_pulls(who, place.repository, tried=tried)
         if isinstance(route, ManifestRoute) and self._gate.is_open and self._api.at_hand(request, route):
-            return int(NOT_DONE_YET)
+            return
         request.subject = _SUBJECTS.get(type(route), Subject.NAME)
         request.postpath = [_WORDS[type(route)]]
         if place is None:
             self._serve(request)
         else:
             self._gate.passed().addCallback(lambda _: self._serve(request)).addErrback(request.failed)
-        return int(NOT_DONE_YET)
 
     def _serve(self, request: RegistryRequest) -> None:
         if not request.is_gone():
@@ -135,14 +198,24 @@ class ApiResource(Resource):
 
 
 class RegistryApi:
-    """The routes, over one :class:`Registry`. ``clock`` times the progress of clients."""
+    """The routes, over one :class:`Registry`. ``clock`` times the progress of clients.
+
+    ``catalog`` says who sees which names; None: the catalog is off.
+    """
 
     app = Klein()
 
-    def __init__(self, registry: Registry, clock: IReactorTime, idle_s: float = IDLE_S) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        clock: IReactorTime,
+        idle_s: float = IDLE_S,
+        catalog: Entrance | None = None,
+    ) -> None:
         self._registry = registry
         self._clock = clock
         self._idle_s = idle_s
+        self._listed_by = catalog
 
     def at_hand(self, request: RegistryRequest, route: ManifestRoute) -> bool:
         """Answer at once where the manifest is in memory: half of what clients ask, without Klein."""
@@ -197,7 +270,21 @@ class RegistryApi:
         request.reply(_json_answer(b"{}"), b"{}")
 
     async def _catalog(self, request: RegistryRequest, route: CatalogRoute) -> None:
-        raise Unsupported("the catalog is off in this mirror")
+        entrance, upstream = self._listed_by, route.upstream
+        if entrance is None:
+            raise Unsupported(
+                "the catalog is off in this mirror; its operator can write access.catalog: true"
+            )
+        if upstream is None:
+            raise UnknownUpstream("this mirror has no default upstream: ask for the catalog of one by ?ns=")
+        who = request.identity
+        entrance.check_uses(who, upstream)
+        names = await self._registry.repositories(
+            upstream, lambda each: entrance.policy.sees(who, each), route.last, catalog_size(route) + 1
+        )
+        page = catalog_page(route, names)
+        headers = [] if page.link is None else [("Link", page.link)]
+        request.reply(_json_answer(page.content, headers), page.content)
 
     async def _referrers(self, request: RegistryRequest, route: ReferrersRoute) -> None:
         raise Unsupported("this mirror does not serve referrers; look for the tag sha256-<hex> instead")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from regproxy.access.certificates import certificate_identity
+from regproxy.access.identity import ANONYMOUS, Identity
 from regproxy.access.networks import peer_host
 from regproxy.errors import RegproxyError
 from regproxy.http1.channel import Refusal, StrictChannel
@@ -15,6 +17,14 @@ class RegistryChannel(StrictChannel):
     """One connection: header deadline, refusals before a body is read, JSON for broken requests."""
 
     read_only = READ_ONLY
+    _identity: Identity | None = None
+
+    @property
+    def identity(self) -> Identity:
+        """Who the client's certificate names; looked at once a connection, after its handshake."""
+        if self._identity is None:
+            self._identity = certificate_identity(self.transport) or ANONYMOUS
+        return self._identity
 
     def refusal(self, error: RegproxyError) -> Refusal:
         """The OCI error document."""

@@ -61,7 +61,16 @@ class BaseRoute:
 
 @attrs.frozen(slots=True)
 class CatalogRoute:
-    """``/v2/_catalog`` (R95)."""
+    """``/v2/_catalog`` (R95), of the upstream that the client means; None: there is no default one.
+
+    ``prefix`` and ``namespace`` are how the client said so; ``n`` and ``last`` as for tags.
+    """
+
+    upstream: str | None = None
+    prefix: str | None = None
+    namespace: str | None = None
+    n: int | None = None
+    last: str | None = None
 
 
 @attrs.frozen(slots=True)
@@ -115,6 +124,11 @@ class Routes:
         self._known: dict[tuple[bytes, bytes, str | None], Route] = {}
         self._default = next((each for each in self._upstreams if each.default), None)
 
+    @property
+    def upstreams(self) -> tuple[UpstreamSettings, ...]:
+        """Those that it knows."""
+        return self._upstreams
+
     def find(self, path: bytes, query: bytes, host: str | None = None) -> Route:
         """What a raw path and query name; ``host`` is the request's Host, for the shape to come.
 
@@ -139,13 +153,31 @@ class Routes:
         rest = parts[1:]
         if rest in ([], [""]):
             return BaseRoute()
-        if rest == ["_catalog"]:
-            return CatalogRoute()
+        if rest[-1] == "_catalog" and len(rest) <= 2:
+            return self._catalog(rest[:-1], asked)
         if _is_upload(rest):
             raise WriteRefused("this mirror is read-only: push to the registry itself")
         if rest[-1] == "":
             raise InvalidTarget("the path ends with '/'")
         return self._content(rest, asked)
+
+    def _catalog(self, prefix: list[str], asked: dict[str, str]) -> Route:
+        namespace = asked.get("ns")
+        named = self._lookup(namespace) if namespace is not None else self._default
+        if prefix:
+            prefixed = self._named(prefix[0])
+            if prefixed is None or not prefixed.prefix:
+                raise UnknownUpstream("the path begins with what is not among this mirror's upstreams")
+            if namespace is not None and named is not prefixed:
+                raise InvalidTarget("ns and the first component of the name mean different upstreams")
+            named = prefixed
+        return CatalogRoute(
+            None if named is None else named.name,
+            prefix[0] if prefix else None,
+            namespace,
+            _page_size(asked.get("n")),
+            asked.get("last"),
+        )
 
     def _content(self, rest: list[str], asked: dict[str, str]) -> Route:
         if len(rest) < 3:
@@ -167,8 +199,7 @@ class Routes:
         if upstream.library and len(path) == 1:
             path = ["library", *path]
         repository = Repository.parse(upstream.name, "/".join(path))
-        private = upstream.credentials is not None and not upstream.public
-        return Place(repository, "/".join(name), namespace, private)
+        return Place(repository, "/".join(name), namespace, upstream.guarded)
 
     def _choose(self, name: list[str], namespace: str | None) -> tuple[UpstreamSettings, list[str]]:
         """The upstream, and the name without the component that chose it."""

@@ -35,6 +35,9 @@ def uncommented(text: str) -> str:
 def test_every_setting_in_it_is_a_good_one(read: Load, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
     text = uncommented(reference()).replace("/etc/ssl/corp.pem", "ca.pem")
+    for name in ("htpasswd", "token-keys.json"):
+        (tmp_path / name).touch()
+        text = text.replace(f"/etc/regproxy/{name}", name)
     found = read(text)
     assert [upstream.name for upstream in found.upstreams] == [
         "docker.io",

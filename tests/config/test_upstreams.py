@@ -175,7 +175,8 @@ def test_the_ttl_of_all_is_the_ttl_of_each(read: Load) -> None:
             "upstreams:\n  a.example:\n    credentials:\n      username: u\n      password: x",
             [
                 "f:3: upstreams.a.example.credentials: all whom access lets in could pull what these may: "
-                "if that is meant, write public: true under the upstream of line 2",
+                "if that is meant, write public: true under the upstream of line 2; else ask clients who "
+                "they are in a section access: htpasswd or tokens, or clientCA on an ssl: listener",
             ],
         ),
     ],

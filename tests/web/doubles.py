@@ -154,6 +154,13 @@ class MemoryRegistry:
     def manifest_at_hand(self, repository: Repository, reference: Reference) -> TagAnswer | None:
         return self.hits.get((repository, reference))
 
+    def repositories(
+        self, upstream: str, visible: Callable[[Repository], bool], after: str | None, count: int
+    ) -> Deferred[tuple[str, ...]]:
+        names = (each for each, _ in self.blob_map if each.upstream == upstream and visible(each))
+        held = sorted({each.path for each in names if each.path > (after or "")})
+        return self.answer("repositories", tuple(held[:count]))
+
     def answer(self, call: str, found: Any) -> Deferred[Any]:
         self.calls.append(call)
         if self.pending is not None:
@@ -329,8 +336,13 @@ class Front:
         idle_s = options.pop("body_idle_s", 120.0)
         self.clock = options.pop("body_clock", reactor)
         self.tls = options.pop("tls", None)
-        self.api = RegistryApi(self.registry, self.clock, idle_s)
-        resource = ApiResource(self.api, Routes(UPSTREAMS), networks, options.pop("gate", None))
+        upstreams = options.pop("upstreams", UPSTREAMS)
+        self.entrance = options.pop("entrance", None)
+        catalog = self.entrance if options.pop("catalog", False) else None
+        self.api = RegistryApi(self.registry, self.clock, idle_s, catalog)
+        resource = ApiResource(
+            self.api, Routes(upstreams), networks, options.pop("gate", None), self.entrance
+        )
         self.site = RegistrySite(resource, options.pop("reactor", reactor), self.records.append, **options)
         self.site.protocol = CountedChannel
         self.site.live = set()
