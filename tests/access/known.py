@@ -18,6 +18,7 @@ from regproxy.access.passwords import Passwords
 from regproxy.access.policy import Policy
 from regproxy.access.tokens import Tokens
 from regproxy.settings import UpstreamSettings
+from tests.web.doubles import UPSTREAMS
 
 
 def hashed(password: str, cost: int = 4) -> bytes:
@@ -73,8 +74,6 @@ def entrance(
     thread: Thread | None = None,
 ) -> Entrance:
     """Alice's password is ``right``, Bob's is ``other``."""
-    from tests.web.doubles import UPSTREAMS
-
     run = (thread or Thread(at_once=True)).run
     passwords = Passwords(lambda: USERS, run, Clock().seconds)
     service = None if tokens is None else "mirror.test"

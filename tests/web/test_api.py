@@ -14,8 +14,8 @@ from regproxy.interfaces import How, TagAnswer
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Tag
-from tests.conftest import LoggedFailures
 from tests.access.known import basic, entrance
+from tests.conftest import LoggedFailures
 from tests.web.doubles import (
     BLOB,
     BLOB_DIGEST,
