@@ -287,8 +287,9 @@ def parse_head(data: bytes) -> tuple[int, dict[str, str], bytes]:
     headers = {}
     for line in lines:
         name, _, value = line.partition(": ")
-        assert name.lower() not in headers, f"{name} twice"
-        headers[name.lower()] = value
+        known = headers.get(name.lower())
+        assert known is None or name == "WWW-Authenticate", f"{name} twice"
+        headers[name.lower()] = value if known is None else f"{known}, {value}"
     return int(first.split(" ")[1]), headers, rest
 
 
