@@ -115,10 +115,9 @@ def _upstream(name: str, section: Section, ttl_s: float | None) -> UpstreamSetti
 
 
 def _patterns(section: Section, setting: Setting[str]) -> tuple[Pattern, ...]:
-    found = tuple(Pattern(glob, line) for glob, line in section.lined(setting))
-    if setting is not t.DENY and section.has(setting) and not found:
+    if setting is not t.DENY and section.values(setting) == ():
         section.wrong(setting.key, "an empty list: nobody could pull anything; remove the key for all")
-    return found
+    return tuple(Pattern(glob, line) for glob, line in section.lined(setting))
 
 
 def _check_open(root: Section, upstream: UpstreamSettings, section: Section) -> None:

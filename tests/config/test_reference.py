@@ -12,7 +12,14 @@ from regproxy.config import load
 from regproxy.config import table as t
 from regproxy.config.reference import reference, table
 from regproxy.config.setting import Setting
-from regproxy.settings import LogSettings, Settings, StorageSettings, TagRule, UpstreamSettings
+from regproxy.settings import (
+    AccessSettings,
+    LogSettings,
+    Settings,
+    StorageSettings,
+    TagRule,
+    UpstreamSettings,
+)
 from tests.config.conftest import Load
 
 FILE = Path(__file__).resolve().parents[2] / "etc/regproxy.yml"
@@ -84,11 +91,12 @@ def test_the_records_have_the_same_defaults() -> None:
     """Declared twice, since records are made by hand in tests too: so held against each other."""
     fields = {
         record: {field.name: field.default for field in attrs.fields(record)}
-        for record in (Settings, TagRule, LogSettings, UpstreamSettings, StorageSettings)
+        for record in (Settings, TagRule, LogSettings, UpstreamSettings, StorageSettings, AccessSettings)
     }
     assert fields[Settings]["ttl_s"] == usual(t.TTL)
     assert TagRule() == TagRule(t.MATCH.usual, t.FRESH.usual, t.REVALIDATE_WAIT.usual, t.STALE_IF_ERROR.usual)
     assert LogSettings() == LogSettings(t.LOG_FORMAT.usual, t.LOG_ACCESS.usual)
+    assert fields[AccessSettings]["catalog"] == usual(t.CATALOG)
     for setting in (t.DEFAULT, t.PREFIX, t.PUBLIC, t.INSECURE):
         assert fields[UpstreamSettings][setting.key] == usual(setting)
 
