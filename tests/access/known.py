@@ -26,8 +26,8 @@ def hashed(password: str, cost: int = 4) -> bytes:
     return bcrypt.hashpw(password.encode(), bcrypt.gensalt(cost))
 
 
-ALICE = hashed("right")
-BOB = hashed("other")
+ALICE = hashed("hunter2-right")
+BOB = hashed("hunter2-other")
 USERS = Users({b"alice": ALICE, b"bob": BOB})
 
 

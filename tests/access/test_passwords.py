@@ -27,7 +27,7 @@ from regproxy.access.thread import CheckThread
 from regproxy.errors import Busy
 from tests.access.known import BOB, USERS, Thread, hashed, pair
 
-RIGHT = pair("alice", "right")
+RIGHT = pair("alice", "hunter2-right")
 
 
 class Room:
@@ -58,7 +58,7 @@ class Room:
 def test_the_right_password_and_others() -> None:
     room = Room()
     assert room.outcome(RIGHT) == Identity("alice", Proof.PASSWORD)
-    for wrong in (pair("alice", "other"), pair("alice", ""), pair("carol", "right"), pair("", "")):
+    for wrong in (pair("alice", "other"), pair("alice", ""), pair("carol", "hunter2-right"), pair("", "")):
         assert room.outcome(wrong) is None
 
 
@@ -120,7 +120,7 @@ def test_many_who_ask_the_same_share_one_hash() -> None:
 def test_who_leaves_takes_nobody_along_and_leaves_no_work() -> None:
     room = Room()
     first, second = room.ask(RIGHT), room.ask(RIGHT)
-    lonely = room.ask(pair("bob", "other"))
+    lonely = room.ask(pair("bob", "hunter2-other"))
     for leaving in (first, lonely):
         leaving.addErrback(lambda failure: failure.trap(CancelledError))
         leaving.cancel()
@@ -181,13 +181,13 @@ def jobs_of(written: bytes) -> Callable[[], bool]:
 
 def test_an_unknown_user_takes_as_long() -> None:
     """By the work: somebody's hash is computed, and what comes of it is not believed."""
-    job = jobs_of(pair("carol", "right"))
+    job = jobs_of(pair("carol", "hunter2-right"))
     known = jobs_of(pair("alice", "wrong"))
     assert job.args[1] in USERS.hashes.values()  # type: ignore[attr-defined]
     assert known.args[1] == USERS.hashes[b"alice"]  # type: ignore[attr-defined]
     room = Room()
     room.users = Users({b"alice": USERS.hashes[b"alice"]})
-    assert room.outcome(pair("carol", "right")) is None, "Alice's password is not Carol's"
+    assert room.outcome(pair("carol", "hunter2-right")) is None, "Alice's password is not Carol's"
     assert room.thread.ran == 1
 
 
@@ -212,11 +212,11 @@ def test_no_password_is_kept_or_shown() -> None:
 async def test_the_reactor_goes_on_meanwhile() -> None:
     """A hash of 100 ms is made in the thread (invariant 8)."""
     thread = CheckThread(reactor)
-    users = Users({b"slow": hashed("right", 11)})
+    users = Users({b"slow": hashed("hunter2-right", 11)})
     passwords = Passwords(lambda: users, thread.run, time.monotonic)
     turns: list[None] = []
     turning = LoopingCall(turns.append, None)
-    asked = passwords.identify(pair("slow", "right"), "")
+    asked = passwords.identify(pair("slow", "hunter2-right"), "")
     turning.start(0.001)
     found = await asked
     turning.stop()

@@ -287,7 +287,7 @@ async def test_private_content_is_marked() -> None:
     registry.blob_map[Repository("corp.example:5000", "a"), BLOB_DIGEST] = BLOB
     async with Front(registry, entrance=entrance()) as front:
         target = f"/v2/a/blobs/{BLOB_DIGEST}?ns=corp.example:5000"
-        reply = await front.ask("GET", target, f"Authorization: {basic('alice', 'right')}")
+        reply = await front.ask("GET", target, f"Authorization: {basic('alice', 'hunter2-right')}")
         assert reply.headers["cache-control"].startswith("private")
 
 

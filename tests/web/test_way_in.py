@@ -45,8 +45,8 @@ CORP = UpstreamSettings(
 )
 OPEN = UpstreamSettings("ghcr.io", ("https://ghcr.io",))
 ALL_UPSTREAMS = (HUB, CORP, OPEN)
-ALICE = f"Authorization: {basic('alice', 'right')}"
-BOB = f"Authorization: {basic('bob', 'other')}"
+ALICE = f"Authorization: {basic('alice', 'hunter2-right')}"
+BOB = f"Authorization: {basic('bob', 'hunter2-other')}"
 FOREIGN = f"Authorization: {basic('hubuser', 'hub password')}"
 HELD = [
     ("docker.io", "library/nginx"),
@@ -158,7 +158,13 @@ async def test_nobody_learns_anything_who_is_not_known() -> None:
 
 async def test_a_wrong_password_is_told_so() -> None:
     async with front() as at:
-        for sent in (basic("alice", "wrong"), basic("carol", "right"), "Basic !", "Basic", "Bearer x.y.z"):
+        for sent in (
+            basic("alice", "wrong"),
+            basic("carol", "hunter2-right"),
+            "Basic !",
+            "Basic",
+            "Bearer x.y.z",
+        ):
             reply = await asked(at, "/v2/", f"Authorization: {sent}")
             assert (reply.status, reply.error["code"]) == (401, "UNAUTHORIZED")
             assert reply.error["message"] == "this mirror knows no such user, password or token"
@@ -338,7 +344,7 @@ async def test_the_access_line_has_the_name_and_no_secret() -> None:
             await at.ask("GET", "/v2/", *lines)
         assert [record.user for record in at.records] == ["alice", "ci", "token", None]
         shown = repr(at.records)
-        assert "right" not in shown
+        assert "hunter2-right" not in shown
         assert "Bearer" not in shown
 
 
@@ -437,7 +443,7 @@ async def test_a_password_in_clear_is_told_once(proto: str | None, warned: int) 
             for _ in range(3):
                 assert (await at.ask("GET", "/v2/", *lines)).status == 200
     assert len(logged.lines("warn")) == warned
-    assert all("from 10.0.0.9 first" in line and "right" not in line for line in logged.lines("warn"))
+    assert all("from 10.0.0.9 first" in line and "hunter2-right" not in line for line in logged.lines("warn"))
 
 
 async def test_an_untrusted_proto_is_not_believed() -> None:
