@@ -12,7 +12,10 @@ CATALOG_SCOPE = "registry:catalog:*"
 
 @attrs.frozen(slots=True)
 class Challenges:
-    """The ways in: ``basic``, and bearer tokens from ``realm`` for ``service``."""
+    """The ways in: ``basic``, and bearer tokens from ``realm`` for ``service``.
+
+    Tokens that clients are not told where to get are offered only where there is nothing else.
+    """
 
     basic: bool = False
     realm: str | None = None
@@ -23,7 +26,8 @@ class Challenges:
 
     def all(self, scope: str | None, error: str | None = None) -> tuple[str, ...]:
         """A value of ``WWW-Authenticate`` for each way in, tokens first: clients take the first they know."""
-        found = [] if self.service is None else [self._bearer(scope, error)]
+        bearer = self.service is not None and (self.realm is not None or not self.basic)
+        found = [self._bearer(scope, error)] if bearer else []
         return (*found, f'Basic realm="{REALM}"') if self.basic else tuple(found)
 
     def _bearer(self, scope: str | None, error: str | None) -> str:

@@ -15,7 +15,7 @@ import attrs
 from regproxy.config.endpoints import Endpoint
 from regproxy.settings import Settings
 
-_KEYS = ("privateKey", "certKey", "extraCertChain", "dhParameters")
+_KEYS = ("privateKey", "certKey", "extraCertChain", "dhParameters", "clientCA")
 
 
 @attrs.frozen(slots=True)

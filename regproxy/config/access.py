@@ -9,7 +9,7 @@ from regproxy.config import table as t
 from regproxy.config.endpoints import Endpoint
 from regproxy.config.section import Section
 from regproxy.config.setting import Setting
-from regproxy.config.upstreams import unreadable
+from regproxy.config.upstreams import NO_PERMISSION, unreadable
 from regproxy.settings import AccessSettings, TokenSettings
 
 
@@ -76,6 +76,8 @@ def _file(section: Section, setting: Setting[Path]) -> Path | None:
         return None
     path = section.report.folder / file
     reason = unreadable(path)
-    if reason:
+    if reason == NO_PERMISSION:
+        section.warn(setting.key, f"cannot be read by this user: {reason}")  # who checks may be another one
+    elif reason:
         section.wrong(setting.key, f"expected a file that can be read: {reason}")
     return path

@@ -20,6 +20,7 @@ from regproxy.oci.repository import is_upstream_name
 from regproxy.settings import Credentials, Pattern, UpstreamSettings
 
 _HOST = re.compile(r"[^:]*\.[^:]*|localhost|[^:]+:[0-9]+")
+NO_PERMISSION = "no permission to read it"
 _MAX_PEM_BYTES = 4 * 1024 * 1024
 
 
@@ -208,7 +209,7 @@ def unreadable(path: Path) -> str:
             return "it is not a regular file"
     except OSError as error:
         return error.strerror or "system error"
-    return "" if os.access(path, os.R_OK) else "no permission to read it"
+    return "" if os.access(path, os.R_OK) else NO_PERMISSION
 
 
 def count_certificates(path: Path) -> int:

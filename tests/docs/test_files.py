@@ -28,7 +28,10 @@ def test_settings_can_be_used(block: Block, tmp_path: Path) -> None:
     path = tmp_path / "regproxy.yml"
     authority = tmp_path / "corp.pem"
     authority.write_bytes(self_signed().certificate_pem)
-    path.write_text(block.text.replace("/etc/ssl/corp.pem", str(authority)))
+    users = tmp_path / "htpasswd"
+    users.touch()
+    text = block.text.replace("/etc/ssl/corp.pem", str(authority))
+    path.write_text(text.replace("/etc/regproxy/htpasswd", str(users)))
     load(path, {})
 
 
