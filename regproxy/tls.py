@@ -94,8 +94,13 @@ class TlsFiles:
         try:
             context: SSL.Context = options.getContext()
         except (SSL.Error, crypto.Error, OSError):
-            raise _unusable(self.certificate, f"it does not belong to the key in {self.key}") from None
+            raise _unusable(self.certificate, f"it does not go with {self._others()}") from None
         return context
+
+    def _others(self) -> str:
+        return f"the key in {self.key}" + (
+            "" if self.dh is None else f", or {self.dh} is no file of DH parameters"
+        )
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -139,11 +144,15 @@ class RenewedCertificates:
 
 def _key(path: Path) -> crypto.PKey:
     try:
-        return crypto.PKey.from_cryptography_key(load_pem_private_key(_read(path), None))  # type: ignore[arg-type]
+        found = load_pem_private_key(_read(path), None)
     except (ValueError, UnsupportedAlgorithm):
         raise _unusable(path, "there is no private key in it") from None
     except TypeError:
         raise _unusable(path, "its key is encrypted; nobody is there to type a password") from None
+    try:
+        return crypto.PKey.from_cryptography_key(found)  # type: ignore[arg-type]
+    except (TypeError, crypto.Error):
+        raise _unusable(path, "its key is of a kind that TLS does not have") from None
 
 
 def _certificates(path: Path) -> list[x509.Certificate]:

@@ -22,7 +22,7 @@ from regproxy.access.keys import Key
 LEEWAY_S = 30.0
 """Clocks of two machines differ by less."""
 MAX_TOKEN_BYTES = 12 * 1024
-MAX_REMEMBERED = 4096
+MAX_REMEMBERED = 1024
 MAX_GRANTS = 256
 """Entries of ``access`` that are read."""
 

@@ -59,6 +59,17 @@ def check_proxied(root: Section, setting: Setting[str], access: AccessSettings) 
         )
 
 
+def tell_of_shut_listeners(root: Section, listen: Iterable[str], access: AccessSettings) -> None:
+    """Where clients are known by certificate alone, a listener that asks for none lets nobody in."""
+    for each in () if access.anonymous or access.asks else listen:
+        if not Endpoint.parse(each).asks:
+            root.warn(
+                "listen",
+                f"{each} lets nobody in: clients are known by certificate only, and it asks for none; "
+                "write access.anonymous: true if they may pull what is for everyone",
+            )
+
+
 def _tokens(section: Section) -> TokenSettings | None:
     inner = section.open(t.TOKENS)
     issuer, audience, keys = inner.optional(t.ISSUER), inner.optional(t.AUDIENCE), _file(inner, t.KEYS_FILE)

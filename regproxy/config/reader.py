@@ -9,7 +9,7 @@ import attrs
 
 from regproxy.config import defaults, nodes
 from regproxy.config import table as t
-from regproxy.config.access import check_proxied, knows_clients, read_access
+from regproxy.config.access import check_proxied, knows_clients, read_access, tell_of_shut_listeners
 from regproxy.config.distribution import is_distribution, read_distribution
 from regproxy.config.endpoints import Endpoint
 from regproxy.config.errors import ConfigError
@@ -43,6 +43,7 @@ def _read(report: Report, node: nodes.Mapping, environ: Mapping[str, str], sourc
     access = read_access(root, listen)
     for setting in (t.LISTEN, t.ADMIN):
         check_proxied(root, setting, access)
+    tell_of_shut_listeners(root, listen, access)
     return Settings(
         listen=listen,
         admin=_admin(root, storage, environ),

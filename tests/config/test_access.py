@@ -160,3 +160,11 @@ def test_an_empty_list_lets_nobody_pull(faults: Faults, key: str) -> None:
 def test_a_user_needs_a_name(faults: Faults, name: str) -> None:
     (line,) = faults(f"access: {{htpasswd: users}}\nupstreams: {{a.example: {{users: ['{name}']}}}}")
     assert "expected a name" in line
+
+
+def test_a_listener_that_lets_nobody_in_is_a_warning(read: Load) -> None:
+    listen = "listen: ['tcp:5000', 'ssl:443:privateKey=key.pem:clientCA=ca.pem']\n"
+    (warning,) = read(listen).warnings
+    assert ":1: listen: tcp:5000 lets nobody in" in warning
+    for access in ("anonymous: true", "htpasswd: users"):
+        assert read(f"{listen}access: {{{access}}}").warnings == ()

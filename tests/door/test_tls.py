@@ -13,6 +13,8 @@ import attrs
 import pytest
 import pytest_twisted
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, x25519
 from OpenSSL import SSL, crypto
 from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol, wrapClientTLS
@@ -24,6 +26,7 @@ from regproxy.config.endpoints import Endpoint
 from regproxy.listeners import listen_now
 from regproxy.testing.certificates import Certificate, self_signed
 from regproxy.tls import RenewedCertificates, TlsFiles
+from tests.access.known import basic, entrance
 from tests.logged import logging
 from tests.web.doubles import (
     BLOB,
@@ -107,6 +110,10 @@ def made(folder: Path, *more: str) -> RenewedCertificates:
 
 def test_nothing_older_than_tls_1_2(folder: Path) -> None:
     context = made(folder).context()
+    options = context.set_options(0)  # by the context itself, not only by what this OpenSSL has left out
+    assert options & SSL.OP_NO_TLSv1
+    assert options & SSL.OP_NO_TLSv1_1
+    assert not options & (SSL.OP_NO_TLSv1_2 | SSL.OP_NO_TLSv1_3)
     for version in (SSL.TLS1_VERSION, SSL.TLS1_1_VERSION):
         assert "protocol" in shake(context, client_context(version)).error
     for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
@@ -199,11 +206,33 @@ def test_the_same_size_and_time_are_seen_by_the_inode(folder: Path) -> None:
     assert len(logged.lines()) == 1
 
 
-def test_an_encrypted_key_asks_nobody_for_a_password(folder: Path) -> None:
-    key = folder / "mirror.key"
-    key.write_text("-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIH\n-----END ENCRYPTED PRIVATE KEY-----\n")
-    with pytest.raises(Unusable):
+def key_file(key: Any, password: bytes | None = None) -> bytes:
+    hidden = (
+        serialization.NoEncryption() if password is None else serialization.BestAvailableEncryption(password)
+    )
+    content: bytes = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, hidden)
+    return content
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (key_file(ec.generate_private_key(ec.SECP256R1()), b"hunter2"), "nobody is there to type a password"),
+        (key_file(x25519.X25519PrivateKey.generate()), "a kind that TLS does not have"),
+        (b"", "no private key"),
+        (self_signed().key_pem, "it does not go with the key"),
+    ],
+)
+def test_what_is_wrong_with_a_key_is_said(folder: Path, content: bytes, says: str) -> None:
+    """An encrypted one must not make the daemon wait for a terminal."""
+    (folder / "mirror.key").write_bytes(content)
+    with pytest.raises(Unusable, match=says):
         made(folder)
+
+
+def test_parameters_that_are_none_are_said(folder: Path) -> None:
+    with pytest.raises(Unusable, match="is no file of DH parameters"):
+        made(folder, f"dhParameters={folder}/mirror.pem")
 
 
 AUTHORITY = self_signed()
@@ -324,3 +353,15 @@ async def test_a_client_certificate_is_who_asks(folder: Path, ports: list[IListe
             client.transport.write(ASK)
             assert parse(await client.ended())[0].status == 200
         assert [record.user for record in front.records] == ["node-7", "node-8.test", None]
+
+
+async def test_a_password_that_comes_by_tls_is_no_warning(folder: Path, ports: list[IListeningPort]) -> None:
+    async with Front(filled(), entrance=entrance()) as front:
+        port = listen_now(reactor, description(folder), front.site)
+        ports.append(port)
+        client = await connect(port)
+        sent = f"Authorization: {basic('alice', 'hunter2-right')}\r\nHost: mirror\r\n".encode()
+        with logging() as logged:
+            client.transport.write(ASK.replace(b"Host: mirror\r\n", sent))
+            assert parse(await client.ended())[0].status == 200
+        assert logged.lines("warn") == []
