@@ -98,7 +98,7 @@ class Passwords:
         """
         if len(written) > MAX_CREDENTIALS:
             return succeed(None)
-        key = hashlib.blake2b(written, key=self._secret, digest_size=16).digest()
+        key = self._keyed(written)
         known = self._remembered(key)
         if known is not None:
             return succeed(known.identity)
@@ -109,6 +109,9 @@ class Passwords:
         if pair is None:
             return succeed(None)
         return self._queue(key, *pair, client)
+
+    def _keyed(self, secret: bytes) -> Key:
+        return hashlib.blake2b(secret, key=self._secret, digest_size=16).digest()
 
     def _remembered(self, key: Key) -> _Answer | None:
         for answers in (self._right, self._wrong):
@@ -134,9 +137,18 @@ class Passwords:
         return waiter
 
     def _has_room(self, client: str) -> bool:
-        waiting = [check for check in self._patient if check.waiters]
-        own = sum(check.client == client for check in waiting)
-        return len(waiting) < MAX_WAITING and own < MAX_WAITING_EACH
+        self._forget_abandoned()
+        own = sum(check.client == client for check in self._patient)
+        return len(self._patient) < MAX_WAITING and own < MAX_WAITING_EACH
+
+    def _forget_abandoned(self) -> None:
+        """Whoever asks and leaves at once takes neither room nor memory."""
+        if all(check.waiters for check in self._patient):
+            return
+        for check in self._patient:
+            if not check.waiters:
+                del self._checks[check.key]
+        self._patient = deque(check for check in self._patient if check.waiters)
 
     def _next(self) -> None:
         while not self._running and (self._urgent or self._patient):
@@ -149,11 +161,11 @@ class Passwords:
             hashed.addBoth(self._checked, check)
 
     def _hash_for(self, check: _Check) -> bytes:
-        """The user's hash; for an unknown user somebody else's, so that it takes as long."""
+        """The user's hash; for an unknown user somebody else's, always the same: it takes as long."""
         if check.written is not None:
             return check.written
         others = list(self._users().hashes.values())
-        return others[int.from_bytes(check.key[:4], "big") % len(others)] if others else b""
+        return others[int.from_bytes(self._keyed(check.name), "big") % len(others)] if others else b""
 
     def _checked(self, right: bool | Failure, check: _Check) -> None:
         self._running = False

@@ -156,7 +156,7 @@ class ApiResource(Resource):
 
     def _enter_as(self, request: RegistryRequest, sent: bytes) -> None:
         """Enter as whom ``sent`` shows, at once where that is remembered."""
-        if request.is_in_clear and not self._told_of_clear:
+        if not self._told_of_clear and request.is_in_clear:
             self._told_of_clear = True
             self.log.warn(
                 "Passwords or tokens come by plain HTTP, from {client} first: everyone on the way reads them",

@@ -130,6 +130,21 @@ def test_who_leaves_takes_nobody_along_and_leaves_no_work() -> None:
     assert repr(room.passwords) == "<Passwords waiting=0 right=1 wrong=0>"
 
 
+def test_those_who_left_take_no_room() -> None:
+    room = Room()
+    room.ask(pair("bob", "no"))
+    for number in range(1000):
+        leaving = room.ask(pair("alice", f"guess {number}"))
+        leaving.addErrback(lambda failure: failure.trap(CancelledError))
+        leaving.cancel()
+    assert len(room.passwords._patient) <= 1
+    assert len(room.passwords._checks) <= 2
+    stays = room.ask(RIGHT)
+    room.thread.all()
+    assert room.got(stays).name == "alice"
+    assert room.thread.ran == 2
+
+
 def test_one_address_does_not_fill_the_queue() -> None:
     room = Room()
     asked = [room.ask(pair("alice", f"guess {n}"), "10.0.0.66") for n in range(50)]
@@ -184,6 +199,14 @@ def test_an_unknown_user_takes_as_long() -> None:
     job = jobs_of(pair("carol", "hunter2-right"))
     known = jobs_of(pair("alice", "wrong"))
     assert job.args[1] in USERS.hashes.values()  # type: ignore[attr-defined]
+    again = Room()
+    for number in range(8):  # the same one each time: costs that differ must not tell them apart
+        again.ask(pair("carol", f"guess {number}"))
+    taken = set()
+    while again.thread.jobs:
+        taken.add(again.thread.jobs[0][1].args[1])  # type: ignore[attr-defined]
+        again.thread.step()
+    assert len(taken) == 1
     assert known.args[1] == USERS.hashes[b"alice"]  # type: ignore[attr-defined]
     room = Room()
     room.users = Users({b"alice": USERS.hashes[b"alice"]})

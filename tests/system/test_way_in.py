@@ -12,6 +12,7 @@ import attrs
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.task import deferLater
 
 from regproxy.testing.certificates import Certificate, self_signed
 from regproxy.testing.daemon import Daemon
@@ -137,10 +138,11 @@ async def test_passwords_of_htpasswd(world: World) -> None:
     assert (await world.inspect("library/nginx", "--no-creds")).code != 0
     write_users(world.folder / "more", ALICE, BOB)
     (world.folder / "more").replace(world.folder / "users")
-    for _ in range(20):
+    for _ in range(50):
         done = await world.inspect("library/nginx", "--creds", BOB)
         if done.code == 0:
             break
+        await deferLater(reactor, 0.1)
     assert done.code == 0
     assert (
         "upstreams.corp.example.users, line 1"
