@@ -50,7 +50,7 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     "behind": GROUND | STORES | {"compose", "probes"},
     "service": GROUND | STORES | ROOMS | {"behind", "compose", "gauges", "listeners", "signals", "overview"},
     "tap": GROUND | {"service", "config", "logs"},
-    "cli": GROUND | {"config", "service"},
+    "cli": GROUND | {"access", "config", "service", "tls"},
     "__main__": frozenset({"cli"}),
     "testing": GROUND | STORES | ROOMS | {"service", "compose"},
 }

@@ -152,3 +152,32 @@ def test_how_clients_are_known_is_summed_up(tmp_path: Path) -> None:
     assert "  known by   password, certificate" in result.stdout.splitlines()
     path.write_text(path.read_text().replace(f"clientCA={certificate}", "clientCA=none.pem"))
     assert "none.pem: No such file or directory" in check(path).stderr
+
+
+@pytest.mark.parametrize(
+    ("users", "keys", "says"),
+    [
+        ("carol:$apr1$x", None, "access.htpasswd: {}/users: line 1: only bcrypt hashes"),
+        (None, "{}", "access.tokens.keys_file: {}/keys: there is no public key in it"),
+    ],
+)
+def test_files_that_let_nobody_in_are_told(
+    tmp_path: Path, users: str | None, keys: str | None, says: str
+) -> None:
+    """What the daemon would end with."""
+    (tmp_path / "users").write_text(users or "")
+    (tmp_path / "keys").write_text(keys or PUBLIC)
+    path = tmp_path / "r.yml"
+    tokens = "{issuer: me, audience: a, keys_file: keys}"
+    path.write_text(f"admin: []\nstorage: {{root: .}}\naccess: {{htpasswd: users, tokens: {tokens}}}\n")
+    result = check(path)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(says.format(tmp_path))
+    (tmp_path / "users").write_text("carol:$apr1$x\nalice:$2b$04$" + "a" * 53)
+    (tmp_path / "keys").write_text(PUBLIC)
+    result = check(path)
+    assert result.exit_code == 0
+    assert f"  warning    access.htpasswd: {tmp_path}/users, line 1: only bcrypt" in result.stdout
+
+
+PUBLIC = self_signed().certificate_pem.decode()
