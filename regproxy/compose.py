@@ -33,9 +33,10 @@ from regproxy.storage.thread import DiskThread
 from regproxy.upstream.credentials import CredentialSource
 from regproxy.upstream.registry import RemoteRegistry
 from regproxy.web.access_log import AccessLog, AccessRecord, Recorder, Sink, write_nothing
-from regproxy.web.api import ApiResource, RegistryApi
+from regproxy.web.api import RegistryApi
 from regproxy.web.gate import Gate
 from regproxy.web.request import RegistryRequest
+from regproxy.web.resource import ApiResource
 from regproxy.web.routing import Routes
 from regproxy.web.sendfile import enable
 from regproxy.web.site import RegistrySite

@@ -33,8 +33,9 @@ from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
 from regproxy.settings import LOCAL_NETWORKS, Credentials, UpstreamSettings
 from regproxy.web.access_log import AccessRecord
-from regproxy.web.api import ApiResource, RegistryApi
+from regproxy.web.api import RegistryApi
 from regproxy.web.channel import RegistryChannel
+from regproxy.web.resource import ApiResource
 from regproxy.web.routing import Routes
 from regproxy.web.site import RegistrySite
 from tests.overheard import overhear
