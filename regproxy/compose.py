@@ -14,6 +14,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
+from regproxy.access.entrance import Entrance
+from regproxy.access.forwarded import TrustedProxies
+from regproxy.access.opening import open_entrance
 from regproxy.config import builtin_realm
 from regproxy.errors import StorageFailed, UpstreamRefused
 from regproxy.expiry.files import StateFiles
@@ -31,9 +34,10 @@ from regproxy.upstream.credentials import CredentialSource
 from regproxy.upstream.registry import RemoteRegistry
 from regproxy.upstream.tls import CertificateUnusable, names_of
 from regproxy.web.access_log import AccessLog, AccessRecord, Recorder, Sink, write_nothing
-from regproxy.web.api import ApiResource, RegistryApi
+from regproxy.web.api import RegistryApi
 from regproxy.web.gate import Gate
 from regproxy.web.request import RegistryRequest
+from regproxy.web.resource import ApiResource
 from regproxy.web.routing import Routes
 from regproxy.web.sendfile import enable
 from regproxy.web.site import RegistrySite
@@ -112,8 +116,10 @@ class MirrorSite(RegistrySite):
 
     under_way = 0
 
-    def __init__(self, resource: IResource, reactor: Any, record: Recorder) -> None:
-        super().__init__(resource, reactor, record)
+    def __init__(
+        self, resource: IResource, reactor: Any, record: Recorder, proxies: TrustedProxies | None = None
+    ) -> None:
+        super().__init__(resource, reactor, record, proxies=proxies)
         self.requestFactory = CountedRequest
 
 
@@ -177,11 +183,12 @@ def build_mirror(
     rules = {upstream.name: (*upstream.tags, *settings.tags) for upstream in settings.upstreams}
     registry = ProxyRegistry(store, remotes, rules, reactor, wall, expiry.scheduler, figures.tags)
     gate = Gate()
-    resource = ApiResource(
-        RegistryApi(registry, reactor), Routes(settings.upstreams), settings.access.networks, gate
-    )
+    entrance, close_entrance = open_entrance(settings.access, settings.upstreams, reactor, wall)
+    resource = build_resource(settings, registry, gate, entrance, reactor)
     log = write_nothing if access is None else AccessLog(access, settings.log.format, wall)
-    site = MirrorSite(resource, reactor, counting(figures, log))
+    site = MirrorSite(
+        resource, reactor, counting(figures, log), TrustedProxies(settings.access.trusted_proxies)
+    )
     show_rooms(figures, lambda: site.under_way, registry.fills, store, expiry.scheduler, pulse, names)
     lag = LagMeter(reactor, time.monotonic, figures.late)
 
@@ -191,6 +198,7 @@ def build_mirror(
 
     def stop() -> Deferred[None]:
         lag.stop()
+        close_entrance()
         return registry.stop()
 
     return Mirror(
@@ -206,6 +214,15 @@ def build_mirror(
         lambda: tuple(filter(None, (None if gate.is_open else STARTING, store.health.reason))),
         lambda: silence(pulse, names),
     )
+
+
+def build_resource(
+    settings: Settings, registry: ProxyRegistry, gate: Gate, entrance: Entrance, reactor: Any
+) -> ApiResource:
+    """What answers requests, behind the entrance."""
+    access = settings.access
+    api = RegistryApi(registry, reactor, catalog=entrance if access.catalog else None)
+    return ApiResource(api, Routes(settings.upstreams), access.networks, gate, entrance)
 
 
 def counting(figures: Figures, log: Recorder) -> Recorder:

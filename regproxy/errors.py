@@ -72,6 +72,21 @@ class SecretUnusable(RegproxyError):
     """A file that should hold a secret holds none that may be used; never a part of it in the message."""
 
 
+class IdentityNeeded(RegproxyError):
+    """Who asks is not known, or not well enough.
+
+    ``challenges`` say how to tell: values of WWW-Authenticate (RFC 9110 11.6.1).
+    """
+
+    def __init__(self, message: str, challenges: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.challenges = challenges
+
+
+class Busy(RegproxyError):
+    """More work of one kind waits for its thread than gets done in the time that clients wait."""
+
+
 class ContentError(RegproxyError):
     """The store has not got it, or not any more."""
 

@@ -14,16 +14,19 @@ from pathlib import Path
 from typing import Any, cast
 
 import attrs
-from OpenSSL import SSL, crypto
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError, VerifyError
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
+from regproxy.access.forwarded import TrustedProxies
+from regproxy.access.reread import Unusable
 from regproxy.config.endpoints import Endpoint
 from regproxy.errors import RegproxyError
+from regproxy.proxied import behind_proxies
+from regproxy.tls import RenewedCertificates, TlsFiles
 
-OPENSSL_ERRORS = (SSL.Error, crypto.Error, VerifyError)
 _NOT_PASSED = "systemd has passed this process no such socket: it must be started by its .socket unit"
 
 
@@ -35,18 +38,23 @@ class CannotListen(RegproxyError):
 
 
 def listen_now(
-    reactor: Any, description: str, factory: IProtocolFactory, default_mode: str | None = None
+    reactor: Any,
+    description: str,
+    factory: IProtocolFactory,
+    default_mode: str | None = None,
+    proxies: TrustedProxies | None = None,
 ) -> IListeningPort:
     """Listen on an endpoint description, now; :exc:`CannotListen` when that is not to be had.
 
     A unix socket that nobody answers on is unlinked first: the caller holds the lock of the
-    storage folder. ``default_mode`` is for a unix socket whose description names none.
+    storage folder. ``default_mode`` is for a unix socket whose description names none;
+    ``proxies`` are those whom a ``haproxy:`` listener believes.
     """
     try:
-        endpoint = serverFromString(reactor, _prepared(description, default_mode))
+        endpoint, factory = _opened(reactor, description, factory, default_mode, proxies)
     except LookupError as error:
         raise CannotListen(description, _NOT_PASSED) from error
-    except (ValueError, TypeError, OSError, *OPENSSL_ERRORS) as error:
+    except (ValueError, TypeError, OSError, Unusable) as error:
         raise CannotListen(description, _reason(error)) from error
     outcome: list[Any] = []
     endpoint.listen(factory).addBoth(outcome.append)
@@ -59,16 +67,39 @@ def listen_now(
     return cast(IListeningPort, outcome[0])
 
 
-def _prepared(description: str, default_mode: str | None) -> str:
-    """A unix socket loses Twisted's lock file, which believes a dead pid that lives again."""
-    if not description.startswith("unix:"):
-        return description
+def _opened(
+    reactor: Any,
+    description: str,
+    factory: IProtocolFactory,
+    default_mode: str | None,
+    proxies: TrustedProxies | None,
+) -> tuple[Any, IProtocolFactory]:
+    """The endpoint that a description means, and the factory with what lies between the two."""
     found = Endpoint.parse(description)
+    if found.kind == "ssl":
+        certificates = RenewedCertificates(description, TlsFiles.of(found))
+        factory = cast(IProtocolFactory, TLSMemoryBIOFactory(certificates, False, factory, reactor))
+    endpoint = serverFromString(reactor, _plain(description, found, default_mode))
+    if found.wrapped:
+        endpoint = behind_proxies(endpoint, proxies or TrustedProxies())
+    return endpoint, factory
+
+
+def _plain(description: str, found: Endpoint, default_mode: str | None) -> str:
+    """What Twisted listens on: without TLS and PROXY, which are ours.
+
+    A unix socket loses Twisted's lock file, which believes a dead pid that lives again.
+    """
+    if found.kind == "ssl":
+        arguments = tuple(each for each in found.arguments if each[0] in ("port", "interface", "backlog"))
+        return str(Endpoint("tcp", arguments))
+    if found.kind != "unix":
+        return str(attrs.evolve(found, wrapped=False))
     clear_stale(description, Path(found.get("address") or ""))
-    arguments = dict(found.arguments) | {"lockfile": "0"}
+    named = dict(found.arguments) | {"lockfile": "0"}
     if default_mode is not None:
-        arguments.setdefault("mode", default_mode)
-    return str(attrs.evolve(found, arguments=tuple(arguments.items())))
+        named.setdefault("mode", default_mode)
+    return str(Endpoint("unix", tuple(named.items())))
 
 
 def clear_stale(description: str, path: Path) -> None:
@@ -100,8 +131,6 @@ def _reason(error: BaseException | None) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         name = f" ({error.filename})" if error.filename else ""
         return f"{_named(error.errno)}{name}"
-    if isinstance(error, OPENSSL_ERRORS):
-        return "the key or the certificate cannot be used"
     return " ".join(str(error).split()) or type(error).__name__
 
 

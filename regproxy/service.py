@@ -22,6 +22,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from regproxy import __version__, compose, logs
+from regproxy.access.forwarded import TrustedProxies
 from regproxy.admin.figures import metrics
 from regproxy.admin.health import healthz, readyz
 from regproxy.admin.pages import Page
@@ -90,6 +91,7 @@ class MirrorService(MultiService):
         self._daemonised = daemonised
         self._log_apart = log_apart
         self._exit_process = exit_process
+        self._proxies = TrustedProxies(settings.access.trusted_proxies)
         self._open_store = opener
         self._compose = composer
         self._store: IStoreLife | None = None
@@ -158,7 +160,7 @@ class MirrorService(MultiService):
             raise StorageFailed(f"the access log cannot be written: {where}: {error.strerror}") from None
 
     def _listen(self, mirror: compose.Mirror, description: str, factory: IProtocolFactory) -> IListeningPort:
-        port = listen_now(self._reactor, description, factory)
+        port = listen_now(self._reactor, description, factory, proxies=self._proxies)
         mirror.prepare(port)
         self._ports.append(port)
         return port
@@ -166,7 +168,7 @@ class MirrorService(MultiService):
     def _listen_admin(self, description: str, admin: AdminSite) -> None:
         """A default admin socket that cannot be had is a warning, a written one ends the start."""
         try:
-            self._admin_ports.append(listen_now(self._reactor, description, admin, default_mode="660"))
+            self._admin_ports.append(listen_now(self._reactor, description, admin, "660", self._proxies))
         except CannotListen as error:
             if self._settings.admin_written:
                 raise

@@ -74,6 +74,14 @@ class ClientCertificate:
 
 
 @attrs.frozen(slots=True)
+class Pattern:
+    """A line of ``allow``, ``deny`` or ``users``: a glob and the line of the file that it stands on."""
+
+    glob: str
+    line: int = 0
+
+
+@attrs.frozen(slots=True)
 class UpstreamSettings:
     """One upstream registry. ``endpoints`` are base URLs without path, in order of preference."""
 
@@ -100,6 +108,18 @@ class UpstreamSettings:
     quirks: Quirks = Quirks()
     tags: tuple[TagRule, ...] = ()
     ttl_s: float | None = 7 * DAY_S
+    allow: tuple[Pattern, ...] = ()
+    """The repositories that are served; none written: all of them."""
+    deny: tuple[Pattern, ...] = ()
+    """The repositories that are not, whatever ``allow`` says."""
+    users: tuple[Pattern, ...] = ()
+    """The identities that may use it; none written: everyone whom ``access`` lets in."""
+
+    @property
+    def guarded(self) -> bool:
+        """Whether its content is for clients that have an identity only (invariant 5, P19)."""
+        ours = self.credentials is not None or self.client_cert is not None
+        return bool(self.users) or (ours and not self.public)
 
 
 @attrs.frozen(slots=True)
@@ -112,10 +132,37 @@ class StorageSettings:
 
 
 @attrs.frozen(slots=True)
+class TokenSettings:
+    """Whose bearer tokens are believed: signed by a key of ``keys_file``, by ``issuer`` for ``audience``.
+
+    ``realm`` is where clients are told to get one; None: they are not told.
+    """
+
+    issuer: str
+    audience: str
+    keys_file: Path
+    realm: str | None = None
+
+
+@attrs.frozen(slots=True)
 class AccessSettings:
-    """Who may ask: client addresses must be in one of ``networks``."""
+    """Who may ask: addresses in ``networks``, with an identity unless ``anonymous``.
+
+    ``trusted_proxies`` are the peers whose word counts for a client's address. ``catalog``: whether
+    ``/v2/_catalog`` is answered.
+    """
 
     networks: tuple[Network, ...] = LOCAL_NETWORKS
+    trusted_proxies: tuple[Network, ...] = ()
+    htpasswd: Path | None = None
+    tokens: TokenSettings | None = None
+    anonymous: bool = True
+    catalog: bool = False
+
+    @property
+    def asks(self) -> bool:
+        """Whether an ``Authorization`` header means anything here (P20, R71)."""
+        return self.htpasswd is not None or self.tokens is not None
 
 
 @attrs.frozen(slots=True)

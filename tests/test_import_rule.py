@@ -42,7 +42,9 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     "proxy": GROUND | STORES,
     "web": GROUND | {"proxy", "access", "http1"},
     "admin": GROUND | {"proxy", "access", "http1"},
-    "listeners": GROUND | {"config"},
+    "tls": GROUND | {"access", "config"},
+    "proxied": GROUND | {"access"},
+    "listeners": GROUND | {"access", "config", "tls", "proxied"},
     "probes": GROUND | {"upstream"},
     "signals": frozenset(),
     "gauges": GROUND | STORES,
@@ -55,7 +57,7 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     | ROOMS
     | {"behind", "compose", "gauges", "listeners", "operations", "signals", "overview"},
     "tap": GROUND | {"service", "config", "logs"},
-    "cli": GROUND | {"config", "service"},
+    "cli": GROUND | {"access", "config", "service", "tls"},
     "__main__": frozenset({"cli"}),
     "testing": GROUND | STORES | ROOMS | {"service", "compose"},
 }
@@ -70,6 +72,8 @@ LIBRARIES: Mapping[str, frozenset[str]] = {
         {"http1", "web", "admin", "access", "upstream", "compose", "service", "cli", "testing"}
     ),
     "yaml": frozenset({"config", "testing"}),
+    "bcrypt": frozenset({"access", "testing"}),
+    "jwt": frozenset({"access", "testing"}),
     "prometheus_client": frozenset({"metrics", "admin", "overview"}),
     "click": frozenset({"cli", "testing"}),
 }

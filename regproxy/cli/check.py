@@ -10,6 +10,7 @@ import click
 
 from regproxy.cli.places import troubles
 from regproxy.config import ConfigError, load
+from regproxy.config.endpoints import Endpoint
 from regproxy.config.errors import printable
 from regproxy.config.values import show_duration, show_size
 from regproxy.settings import Settings, StorageSettings, UpstreamSettings
@@ -57,6 +58,20 @@ def _facts(settings: Settings) -> Iterator[tuple[str, tuple[str, ...]]]:
     yield "ttl", (show_duration(settings.ttl_s),)
     yield "upstreams", tuple(map(_upstream, settings.upstreams))
     yield "networks", tuple(map(str, settings.access.networks))
+    yield "known by", tuple(_known_by(settings))
+
+
+def _known_by(settings: Settings) -> Iterator[str]:
+    """The ways in which clients say who they are."""
+    access = settings.access
+    if access.htpasswd is not None:
+        yield "password"
+    if access.tokens is not None:
+        yield "token"
+    if any(Endpoint.parse(each).asks for each in settings.listen):
+        yield "certificate"
+    if access.anonymous:
+        yield "nothing: all of these networks may ask"
 
 
 def _storage(storage: StorageSettings) -> Iterator[str]:

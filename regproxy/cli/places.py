@@ -7,17 +7,17 @@ be another user.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import attrs
 
 from regproxy.config.endpoints import Endpoint
-from regproxy.errors import SecretUnusable
+from regproxy.errors import RegproxyError, SecretUnusable
 from regproxy.secretfile import read_secret
-from regproxy.settings import Settings
+from regproxy.settings import AccessSettings, Settings
 
-_KEYS = ("privateKey", "certKey", "extraCertChain", "dhParameters")
+_KEYS = ("privateKey", "certKey", "extraCertChain", "dhParameters", "clientCA")
 
 
 @attrs.frozen(slots=True)
@@ -37,6 +37,7 @@ def troubles(settings: Settings) -> Iterator[Trouble]:
     if settings.admin_token_file is not None:
         yield from _as_far_as_seen("admin_token_file", _secret("admin_token_file", settings.admin_token_file))
     yield from _as_far_as_seen("storage.root", _folder("storage.root", settings.storage.root))
+    yield from _access(settings.access)
     if settings.log.access not in ("-", "off"):
         yield from _as_far_as_seen("log.access", _log_file("log.access", Path(settings.log.access)))
 
@@ -66,7 +67,7 @@ def _endpoint(description: str, root: Path) -> Iterator[Trouble]:
     if found.kind != "ssl":
         return
     lacking = [trouble for name in _KEYS for trouble in _readable(description, found.get(name))]
-    yield from lacking or _pair(description, found)
+    yield from lacking or _certificate(description, found)
 
 
 def _secret(name: str, path: Path) -> Iterator[Trouble]:
@@ -89,17 +90,40 @@ def _readable(name: str, path: str | None) -> Iterator[Trouble]:
         yield Trouble(f"{name}: {path}: {error.strerror}")
 
 
-def _pair(description: str, found: Endpoint) -> Iterator[Trouble]:
-    key = found.get("privateKey") or ""
-    from OpenSSL import SSL  # a tenth of a second, for those who have such an endpoint
+def _certificate(description: str, found: Endpoint) -> Iterator[Trouble]:
+    from regproxy.tls import TlsFiles  # a tenth of a second, for those who have such an endpoint
 
-    context = SSL.Context(SSL.TLS_METHOD)
     try:
-        context.use_privatekey_file(key)
-        context.use_certificate_file(found.get("certKey") or key)
-        context.check_privatekey()
-    except SSL.Error:
-        yield Trouble(f"{description}: the key or the certificate cannot be used")
+        TlsFiles.of(found).context()
+    except RegproxyError as error:
+        yield Trouble(f"{description}: {error}")
+
+
+def _access(access: AccessSettings) -> Iterator[Trouble]:
+    """The files that say who is known, read as the daemon reads them."""
+    if access.htpasswd is not None:
+        from regproxy.access.htpasswd import parse_htpasswd
+
+        yield from _parsed("access.htpasswd", access.htpasswd, lambda text: parse_htpasswd(text).unusable)
+    if access.tokens is not None:
+        from regproxy.access.keys import parse_keys
+
+        yield from _parsed("access.tokens.keys_file", access.tokens.keys_file, parse_keys)
+
+
+def _parsed(name: str, path: Path, parse: Callable[[bytes], object]) -> Iterator[Trouble]:
+    """What ``parse`` raises, or passes over and says in a text."""
+    from regproxy.access.reread import read_small
+
+    if not os.access(path, os.R_OK):
+        return  # which the settings' reader has said
+    try:
+        said = parse(read_small(path))
+    except RegproxyError as error:
+        yield Trouble(f"{name}: {path}: {error}")
+        return
+    if isinstance(said, str) and said:
+        yield Trouble(f"{name}: {path}, {said}", sure=False)
 
 
 def _folder(name: str, path: Path) -> Iterator[Trouble]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from regproxy.config import defaults, values
+from regproxy.config.distribution_access import asks, authority, read_access
 from regproxy.config.endpoints import Endpoint, endpoint
 from regproxy.config.errors import Unfit
 from regproxy.config.nodes import Entry, Node, Scalar, shown
@@ -34,9 +35,11 @@ from regproxy.settings import (
 T = TypeVar("T")
 _Known = Mapping[str, Any]
 
+_TOKEN_KEYS = ("realm", "service", "issuer", "rootcertbundle", "jwks")
 _KNOWN: _Known = {
     "version": {},
-    "http": {"addr": {}, "net": {}, "tls": {"certificate": {}, "key": {}}},
+    "http": {"addr": {}, "net": {}, "tls": {"certificate": {}, "key": {}, "clientcas": {}}},
+    "auth": {"htpasswd": {"realm": {}, "path": {}}, "token": {key: {} for key in _TOKEN_KEYS}},
     "storage": {"filesystem": {"rootdirectory": {}}},
     "proxy": {"remoteurl": {}, "username": {}, "password": {}, "ttl": {}},
     "log": {"formatter": {}, "accesslog": {"disabled": {}}},
@@ -73,6 +76,7 @@ def read_distribution(
         storage=storage,
         upstreams=(upstream,),
         ttl_s=ttl_s,
+        access=read_access(old),
         log=_log(old),
         source=source,
         warnings=tuple(report.warnings),
@@ -212,7 +216,7 @@ def _certificate(old: _Old) -> tuple[tuple[str, str], ...]:
     certificate = str(paths["certificate"])
     # Twisted sends one certificate of certKey only; the others of the chain it takes from here
     chain = (("extraCertChain", certificate),) if count_certificates(paths["certificate"]) > 1 else ()
-    return (("privateKey", str(paths["key"])), ("certKey", certificate), *chain)
+    return (("privateKey", str(paths["key"])), ("certKey", certificate), *chain, *authority(old))
 
 
 def _upstream(old: _Old, ttl_s: float | None) -> UpstreamSettings:
@@ -276,13 +280,19 @@ def _warn(old: _Old, upstream: UpstreamSettings, environ: Mapping[str, str]) -> 
         old.report.warn(
             0, "", f"keys of distribution that have no effect here: {', '.join(lacking[:20])}{more}"
         )
-    if upstream.credentials:
+    if upstream.credentials and not asks(old):
         line = old.line("proxy", "username")
         old.report.warn(
             line, "proxy", "what these credentials may pull is open to all who may ask this mirror"
         )
-    if old.has("auth") or old.has("http", "tls", "clientcas"):
+    if old.has("auth") and not asks(old):
         old.report.warn(0, "", "clients are not asked who they are: all addresses of local networks may pull")
+    if old.has("auth", "token"):
+        old.report.warn(
+            old.line("auth", "token"),
+            "auth.token",
+            "only tokens that a key of that file itself has signed are believed, no chains (x5c)",
+        )
     if any(name.startswith(("REGISTRY_PROXY_", "REGISTRY_HTTP_", "REGISTRY_STORAGE_")) for name in environ):
         old.report.warn(0, "", "REGISTRY_... variables of the environment are not read: only this file is")
 

@@ -18,11 +18,21 @@ from regproxy.config.errors import Unfit
 _KINDS: Mapping[str, tuple[str, ...]] = {
     "tcp": ("port", "interface", "backlog"),
     "tcp6": ("port", "backlog", "interface"),
-    "ssl": ("port", "privateKey", "certKey", "interface", "backlog", "extraCertChain", "dhParameters"),
+    "ssl": (
+        "port",
+        "privateKey",
+        "certKey",
+        "interface",
+        "backlog",
+        "extraCertChain",
+        "dhParameters",
+        "clientCA",
+        "clientCertificate",
+    ),
     "unix": ("address", "mode", "backlog", "lockfile"),
     "systemd": ("domain", "index", "name"),
 }
-_PATHS = ("privateKey", "certKey", "extraCertChain", "dhParameters", "address")
+_PATHS = ("privateKey", "certKey", "extraCertChain", "dhParameters", "clientCA", "address")
 _MAX_SOCKET_BYTES = 107
 
 
@@ -60,6 +70,11 @@ class Endpoint:
                 (name, str(folder / value) if name in _PATHS else value) for name, value in self.arguments
             ),
         )
+
+    @property
+    def asks(self) -> bool:
+        """Whether clients are asked for a certificate, which says who they are."""
+        return bool(self.get("clientCA"))
 
     def for_operators(self) -> Endpoint:
         """The same, a socket closed to other users unless its mode says otherwise: 0666 is Twisted's."""
@@ -134,9 +149,17 @@ def endpoint(text: str) -> str:
         _check_socket(found)
     else:
         _check_inherited(found)
-    if found.kind == "ssl" and found.get("privateKey") is None:
-        raise Unfit("expected ssl:PORT:privateKey=FILE:certKey=FILE")
+    if found.kind == "ssl":
+        _check_files(found)
     return text
+
+
+def _check_files(found: Endpoint) -> None:
+    if not found.get("privateKey"):
+        raise Unfit("expected ssl:PORT:privateKey=FILE:certKey=FILE")
+    wanted = found.get("clientCertificate")
+    if wanted is not None and (wanted not in ("required", "optional") or not found.get("clientCA")):
+        raise Unfit("expected clientCA=FILE:clientCertificate=required, or =optional")
 
 
 def _check_numbers(found: Endpoint) -> None:

@@ -9,6 +9,7 @@ import attrs
 
 from regproxy.config import defaults, nodes
 from regproxy.config import table as t
+from regproxy.config.access import check_proxied, knows_clients, read_access, tell_of_shut_listeners
 from regproxy.config.distribution import is_distribution, read_distribution
 from regproxy.config.endpoints import Endpoint
 from regproxy.config.errors import ConfigError
@@ -17,7 +18,7 @@ from regproxy.config.setting import Setting
 from regproxy.config.tags import read_tags
 from regproxy.config.unused import without_effect
 from regproxy.config.upstreams import read_upstreams
-from regproxy.settings import AccessSettings, LogSettings, Settings, StorageSettings, TagRule
+from regproxy.settings import LogSettings, Settings, StorageSettings, TagRule
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -38,14 +39,19 @@ def _read(report: Report, node: nodes.Mapping, environ: Mapping[str, str], sourc
     root = Section(report, "", "", node, 1)
     storage = _storage(root, environ)
     ttl_s = root.value(t.TTL)
+    listen = _listen(root)
+    access = read_access(root, listen)
+    for setting in (t.LISTEN, t.ADMIN):
+        check_proxied(root, setting, access)
+    tell_of_shut_listeners(root, listen, access)
     return Settings(
-        listen=_listen(root),
+        listen=listen,
         admin=_admin(root, storage, environ),
         storage=storage,
-        upstreams=read_upstreams(root, ttl_s),
+        upstreams=read_upstreams(root, ttl_s, knows_clients=knows_clients(access, listen)),
         tags=read_tags(root, t.TAGS) or (TagRule(),),
         ttl_s=ttl_s,
-        access=_access(root),
+        access=access,
         log=_log(root),
         admin_written=root.has(t.ADMIN),
         admin_token_file=_below(root, root.optional(t.ADMIN_TOKEN_FILE)),
@@ -99,14 +105,6 @@ def _storage(root: Section, environ: Mapping[str, str]) -> StorageSettings:
         max_size_bytes=section.optional(t.MAX_SIZE),
         min_free_bytes=section.optional(t.MIN_FREE),
     )
-
-
-def _access(root: Section) -> AccessSettings:
-    section = root.open(t.ACCESS)
-    networks = section.values(t.NETWORKS)
-    if networks == ():
-        section.wrong("networks", "an empty list: nobody could ask")
-    return AccessSettings() if networks is None else AccessSettings(networks)
 
 
 def _log(root: Section) -> LogSettings:

@@ -104,6 +104,9 @@ def _group(group: Group, indent: str, off: bool) -> Iterator[str]:
         if group.key == "tags" and number == 0:
             lines[-1] = lines[-1].replace(inner, indent + dash, 1)
         yield from lines
+    for below in GROUPS:
+        if below.section == group.opens:
+            yield from _group(below, inner, off=True)
 
 
 def _upstreams(group: Group) -> Iterator[str]:

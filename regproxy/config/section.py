@@ -127,6 +127,15 @@ class Section:
         read = tuple(value for item in found.value.items for value in self._parse(setting, item))
         return read or (None if found.value.items else ())
 
+    def lined(self, setting: Setting[T]) -> tuple[tuple[T, int], ...]:
+        """The values of a list (or of one alone), each with its line; empty where there is none."""
+        if not self.values(setting):
+            return ()
+        found = self._mapping.get(setting.key)
+        node = found.value if found else Sequence(self.line, ())
+        items = node.items if isinstance(node, Sequence) else (node,)
+        return tuple((value, item.line) for item in items for value in self._parse(setting, item))
+
     def open(self, group: Group) -> Section:
         """The section under a key."""
         found = self._mapping.get(group.key)

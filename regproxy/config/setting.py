@@ -14,6 +14,7 @@ PLACES = {
     "storage": "storage.",
     "tag": "tags[].",
     "access": "access.",
+    "tokens": "access.tokens.",
     "log": "log.",
     "upstream": "upstreams.NAME.",
     "credentials": "upstreams.NAME.credentials.",

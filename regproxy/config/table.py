@@ -130,6 +130,65 @@ NETWORKS: Setting[Network] = Setting(
     "10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, fc00::/7",
     many=True,
 )
+TRUSTED_PROXIES: Setting[Network] = Setting(
+    "access",
+    "trusted_proxies",
+    values.network,
+    "the proxies in front whose X-Forwarded-For and X-Forwarded-Proto are believed, and from which "
+    "haproxy: listeners take connections",
+    default="[]",
+    example="[10.0.0.5, 10.0.0.6]",
+    many=True,
+)
+HTPASSWD: Setting[Path] = Setting(
+    "access",
+    "htpasswd",
+    file_path,
+    "a file of users and bcrypt hashes, as htpasswd -B writes it; read again when it changes",
+    computed="no passwords are asked for",
+    example="/etc/regproxy/htpasswd",
+)
+ANONYMOUS: Setting[bool] = Setting(
+    "access",
+    "anonymous",
+    values.flag,
+    "whether clients that do not say who they are may use the upstreams that are not for users only",
+    computed="false where clients can say it (htpasswd, tokens, clientCA of a listener), else true",
+    example="true",
+)
+CATALOG: Setting[bool] = Setting(
+    "access",
+    "catalog",
+    values.flag,
+    "whether /v2/_catalog lists the repositories that are on disk, those that the client may pull",
+    default="false",
+)
+ISSUER: Setting[str] = Setting(
+    "tokens", "issuer", values.some_text, "who signs them; needed", example="https://auth.corp.example"
+)
+AUDIENCE: Setting[str] = Setting(
+    "tokens",
+    "audience",
+    values.some_text,
+    "for whom they must be, which clients are told as service; needed",
+    example="mirror.corp.example",
+)
+KEYS_FILE: Setting[Path] = Setting(
+    "tokens",
+    "keys_file",
+    file_path,
+    "the issuer's public keys (RSA, EC P-256, Ed25519) as a JWK set or PEM, certificates too; read again "
+    "when it changes; needed",
+    example="/etc/regproxy/token-keys.json",
+)
+REALM: Setting[str] = Setting(
+    "tokens",
+    "realm",
+    values.address,
+    "the URL where clients get one",
+    computed="they are not told",
+    example="https://auth.corp.example/token",
+)
 LOG_FORMAT: Setting[str] = Setting(
     "log", "format", values.choice("text", "json"), "text or json", default="text"
 )
@@ -188,7 +247,8 @@ PUBLIC: Setting[bool] = Setting(
     "upstream",
     "public",
     values.flag,
-    "what its credentials may pull is for everyone whom access lets in; credentials need it",
+    "what its credentials may pull is for everyone whom access lets in; without it they are for clients "
+    "that are known only",
     default="false",
     example="true",
 )
@@ -240,6 +300,35 @@ TOKEN_REALMS: Setting[Origin] = Setting(
     example="[https://auth.corp.example]",
     many=True,
 )
+ALLOW: Setting[str] = Setting(
+    "upstream",
+    "allow",
+    values.repositories,
+    "the repositories that are served: * stands within a component of the name, ** for any number of "
+    "components",
+    computed="all of them",
+    example="[team-a/**, library/*]",
+    many=True,
+)
+DENY: Setting[str] = Setting(
+    "upstream",
+    "deny",
+    values.repositories,
+    "the repositories that are not, whatever allow says",
+    default="[]",
+    example='["**/secret-*"]',
+    many=True,
+)
+USERS: Setting[str] = Setting(
+    "upstream",
+    "users",
+    values.names,
+    "the clients that may use it, by name, * within it: a user of htpasswd, the subject of a token, the "
+    "common name of a certificate; password:, token: or certificate: before it takes only those",
+    computed="everyone whom access lets in; with credentials and without public, every client that is known",
+    example='[alice, "certificate:node-*"]',
+    many=True,
+)
 UPSTREAM_TTL: Setting[float | None] = Setting(
     "upstream",
     "ttl",
@@ -282,6 +371,14 @@ TABLE: tuple[Setting[object], ...] = (
     LOG_FORMAT,
     LOG_ACCESS,
     NETWORKS,
+    TRUSTED_PROXIES,
+    HTPASSWD,
+    ANONYMOUS,
+    CATALOG,
+    ISSUER,
+    AUDIENCE,
+    KEYS_FILE,
+    REALM,
     ENDPOINTS,
     DEFAULT,
     PREFIX,
@@ -297,6 +394,9 @@ TABLE: tuple[Setting[object], ...] = (
     CERT,
     KEY,
     TOKEN_REALMS,
+    ALLOW,
+    DENY,
+    USERS,
     UPSTREAM_TTL,
 )
 """In the order of the reference file."""
@@ -305,6 +405,9 @@ STORAGE = Group("", "storage", "storage", "where content lies and how much of it
 TAGS = Group("", "tags", "tag", "how long tags are believed; a list with one rule so far")
 LOG = Group("", "log", "log", "what is written about what happens")
 ACCESS = Group("", "access", "access", "who may ask")
+TOKENS = Group(
+    "access", "tokens", "tokens", "bearer tokens of distribution's form, which a token server of yours signs"
+)
 UPSTREAMS = Group("", "upstreams", "upstream", "the registries behind this one, by name; a closed world")
 CREDENTIALS = Group("upstream", "credentials", "credentials", "how to log in there")
 CLIENT_CERT = Group(
@@ -316,15 +419,15 @@ CLIENT_CERT = Group(
 )
 UPSTREAM_TAGS = Group("upstream", "tags", "tag", "as the tags of all, for its tags; comes before them")
 
-GROUPS = (STORAGE, TAGS, LOG, ACCESS, UPSTREAMS, CREDENTIALS, CLIENT_CERT, UPSTREAM_TAGS)
+GROUPS = (STORAGE, TAGS, LOG, ACCESS, TOKENS, UPSTREAMS, CREDENTIALS, CLIENT_CERT, UPSTREAM_TAGS)
 
 LATER: dict[str, tuple[str, ...]] = {
     "": ("fill", "limits"),
     "storage": ("low_water",),
     "tag": ("grace",),
-    "access": ("htpasswd", "trusted_proxies", "tokens"),
+    "access": (),
     "log": (),
-    "upstream": ("proxy", "allow", "deny", "offline"),
+    "upstream": ("proxy", "offline"),
     "credentials": ("docker_config", "helper", "exec"),
 }
 """Keys that are meant to come: not in this version, and never taken in silence."""

@@ -19,8 +19,9 @@ from regproxy.config.wellknown import DEFAULT_NAME, WELL_KNOWN, WellKnown, canon
 from regproxy.headers.addresses import Place, written_place
 from regproxy.headers.origins import Origin
 from regproxy.oci.repository import is_host_name, is_upstream_name
-from regproxy.settings import ClientCertificate, Credentials, Quirks, UpstreamSettings
+from regproxy.settings import ClientCertificate, Credentials, Pattern, Quirks, UpstreamSettings
 
+NO_PERMISSION = "no permission to read it"
 _MAX_PEM_BYTES = 4 * 1024 * 1024
 
 
@@ -36,8 +37,13 @@ def builtin(known: WellKnown, ttl_s: float | None) -> UpstreamSettings:
     )
 
 
-def read_upstreams(root: Section, ttl_s: float | None) -> tuple[UpstreamSettings, ...]:
-    """Those the file names, or the well-known ones; at most one is the default."""
+def read_upstreams(
+    root: Section, ttl_s: float | None, *, knows_clients: bool = False
+) -> tuple[UpstreamSettings, ...]:
+    """Those the file names, or the well-known ones; at most one is the default.
+
+    ``knows_clients``: they can say who they are, so that not everything is for everyone.
+    """
     if not root.has(t.UPSTREAMS):
         return with_default([builtin(known, ttl_s) for known in WELL_KNOWN])
     found: list[UpstreamSettings] = []
@@ -46,6 +52,8 @@ def read_upstreams(root: Section, ttl_s: float | None) -> tuple[UpstreamSettings
         if _check_name(name, section):
             found.append(_upstream(name, section, ttl_s))
             sections[name] = section
+            if not knows_clients:
+                _check_open(root, found[-1], section)
     _check_defaults(root, found, sections)
     if not found and not root.report.problems:
         root.wrong("upstreams", "names no registry; leave the key out for the well-known public ones")
@@ -118,7 +126,32 @@ def _upstream(name: str, section: Section, ttl_s: float | None) -> UpstreamSetti
         quirks=known.quirks if known and endpoints[0] == known.api else Quirks(),
         tags=read_tags(section, t.UPSTREAM_TAGS),
         ttl_s=section.optional(t.UPSTREAM_TTL) if section.has(t.UPSTREAM_TTL) else ttl_s,
+        allow=_patterns(section, t.ALLOW),
+        deny=_patterns(section, t.DENY),
+        users=_patterns(section, t.USERS),
     )
+
+
+def _patterns(section: Section, setting: Setting[str]) -> tuple[Pattern, ...]:
+    if setting is not t.DENY and section.values(setting) == ():
+        section.wrong(setting.key, "an empty list: nobody could pull anything; remove the key for all")
+    return tuple(Pattern(glob, line) for glob, line in section.lined(setting))
+
+
+def _check_open(root: Section, upstream: UpstreamSettings, section: Section) -> None:
+    """What only some may pull must not be for everyone by an oversight (invariant 5, P19)."""
+    line = root.line_of(t.ACCESS.key) if root.has(t.ACCESS) else 0
+    place = f"in access, line {line}" if line else "in a section access"
+    ask = f"ask clients who they are {place}: htpasswd or tokens, or clientCA on an ssl: listener"
+    for key, written in (("credentials", upstream.credentials), ("client_cert", upstream.client_cert)):
+        if written is not None and not upstream.public:
+            section.wrong(
+                key,
+                "all whom access lets in could pull what these may: if that is meant, write public: true "
+                f"under the upstream of line {section.line}; else {ask}",
+            )
+    if upstream.users:
+        section.wrong("users", f"nobody is known by name: {ask}")
 
 
 def _check_prefix(name: str, section: Section) -> None:
@@ -170,18 +203,7 @@ def _credentials(section: Section) -> Credentials | None:
         inner.wrong("password_file", f"there is a password too (line {other}); keep one of them")
     elif not inner.has(t.PASSWORD) and not inner.has(t.PASSWORD_FILE):
         section.wrong("credentials", "a password is missing; add password_file: FILE")
-    _check_shared(section, "credentials")
     return Credentials(username or "", password, _secret_file(inner, file))
-
-
-def _check_shared(section: Section, key: str) -> None:
-    """What only we may pull is for others by a word of the settings only (P19)."""
-    if not section.value(t.PUBLIC):
-        section.wrong(
-            key,
-            "all whom access lets in could pull what these may: if that is meant, write "
-            f"public: true under the upstream of line {section.line}",
-        )
 
 
 def _client_certificate(section: Section) -> ClientCertificate | None:
@@ -192,7 +214,6 @@ def _client_certificate(section: Section) -> ClientCertificate | None:
     for setting in (t.CERT, t.KEY):
         if not inner.has(setting):
             section.wrong("client_cert", f"{setting.key} is missing")
-    _check_shared(section, "client_cert")
     if cert is None or key is None:
         return None
     pair = ClientCertificate(section.report.folder / cert, section.report.folder / key)
@@ -239,7 +260,7 @@ def unreadable(path: Path) -> str:
             return "it is not a regular file"
     except OSError as error:
         return error.strerror or "system error"
-    return "" if os.access(path, os.R_OK) else "no permission to read it"
+    return "" if os.access(path, os.R_OK) else NO_PERMISSION
 
 
 def count_certificates(path: Path) -> int:

@@ -19,8 +19,9 @@ from ipaddress import (
 )
 
 from regproxy.config.errors import Unfit
-from regproxy.errors import InvalidTarget
+from regproxy.errors import InvalidName, InvalidTarget
 from regproxy.headers.origins import Origin
+from regproxy.oci.patterns import RepositoryPattern
 from regproxy.settings import Network
 
 _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
@@ -40,6 +41,7 @@ _SIZES = {
 MAX_SIZE_BYTES = 2**63 - 1
 
 _QUANTITY = re.compile(r"([0-9]{1,19}) ?([A-Za-z]*)", re.ASCII)
+_ADDRESS = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+(?:/[A-Za-z0-9._~/-]*)?", re.ASCII)
 _URL = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?/?", re.ASCII)
 _HOST = re.compile(
     r"(?:[A-Za-z0-9][A-Za-z0-9._-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?", re.ASCII
@@ -192,6 +194,32 @@ def host(text: str) -> str:
     if found is None or (found[1] is not None and not 0 < int(found[1]) < 65536):
         raise Unfit("expected a host name such as hub.mirror.example, with a port or without")
     return text.lower()
+
+
+def address(text: str) -> str:
+    """An ``http(s)://`` URL that can stand in a header; a path is allowed, a query is not."""
+    if _ADDRESS.fullmatch(text) is None:
+        raise Unfit("expected https://HOST/PATH, without user, password or query")
+    return text
+
+
+def repositories(text: str) -> str:
+    """A glob over repository names."""
+    try:
+        RepositoryPattern.parse(text)
+    except InvalidName:
+        raise Unfit(
+            "expected a repository name such as team-a/app, in lower case and without its registry; * stands "
+            "within a component, ** for any number of them"
+        ) from None
+    return text
+
+
+def names(text: str) -> str:
+    """A glob over the names of clients."""
+    if not text.partition(":")[2] and text.partition(":")[0] in ("", "password", "token", "certificate"):
+        raise Unfit("expected a name, or password:NAME, token:NAME, certificate:NAME; * for all")
+    return text
 
 
 def user_name(text: str) -> str:

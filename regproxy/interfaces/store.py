@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
@@ -95,6 +97,12 @@ class ILocalStore(Interface):
 
     def tags(repository: Repository) -> Deferred[tuple[str, ...]]:
         """The names of all tags on disk, sorted."""
+
+    def repositories(
+        upstream: str, visible: Callable[[Repository], bool], after: str | None, count: int
+    ) -> Deferred[tuple[str, ...]]:
+        """The first ``count`` names of repositories of an upstream that have links, are ``visible``
+        and come behind ``after``, sorted as text. ``visible`` may be asked in another thread."""
 
     def revoke(repository: Repository) -> Deferred[None]:
         """From now on every link made before now needs a new proof (``revoked_s``)."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
+from regproxy.errors import Busy
 from regproxy.fill.table import FillTable
 from regproxy.interfaces import NOBODY, How, ILocalStore, IRemoteRegistry, IUses, Kind, TagAnswer
 from regproxy.metrics.tags import TagFigures
@@ -19,6 +21,9 @@ from regproxy.proxy.permission import Permission
 from regproxy.proxy.tag_lists import TagLists
 from regproxy.proxy.tags import ProxyTagService
 from regproxy.settings import TagRule
+
+MAX_LISTING = 8
+"""So many walks over the names on disk wait for their thread: each looks at every folder, at worst."""
 
 
 class ProxyRegistry:
@@ -40,6 +45,8 @@ class ProxyRegistry:
         def link(repository: Repository, digest: Digest, since_s: float) -> Deferred[None]:
             return store.grant(repository, digest, Kind.BLOB, "", "head", since_s)
 
+        self._store = store
+        self._listing = 0
         self.fills = FillTable(clock, link, store.revoked_s)
         permission = Permission(store, remotes)
         self.blobs = ProxyBlobStore(store, remotes, self.fills, permission, uses)
@@ -53,6 +60,19 @@ class ProxyRegistry:
             return self.tags.at_hand(repository, reference)
         manifest = self.manifests.at_hand(repository, reference)
         return None if manifest is None else TagAnswer(manifest.descriptor, manifest, How.HIT)
+
+    def repositories(
+        self, upstream: str, visible: Callable[[Repository], bool], after: str | None, count: int
+    ) -> Deferred[tuple[str, ...]]:
+        """As :meth:`ILocalStore.repositories`; :exc:`Busy` when too many listings are under way."""
+        if self._listing >= MAX_LISTING:
+            return fail(Busy("too many catalogs are asked for at once; try again"))
+        self._listing += 1
+        return self._store.repositories(upstream, visible, after, count).addBoth(self._listed)
+
+    def _listed(self, result: tuple[str, ...] | Failure) -> tuple[str, ...] | Failure:
+        self._listing -= 1
+        return result
 
     def stop(self) -> Deferred[None]:
         """End all transfers; fires when files and connections are let go."""

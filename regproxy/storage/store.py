@@ -44,6 +44,7 @@ from regproxy.storage.keeping import Keeper
 from regproxy.storage.layout import Layout
 from regproxy.storage.ledger import Ledger
 from regproxy.storage.lock import FolderLock
+from regproxy.storage.names import first_names
 from regproxy.storage.occupancy import Occupancy, Occupied
 from regproxy.storage.purging import Purges
 from regproxy.storage.refusals import storage_failed
@@ -144,6 +145,12 @@ class DiskStore:
     def tags(self, repository: Repository) -> Deferred[tuple[str, ...]]:
         """The names of all tags on disk, sorted."""
         return self._reader.run(tag_names, self._layout.tags(repository))
+
+    def repositories(
+        self, upstream: str, visible: Callable[[Repository], bool], after: str | None, count: int
+    ) -> Deferred[tuple[str, ...]]:
+        """Names of repositories that hold something; ``visible`` is asked in another thread."""
+        return self._own.run(first_names, self._layout, upstream, visible, after, count)
 
     def stamp(self, repository: Repository) -> float:
         """The moment for a proof that is about to be asked for."""

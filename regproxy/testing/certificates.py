@@ -1,4 +1,4 @@
-"""Self-signed certificates for the doubles: one key and certificate, made anew at each call."""
+"""Certificates for the doubles: signed by themselves, or by one of those; made anew at each call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DAY = datetime.timedelta(days=1)
 
 @attrs.frozen(slots=True)
 class Certificate:
-    """A P-256 key and a certificate that it signed itself; usable as a CA file by clients."""
+    """A P-256 key and its certificate; one that signed itself is usable as a CA file by clients."""
 
     key: ec.EllipticCurvePrivateKey = attrs.field(repr=False)
     certificate: x509.Certificate
@@ -51,6 +51,11 @@ class Certificate:
         key.write_bytes(self.key_pem)
         return certificate, key
 
+    def sign(self, common_name: str | None, hosts: Sequence[str] = ()) -> Certificate:
+        """A client's (or server's) certificate that this one signs; ``common_name`` None: none in it."""
+        subject = [] if common_name is None else [x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
+        return _made(x509.Name(subject), hosts, self)
+
     def server_options(self) -> CertificateOptions:
         """What a TLS listener needs."""
         pair = PrivateCertificate.fromCertificateAndKeyPair(
@@ -63,23 +68,31 @@ class Certificate:
 
 def self_signed(hosts: Sequence[str] = ("127.0.0.1", "localhost"), expired: bool = False) -> Certificate:
     """A certificate for ``hosts`` (addresses or names), valid from yesterday for ten days."""
-    key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "regproxy testing")])
+    return _made(name, hosts, None, expired)
+
+
+def _made(
+    subject: x509.Name, hosts: Sequence[str], issuer: Certificate | None, expired: bool = False
+) -> Certificate:
+    """Signed by ``issuer``, or by itself: an authority then."""
+    key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.datetime.now(datetime.timezone.utc)
     until = now - _DAY / 2 if expired else now + 9 * _DAY
-    built = (
+    building = (
         x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
+        .subject_name(subject)
+        .issuer_name(subject if issuer is None else issuer.certificate.subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _DAY)
         .not_valid_after(until)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([_name(host) for host in hosts]), critical=False)
-        .sign(key, hashes.SHA256())
+        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
     )
-    return Certificate(key, built)
+    if hosts:
+        names = x509.SubjectAlternativeName([_name(host) for host in hosts])
+        building = building.add_extension(names, critical=False)
+    return Certificate(key, building.sign(key if issuer is None else issuer.key, hashes.SHA256()))
 
 
 def _name(host: str) -> x509.GeneralName:

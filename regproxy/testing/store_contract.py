@@ -283,6 +283,28 @@ class LocalStoreContract:
         assert room.store.tag(REPOSITORY, LATEST) is None
         assert await room.store.tags(REPOSITORY) == ("1.0", "_x")
 
+    async def test_repositories_are_those_with_links_in_order(self, room: StoreRoom) -> None:
+        """Sorted as text, ``a-b`` before ``a/b``; behind any name; only those that may be seen."""
+        paths = ["a", "a-b", "a/b", "a/b/c", "a.b", "b", "team/app"]
+        for path in paths:
+            repository = Repository.parse("registry.test", path)
+            await room.store.put(repository, IMAGE.manifest, room.store.stamp(repository))
+        other = Repository.parse("other.test", "a")
+        await room.store.put(other, IMAGE.manifest, room.store.stamp(other))
+
+        async def named(after: str | None = None, count: int = 100, without: str = "") -> list[str]:
+            def visible(repository: Repository) -> bool:
+                return repository.path != without
+
+            return list(await room.store.repositories("registry.test", visible, after, count))
+
+        assert await named() == sorted(paths)
+        for after in (*paths, "", "a/", "a/b/", "a/a", "zz", "A", "a-", "../x"):
+            assert await named(after) == sorted(path for path in paths if path > after)
+        assert await named(None, 2) == ["a", "a-b"]
+        assert await named("a-b", 2, without="a.b") == ["a/b", "a/b/c"]
+        assert await room.store.repositories("none.test", lambda each: True, None, 9) == ()
+
     async def test_a_tag_carries_its_history(self, room: StoreRoom) -> None:
         """Each digest once, by when it was first seen, the newest last; what the caller says of the
         past is not believed."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
@@ -184,6 +186,14 @@ class MemoryStore(MemoryShelf):
     async def _tag_names(self, repository: Repository) -> tuple[str, ...]:
         await self.script.enter(Call("tags", repository))
         return tuple(sorted(tag.name for held, tag in self._tags if held == repository))
+
+    def repositories(
+        self, upstream: str, visible: Callable[[Repository], bool], after: str | None, count: int
+    ) -> Deferred[tuple[str, ...]]:
+        """See ILocalStore."""
+        held = {repository for repository, _ in self._links if repository.upstream == upstream}
+        names = sorted(each.path for each in held if each.path > (after or "") and visible(each))
+        return succeed(tuple(names[:count]))
 
     def revoke(self, repository: Repository) -> Deferred[None]:
         """See ILocalStore. It counts at once, also where its record fails by script."""

@@ -37,7 +37,7 @@ class AccessRecord:
     body, ``ms`` the milliseconds from the request's last byte to the end of its answer; ``how``,
     ``upstream`` and ``digest`` are None where there is nothing to tell. ``complete`` is False when
     the client left, or the answer was cut. ``note`` is a word for what never became a request:
-    ``tls``, ``malformed``, ``late``.
+    ``tls``, ``malformed``, ``late``. ``user`` is who asked, where that is known.
     """
 
     client: str
@@ -52,6 +52,7 @@ class AccessRecord:
     complete: bool = True
     kind: str | None = None
     note: str | None = None
+    user: str | None = None
 
 
 Recorder: TypeAlias = Callable[[AccessRecord], None]
@@ -83,6 +84,12 @@ def quote_method(method: bytes) -> str:
 def client_name(peer: str | None) -> str:
     """A client for a record: its address, ``unix``, or ``-`` where the transport knows none."""
     return "unix" if peer is None else peer or "-"
+
+
+@lru_cache(maxsize=4096)
+def quote_user(name: str) -> str:
+    """A name for a line of text: whoever signs certificates or tokens may put anything into it."""
+    return quote(name, safe="@:._-+")
 
 
 def write_nothing(record: AccessRecord) -> None:
@@ -152,6 +159,7 @@ def _json_line(when: str, record: AccessRecord) -> str:
         ("upstream", record.upstream),
         ("digest", record.digest),
         ("note", record.note),
+        ("user", record.user),
     )
     known = "".join([f'"{name}": {quoted(word)}, ' for name, word in words if word is not None])
     return (
@@ -162,7 +170,8 @@ def _json_line(when: str, record: AccessRecord) -> str:
 
 
 def _text_line(when: str, record: AccessRecord) -> str:
-    ending = f"{'' if record.complete else ' cut'}{'' if record.note is None else f' {record.note}'}\n"
+    user = "" if record.user is None else f" user={quote_user(record.user)}"
+    ending = f"{user}{'' if record.complete else ' cut'}{'' if record.note is None else f' {record.note}'}\n"
     return (
         f"{when} {_printable(record.client)} {record.method} {record.path} {record.status} "
         f"{record.sent_bytes} {record.ms:.1f}ms "

@@ -1,8 +1,7 @@
 """The registry API towards clients: parse, one call, answer.
 
-``ApiResource`` asks ``access`` and routes, once, for every shape of URL. Klein is then given the
-one word that the route stands for, so that no path of a client's ever meets its rules.
-Who leaves cancels the handler's Deferred, and with it what that handler alone waits for.
+What comes here was routed and let in by ``web.resource``. Who leaves cancels the handler's
+Deferred, and with it what that handler alone waits for.
 """
 
 from __future__ import annotations
@@ -16,18 +15,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.http import OK
 from twisted.web.iweb import IRequest
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET
 
-from regproxy.access.networks import admit
-from regproxy.errors import ContentMismatch, Unsupported
+from regproxy.access.entrance import Entrance
+from regproxy.errors import ContentMismatch, UnknownUpstream, Unsupported
 from regproxy.headers.conditionals import none_match_hits
 from regproxy.headers.ranges import Span
 from regproxy.interfaces import IBlob, IBlobService, IBody, IManifestService, ITagService, TagAnswer
 from regproxy.oci.manifest import Descriptor
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
-from regproxy.settings import Network
 from regproxy.web.answers import (
     Answer,
     Asked,
@@ -37,9 +33,7 @@ from regproxy.web.answers import (
     manifest_answer,
     plain_headers,
 )
-from regproxy.web.errors import Subject
-from regproxy.web.gate import Gate
-from regproxy.web.listing import tag_page
+from regproxy.web.listing import catalog_page, catalog_size, tag_page
 from regproxy.web.request import RegistryRequest
 from regproxy.web.routing import (
     BaseRoute,
@@ -48,7 +42,6 @@ from regproxy.web.routing import (
     ManifestRoute,
     Place,
     ReferrersRoute,
-    Routes,
     TagsRoute,
 )
 from regproxy.web.senders import next_bytes, send_body
@@ -78,74 +71,34 @@ class Registry(Protocol):
     def manifest_at_hand(self, repository: Repository, reference: Reference) -> TagAnswer | None:
         """What needs neither waiting nor a question; None says nothing."""
 
+    def repositories(
+        self, upstream: str, visible: Callable[[Repository], bool], after: str | None, count: int
+    ) -> Deferred[tuple[str, ...]]:
+        """The first ``count`` names of an upstream that are on disk, ``visible``, and behind ``after``."""
+
 
 Handler = Callable[["RegistryApi", RegistryRequest, Any], Coroutine[Deferred[Any], Any, None]]
 
-_SUBJECTS: dict[type, Subject] = {ManifestRoute: Subject.MANIFEST, BlobRoute: Subject.BLOB}
-_WORDS: dict[type, bytes] = {
-    BaseRoute: b"base",
-    CatalogRoute: b"catalog",
-    ManifestRoute: b"manifest",
-    BlobRoute: b"blob",
-    TagsRoute: b"tags",
-    ReferrersRoute: b"referrers",
-}
-
-
-class ApiResource(Resource):
-    """The root of the tree: judges a request's path and its sender, then hands it to Klein."""
-
-    isLeaf = True
-
-    def __init__(
-        self, api: RegistryApi, routes: Routes, networks: Iterable[Network], gate: Gate | None = None
-    ) -> None:
-        Resource.__init__(self)
-        self._api = api
-        self._klein = api.app.resource()
-        self._routes = routes
-        self._networks = tuple(networks)
-        self._gate = gate or Gate(is_open=True)
-
-    def render(self, request: IRequest) -> int:
-        """Admit, route, serve. Raises what :func:`admit` and :meth:`Routes.find` raise.
-
-        In this order: whoever is kept out learns nothing of the settings.
-        """
-        assert isinstance(request, RegistryRequest)
-        admit(request.peer, self._networks)
-        if request.absolute_port is not None and request.host_name is not None:
-            own_port = getattr(request.channel.transport.getHost(), "port", None)
-            self._routes.check_authority(request.host_name, request.absolute_port, own_port)
-        route = self._routes.find(request.path, request.query, request.host_name, request.channel.bound_to)
-        place: Place | None = getattr(route, "place", None)
-        if place is not None:
-            request.upstream, request.namespace = place.repository.upstream, place.namespace
-        request.route = route
-        if isinstance(route, ManifestRoute) and self._gate.is_open and self._api.at_hand(request, route):
-            return int(NOT_DONE_YET)
-        request.subject = _SUBJECTS.get(type(route), Subject.NAME)
-        request.postpath = [_WORDS[type(route)]]
-        if place is None:
-            self._serve(request)
-        else:
-            self._gate.passed().addCallback(lambda _: self._serve(request)).addErrback(request.failed)
-        return int(NOT_DONE_YET)
-
-    def _serve(self, request: RegistryRequest) -> None:
-        if not request.is_gone():
-            self._klein.render(request)
-
 
 class RegistryApi:
-    """The routes, over one :class:`Registry`. ``clock`` times the progress of clients."""
+    """The routes, over one :class:`Registry`. ``clock`` times the progress of clients.
+
+    ``catalog`` says who sees which names; None: the catalog is off.
+    """
 
     app = Klein()
 
-    def __init__(self, registry: Registry, clock: IReactorTime, idle_s: float = IDLE_S) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        clock: IReactorTime,
+        idle_s: float = IDLE_S,
+        catalog: Entrance | None = None,
+    ) -> None:
         self._registry = registry
         self._clock = clock
         self._idle_s = idle_s
+        self._listed_by = catalog
 
     def at_hand(self, request: RegistryRequest, route: ManifestRoute) -> bool:
         """Answer at once where the manifest is in memory: half of what clients ask, without Klein."""
@@ -200,7 +153,21 @@ class RegistryApi:
         request.reply(_json_answer(b"{}"), b"{}")
 
     async def _catalog(self, request: RegistryRequest, route: CatalogRoute) -> None:
-        raise Unsupported("the catalog is off in this mirror")
+        entrance, upstream = self._listed_by, route.upstream
+        if entrance is None:
+            raise Unsupported(
+                "the catalog is off in this mirror; its operator can write access.catalog: true"
+            )
+        if upstream is None:
+            raise UnknownUpstream("this mirror has no default upstream: ask for the catalog of one by ?ns=")
+        who = request.identity
+        entrance.check_uses(who, upstream)
+        names = await self._registry.repositories(
+            upstream, lambda each: entrance.policy.sees(who, each), route.last, catalog_size(route) + 1
+        )
+        page = catalog_page(route, names)
+        headers = [] if page.link is None else [("Link", page.link)]
+        request.reply(_json_answer(page.content, headers), page.content)
 
     async def _referrers(self, request: RegistryRequest, route: ReferrersRoute) -> None:
         raise Unsupported("this mirror does not serve referrers; look for the tag sha256-<hex> instead")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from regproxy.access.certificates import certificate_identity
+from regproxy.access.identity import ANONYMOUS, Identity
 from regproxy.access.networks import peer_host
 from regproxy.errors import RegproxyError
 from regproxy.http1.channel import Refusal, StrictChannel
@@ -17,6 +19,14 @@ class RegistryChannel(StrictChannel):
     read_only = READ_ONLY
     bound_to: str | None = None
     """The upstream that its listener is bound to."""
+    _identity: Identity | None = None
+
+    @property
+    def identity(self) -> Identity:
+        """Who the client's certificate names; looked at once a connection, after its handshake."""
+        if self._identity is None:
+            self._identity = certificate_identity(self.transport) or ANONYMOUS
+        return self._identity
 
     def refusal(self, error: RegproxyError) -> Refusal:
         """The OCI error document."""

@@ -69,6 +69,8 @@ TABLE: dict[type[errors.RegproxyError], Row] = {
     errors.Unsupported: Row(404, "UNSUPPORTED"),
     errors.WriteRefused: Row(405, "UNSUPPORTED", allow=True),
     errors.AccessDenied: Row(403, "DENIED"),
+    errors.IdentityNeeded: Row(401, "UNAUTHORIZED"),
+    errors.Busy: Row(503, "UNAVAILABLE", retry=True),
     errors.ContentError: Row(404, None, "not known to this mirror"),
     errors.StorageFailed: Row(
         503,
@@ -127,6 +129,8 @@ def _detail(error: errors.RegproxyError) -> dict[str, str]:
 
 
 def _headers(row: Row, error: errors.RegproxyError) -> tuple[tuple[str, str], ...]:
+    if isinstance(error, errors.IdentityNeeded):
+        return tuple(("WWW-Authenticate", challenge) for challenge in error.challenges)
     if row.allow:
         return (("Allow", "GET, HEAD"),)
     if row.retry:

@@ -1,4 +1,4 @@
-"""Pages of a tag list, our own: sorted, ``n`` and ``last``, a Link to the next one (R94); pure."""
+"""Pages of listings, our own: sorted, ``n`` and ``last``, a Link to the next one (R94); pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from urllib.parse import urlencode
 
 import attrs
 
-from regproxy.web.routing import MAX_PAGE, TagsRoute
+from regproxy.web.routing import MAX_PAGE, CatalogRoute, TagsRoute
+
+CATALOG_PAGE = 1000
+"""The largest page of a catalog, and the usual one: each name costs a look at the disk."""
 
 
 @attrs.frozen(slots=True)
@@ -33,8 +36,29 @@ def tag_page(route: TagsRoute, tags: Sequence[str]) -> Page:
     return Page(content, _link(route, shown[-1], size) if more else None)
 
 
+def catalog_size(route: CatalogRoute) -> int:
+    """How many names the page that ``route`` asks for has at most."""
+    return CATALOG_PAGE if route.n is None else min(route.n, CATALOG_PAGE)
+
+
+def catalog_page(route: CatalogRoute, names: Sequence[str]) -> Page:
+    """The page of ``names``: those behind ``last``, one more than fit where more follow (R95)."""
+    size = catalog_size(route)
+    content = json.dumps({"repositories": list(names[:size])}).encode("ascii")
+    if not 0 < size < len(names):
+        return Page(content, None)
+    path = "_catalog" if route.prefix is None else f"{route.prefix}/_catalog"
+    return Page(content, _next(route.before, path, names[size - 1], size, route.namespace))
+
+
 def _link(route: TagsRoute, last: str, size: int) -> str:
+    place = route.place
+    return _next(place.before, f"{place.name}/tags/list", last, size, place.namespace)
+
+
+def _next(before: str, path: str, last: str, size: int, namespace: str | None) -> str:
+    """Relative, so that it is right whatever host and scheme a proxy in front is asked by."""
     query = [("last", last), ("n", str(size))]
-    if route.place.namespace is not None:
-        query.append(("ns", route.place.namespace))
-    return f'<{route.place.before}/v2/{route.place.name}/tags/list?{urlencode(query)}>; rel="next"'
+    if namespace is not None:
+        query.append(("ns", namespace))
+    return f'<{before}/v2/{path}?{urlencode(query)}>; rel="next"'

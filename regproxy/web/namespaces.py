@@ -47,7 +47,7 @@ class Namespaces:
     """The names of one set of upstreams; built once, never changed."""
 
     def __init__(self, upstreams: Iterable[UpstreamSettings]) -> None:
-        found = tuple(upstreams)
+        self.upstreams = found = tuple(upstreams)
         self._by_name = _by_name(found)
         self._by_host, self._by_any_port = _by_host(found)
         self._default = next((each for each in found if each.default), None)
@@ -86,9 +86,17 @@ class Namespaces:
         found = self._by_host.get(host)
         return self._by_any_port.get(_without_port(host)) if found is None else found
 
-    def fallback(self) -> UpstreamSettings | None:
-        """The default upstream, where there is one."""
-        return self._default
+    def listed(self, meant: Meant | None, first: str | None) -> UpstreamSettings | None:
+        """The upstream whose repositories are asked for; ``first`` stands before ``_catalog``. None:
+        there is no default one. Raises as :meth:`meant`."""
+        if first is None:
+            return self._default if meant is None else meant.upstream
+        upstream = self._named(first)
+        if upstream is None or not upstream.prefix:
+            raise UnknownUpstream("the path begins with what is not among this mirror's upstreams")
+        if meant is not None and meant.upstream is not upstream:
+            raise _disagree(meant.by, FIRST)
+        return upstream
 
     def _each(self, said: Said) -> Iterator[tuple[str, UpstreamSettings | None]]:
         if said.listener is not None:

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import OK
 
+from regproxy.access.identity import ANONYMOUS, Identity
 from regproxy.errors import RegproxyError, WriteRefused
 from regproxy.http1.channel import READS
 from regproxy.http1.heads import whole_answer
@@ -41,6 +42,9 @@ class RegistryRequest(StrictRequest):
     how: How | None = None
     digest: Digest | None = None
     namespace: str | None = None
+    identity: Identity = ANONYMOUS
+    client_host: str | None = None
+    """The client's address, also behind trusted proxies; None on a unix socket."""
     host_name: str | None = None
     absolute_port: int | None = None
     """The port of a target in absolute form; ``host_name`` is its host then."""
@@ -52,6 +56,21 @@ class RegistryRequest(StrictRequest):
         values = self.requestHeaders.getRawHeaders(name.encode("ascii"))
         return None if values is None else b", ".join(values).decode("latin-1")
 
+    @property
+    def authorization(self) -> bytes | None:
+        """What the client sent to say who it is; one header, or none that counts."""
+        values = self.requestHeaders.getRawHeaders(b"Authorization")
+        return values[0] if values is not None and len(values) == 1 else None
+
+    @property
+    def is_in_clear(self) -> bool:
+        """Whether others can read what the client sends: no TLS on its way, as far as is known."""
+        own = self.peer is None or self.isSecure()
+        return not self.site.proxies.secure(self.peer, own, self._forwarded("Proto"))
+
+    def _forwarded(self, what: str) -> list[str]:
+        return [str(value) for value in self.requestHeaders.getRawHeaders(f"X-Forwarded-{what}") or ()]
+
     def process(self) -> None:
         """Serve it: the rules of HTTP first, then the resource."""
         self.begin()
@@ -61,6 +80,9 @@ class RegistryRequest(StrictRequest):
         """Start the clock of the access record."""
         super().begin()
         self._began_s = self.site.reactor.seconds()
+        self.client_host = peer = self.peer
+        if self.site.proxies.trust(peer):
+            self.client_host = self.site.proxies.client(peer, self._forwarded("For"))
         self.notifyFinish().addBoth(self._record)
 
     def set_common_headers(self) -> None:
@@ -186,7 +208,7 @@ class RegistryRequest(StrictRequest):
         how = None if self.how is None else self.how.value
         self.site.record(
             AccessRecord(
-                client=client_name(self.peer),
+                client=client_name(self.client_host),
                 method=quote_method(self.method),
                 path=quote_path(self.path, self.namespace),
                 status=status,
@@ -197,5 +219,6 @@ class RegistryRequest(StrictRequest):
                 digest=str(self.digest) if self.digest is not None else None,
                 complete=not isinstance(result, Failure),
                 kind=KINDS.get(type(self.route)),
+                user=self.identity.shown,
             )
         )

@@ -56,9 +56,18 @@ class BaseRoute:
 
 @attrs.frozen(slots=True)
 class CatalogRoute:
-    """``/v2/_catalog`` (R95) of the upstream of this name; None: no upstream is meant."""
+    """``/v2/_catalog`` (R95), of the upstream that the client means; None: there is no default one.
+
+    ``prefix`` and ``namespace`` are how the client said so; ``n`` and ``last`` as for tags.
+    """
 
     upstream: str | None = None
+    prefix: str | None = None
+    namespace: str | None = None
+    n: int | None = None
+    last: str | None = None
+    before: str = ""
+    """What stands before ``/v2/``, as ``/docker.io``."""
 
 
 @attrs.frozen(slots=True)
@@ -104,6 +113,11 @@ class Routes:
         self._namespaces = Namespaces(upstreams)
         self._known: dict[tuple[bytes, bytes, str | None, str | None], Route] = {}
 
+    @property
+    def upstreams(self) -> tuple[UpstreamSettings, ...]:
+        """Those that it knows."""
+        return self._namespaces.upstreams
+
     def find(self, path: bytes, query: bytes, host: str | None = None, listener: str | None = None) -> Route:
         """What a raw path and query name.
 
@@ -138,9 +152,8 @@ class Routes:
         meant = self._namespaces.meant(said)
         if rest in ([], [""]):
             return BaseRoute()
-        if rest == ["_catalog"]:
-            upstream = self._namespaces.fallback() if meant is None else meant.upstream
-            return CatalogRoute(None if upstream is None else upstream.name)
+        if rest[-1] == "_catalog" and len(rest) <= 2:
+            return self._catalog(rest[:-1], asked, said, meant)
         if _is_upload(rest):
             raise WriteRefused("this mirror is read-only: push to the registry itself")
         if rest[-1] == "":
@@ -164,9 +177,20 @@ class Routes:
     def _place(self, name: list[str], said: Said, meant: Meant | None) -> Place:
         upstream, path = self._namespaces.split(meant, name)
         repository = Repository.parse(upstream.name, "/".join(path))
-        private = upstream.credentials is not None and not upstream.public
         before = "" if said.before is None else f"/{said.before}"
-        return Place(repository, "/".join(name), said.namespace, private, before)
+        return Place(repository, "/".join(name), said.namespace, upstream.guarded, before)
+
+    def _catalog(self, prefix: list[str], asked: dict[str, str], said: Said, meant: Meant | None) -> Route:
+        first = prefix[0] if prefix else None
+        upstream = self._namespaces.listed(meant, first)
+        return CatalogRoute(
+            None if upstream is None else upstream.name,
+            first,
+            said.namespace,
+            _page_size(asked.get("n")),
+            asked.get("last"),
+            "" if said.before is None else f"/{said.before}",
+        )
 
 
 def _split_version(parts: list[str]) -> tuple[str | None, list[str]]:

@@ -15,6 +15,7 @@ from twisted.web import http, server
 from twisted.web.resource import IResource
 from zope.interface import implementer
 
+from regproxy.access.forwarded import TrustedProxies
 from regproxy.web.access_log import Recorder, write_nothing
 from regproxy.web.channel import RegistryChannel
 from regproxy.web.request import RegistryRequest
@@ -25,7 +26,8 @@ class RegistrySite(server.Site):
 
     ``record`` gets one :class:`AccessRecord` a request. ``header_s``: a request must be whole
     in that time, without an answer; ``idle_s``: a kept connection without request is closed after it.
-    HTTP/2 is not spoken (bodies are sent with HTTP/1.1 framing).
+    ``proxies``: whose word counts for a client's address. HTTP/2 is not spoken (bodies are sent
+    with HTTP/1.1 framing).
     """
 
     protocol: Any = RegistryChannel
@@ -37,11 +39,13 @@ class RegistrySite(server.Site):
         record: Recorder = write_nothing,
         header_s: float = 30.0,
         idle_s: float = 120.0,
+        proxies: TrustedProxies | None = None,
     ) -> None:
         server.Site.__init__(self, resource, RegistryRequest, timeout=idle_s, reactor=reactor)
         self.record = record
         self.header_s = header_s
         self.idle_s = idle_s
+        self.proxies = proxies or TrustedProxies()
 
     def log(self, request: http.Request) -> None:
         """Twisted's own access line; ours is the record."""

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from regproxy import __file__ as main_file
 from regproxy import __version__
 from regproxy.cli import main
+from regproxy.testing.certificates import self_signed
 
 GOOD = """\
 listen: [tcp:5000]
@@ -43,6 +44,7 @@ def test_a_good_file_is_summed_up(tmp_path: Path) -> None:
         "  ttl        7d",
         "  upstreams  docker.io (default, with credentials), r.corp:5000 (plain http)",
         "  networks   10.0.0.0/8",
+        "  known by   nothing: all of these networks may ask",
         *(
             f"  warning    storage.{key} is read and not enforced: nothing is removed for want of space yet"
             for key in ("max_size", "min_free")
@@ -141,3 +143,47 @@ def test_as_a_process_on_a_terminal_that_lacks_the_letters(tmp_path: Path) -> No
     assert run.stderr == b""
     assert run.returncode == 0
     assert run.stdout.startswith(os.fsencode(tmp_path) + b"/\\u043a.yml: the settings are good\n")
+
+
+def test_how_clients_are_known_is_summed_up(tmp_path: Path) -> None:
+    certificate, key = self_signed().write(tmp_path, "mirror")
+    (tmp_path / "users").touch()
+    path = tmp_path / "r.yml"
+    path.write_text(
+        f"listen: ssl:5443:privateKey={key}:certKey={certificate}:clientCA={certificate}\n"
+        "admin: []\nstorage: {root: .}\naccess: {htpasswd: users}\n"
+    )
+    result = check(path)
+    assert result.exit_code == 0, result.stderr
+    assert "  known by   password, certificate" in result.stdout.splitlines()
+    path.write_text(path.read_text().replace(f"clientCA={certificate}", "clientCA=none.pem"))
+    assert "none.pem: No such file or directory" in check(path).stderr
+
+
+@pytest.mark.parametrize(
+    ("users", "keys", "says"),
+    [
+        ("carol:$apr1$x", None, "access.htpasswd: {}/users: line 1: only bcrypt hashes"),
+        (None, "{}", "access.tokens.keys_file: {}/keys: there is no public key in it"),
+    ],
+)
+def test_files_that_let_nobody_in_are_told(
+    tmp_path: Path, users: str | None, keys: str | None, says: str
+) -> None:
+    """What the daemon would end with."""
+    (tmp_path / "users").write_text(users or "")
+    (tmp_path / "keys").write_text(keys or PUBLIC)
+    path = tmp_path / "r.yml"
+    tokens = "{issuer: me, audience: a, keys_file: keys}"
+    path.write_text(f"admin: []\nstorage: {{root: .}}\naccess: {{htpasswd: users, tokens: {tokens}}}\n")
+    result = check(path)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(says.format(tmp_path))
+    (tmp_path / "users").write_text("carol:$apr1$x\nalice:$2b$04$" + "a" * 53)
+    (tmp_path / "keys").write_text(PUBLIC)
+    result = check(path)
+    assert result.exit_code == 0
+    assert f"  warning    access.htpasswd: {tmp_path}/users, line 1: only bcrypt" in result.stdout
+
+
+PUBLIC = self_signed().certificate_pem.decode()

@@ -9,7 +9,7 @@ import pytest
 from regproxy.config import ConfigError, defaults, load
 from regproxy.config.distribution import go_ttl
 from regproxy.config.errors import Unfit
-from regproxy.settings import Credentials, Settings
+from regproxy.settings import AccessSettings, Credentials, Settings, TokenSettings
 from tests.config.conftest import Faults, Load
 
 MIRROR = """\
@@ -134,10 +134,53 @@ def test_the_log_is_read(read: Load) -> None:
 
 def test_clients_that_were_asked_who_they_are_and_are_not_now(read: Load) -> None:
     lacking, open_to_all = read(
-        "version: 0.1\nproxy: {remoteurl: 'https://quay.io'}\nauth: {htpasswd: {}}"
+        "version: 0.1\nproxy: {remoteurl: 'https://quay.io'}\nauth: {silly: {realm: x}}"
     ).warnings
-    assert lacking.endswith("no effect here: auth")
+    assert lacking.endswith("no effect here: auth.silly")
     assert "clients are not asked who they are" in open_to_all
+
+
+QUAY = "version: 0.1\nproxy: {remoteurl: 'https://quay.io', username: me, password: hunter2}\n"
+
+
+def test_passwords_are_asked_for_as_before(read: Load, tmp_path: Path) -> None:
+    """And what the credentials may pull is then not open to all."""
+    (tmp_path / "users").touch()
+    found = read(f"{QUAY}auth: {{htpasswd: {{realm: basic, path: users}}}}")
+    assert found.access == AccessSettings(htpasswd=tmp_path / "users", anonymous=False)
+    assert found.warnings == ()
+
+
+def test_tokens_are_asked_for_as_before(read: Load, tmp_path: Path) -> None:
+    (tmp_path / "bundle.pem").touch()
+    (tmp_path / "keys").touch()
+    token = "realm: https://auth.example/token, service: mirror, issuer: me, rootcertbundle: bundle.pem"
+    found = read(f"{QUAY}auth: {{token: {{{token}}}}}")
+    expected = TokenSettings("me", "mirror", tmp_path / "bundle.pem", "https://auth.example/token")
+    assert found.access == AccessSettings(tokens=expected, anonymous=False)
+    (warning,) = found.warnings
+    assert "no chains" in warning
+    tokens = read(f"{QUAY}auth: {{token: {{{token}, jwks: keys}}}}").access.tokens
+    assert tokens is not None
+    assert tokens.keys_file == tmp_path / "keys"
+
+
+def test_client_certificates_are_asked_for_as_before(read: Load, faults: Faults, tmp_path: Path) -> None:
+    for name in ("c", "k", "ca"):
+        (tmp_path / name).write_text(PEM)
+    text = QUAY + "http: {addr: ':443', tls: {certificate: c, key: k, clientcas: [%s]}}"
+    found = read(text % "ca")
+    assert found.listen[0].endswith(f":clientCA={tmp_path}/ca")
+    assert (found.access.anonymous, found.warnings) == (False, ())
+    (line,) = faults(text % "ca, c")
+    assert "put all authorities into it" in line
+    (line,) = faults(text % "none")
+    assert "No such file" in line
+
+
+@pytest.mark.parametrize("auth", ["htpasswd: {}", "htpasswd: {path: none}", "token: {issuer: me}"])
+def test_a_way_in_that_lacks_something_stops_the_start(faults: Faults, auth: str) -> None:
+    assert faults(f"{QUAY}auth: {{{auth}}}")
 
 
 def test_settings_in_the_environment_are_said_not_to_count(settings_file: Path) -> None:

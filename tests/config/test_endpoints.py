@@ -35,7 +35,13 @@ def test_what_is_taken_here_twisted_takes_too(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["systemd:domain=INET6:index=0", "systemd:domain=INET:name=web", "ssl:443:privateKey=k:certKey=c"],
+    [
+        "systemd:domain=INET6:index=0",
+        "systemd:domain=INET:name=web",
+        "ssl:443:privateKey=k:certKey=c",
+        "ssl:443:privateKey=k:certKey=c:clientCA=ca:clientCertificate=optional",
+        "haproxy:ssl:443:privateKey=k:certKey=c",
+    ],
 )
 def test_what_needs_more_than_a_reactor_is_taken(text: str) -> None:
     assert str(Endpoint.parse(endpoint(text))) == text
@@ -62,6 +68,9 @@ def test_what_needs_more_than_a_reactor_is_taken(text: str) -> None:
         ("unix:/" + "a" * 107, "at most 107 bytes"),
         ("unix:/a:mode=rw", "octal"),
         ("ssl:443", "privateKey=FILE"),
+        ("ssl:443:privateKey=", "privateKey=FILE"),
+        ("ssl:443:privateKey=k:clientCertificate=required", "clientCA=FILE"),
+        ("ssl:443:privateKey=k:clientCA=c:clientCertificate=maybe", "=required, or =optional"),
         ("systemd:index=0", "systemd:domain="),
         ("systemd:domain=INET", "name=NAME instead of index="),
         ("systemd:domain=IP:index=0", "systemd:domain="),

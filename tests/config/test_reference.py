@@ -12,7 +12,14 @@ from regproxy.config import load
 from regproxy.config import table as t
 from regproxy.config.reference import reference, table
 from regproxy.config.setting import Setting
-from regproxy.settings import LogSettings, Settings, StorageSettings, TagRule, UpstreamSettings
+from regproxy.settings import (
+    AccessSettings,
+    LogSettings,
+    Settings,
+    StorageSettings,
+    TagRule,
+    UpstreamSettings,
+)
 from regproxy.testing.certificates import self_signed
 from tests.config.conftest import Load
 
@@ -38,6 +45,9 @@ def test_every_setting_in_it_is_a_good_one(read: Load, tmp_path: Path) -> None:
     self_signed().write(tmp_path, "corp")
     text = uncommented(reference()).replace("/etc/ssl/corp.pem", "ca.pem")
     text = text.replace("/etc/regproxy/corp.crt", "corp.pem").replace("/etc/regproxy/corp.key", "corp.key")
+    for name in ("htpasswd", "token-keys.json"):
+        (tmp_path / name).touch()
+        text = text.replace(f"/etc/regproxy/{name}", name)
     found = read(text)
     assert [upstream.name for upstream in found.upstreams] == [
         "docker.io",
@@ -84,11 +94,12 @@ def test_the_records_have_the_same_defaults() -> None:
     """Declared twice, since records are made by hand in tests too: so held against each other."""
     fields = {
         record: {field.name: field.default for field in attrs.fields(record)}
-        for record in (Settings, TagRule, LogSettings, UpstreamSettings, StorageSettings)
+        for record in (Settings, TagRule, LogSettings, UpstreamSettings, StorageSettings, AccessSettings)
     }
     assert fields[Settings]["ttl_s"] == usual(t.TTL)
     assert TagRule() == TagRule(t.MATCH.usual, t.FRESH.usual, t.REVALIDATE_WAIT.usual, t.STALE_IF_ERROR.usual)
     assert LogSettings() == LogSettings(t.LOG_FORMAT.usual, t.LOG_ACCESS.usual)
+    assert fields[AccessSettings]["catalog"] == usual(t.CATALOG)
     for setting in (t.DEFAULT, t.PREFIX, t.PUBLIC, t.INSECURE, t.PRIVATE):
         assert fields[UpstreamSettings][setting.key] == usual(setting)
 

@@ -34,6 +34,9 @@ def test_settings_can_be_used(block: Block, tmp_path: Path) -> None:
         )
     )
     files["/etc/regproxy/corp.crt"] = files["/etc/ssl/corp.pem"]
+    users = tmp_path / "htpasswd"
+    users.touch()
+    files["/etc/regproxy/htpasswd"] = users
     text = block.text
     for shown, real in files.items():
         text = text.replace(shown, str(real))

@@ -33,8 +33,9 @@ from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
 from regproxy.settings import LOCAL_NETWORKS, Credentials, UpstreamSettings
 from regproxy.web.access_log import AccessRecord
-from regproxy.web.api import ApiResource, RegistryApi
+from regproxy.web.api import RegistryApi
 from regproxy.web.channel import RegistryChannel
+from regproxy.web.resource import ApiResource
 from regproxy.web.routing import Routes
 from regproxy.web.site import RegistrySite
 from tests.overheard import overhear
@@ -153,6 +154,13 @@ class MemoryRegistry:
 
     def manifest_at_hand(self, repository: Repository, reference: Reference) -> TagAnswer | None:
         return self.hits.get((repository, reference))
+
+    def repositories(
+        self, upstream: str, visible: Callable[[Repository], bool], after: str | None, count: int
+    ) -> Deferred[tuple[str, ...]]:
+        names = (each for each, _ in self.blob_map if each.upstream == upstream and visible(each))
+        held = sorted({each.path for each in names if each.path > (after or "")})
+        return self.answer("repositories", tuple(held[:count]))
 
     def answer(self, call: str, found: Any) -> Deferred[Any]:
         self.calls.append(call)
@@ -280,8 +288,9 @@ def parse_head(data: bytes) -> tuple[int, dict[str, str], bytes]:
     headers = {}
     for line in lines:
         name, _, value = line.partition(": ")
-        assert name.lower() not in headers, f"{name} twice"
-        headers[name.lower()] = value
+        known = headers.get(name.lower())
+        assert known is None or name == "WWW-Authenticate", f"{name} twice"
+        headers[name.lower()] = value if known is None else f"{known}, {value}"
     return int(first.split(" ")[1]), headers, rest
 
 
@@ -329,8 +338,13 @@ class Front:
         idle_s = options.pop("body_idle_s", 120.0)
         self.clock = options.pop("body_clock", reactor)
         self.tls = options.pop("tls", None)
-        self.api = RegistryApi(self.registry, self.clock, idle_s)
-        resource = ApiResource(self.api, Routes(UPSTREAMS), networks, options.pop("gate", None))
+        upstreams = options.pop("upstreams", UPSTREAMS)
+        self.entrance = options.pop("entrance", None)
+        catalog = self.entrance if options.pop("catalog", False) else None
+        self.api = RegistryApi(self.registry, self.clock, idle_s, catalog)
+        resource = ApiResource(
+            self.api, Routes(upstreams), networks, options.pop("gate", None), self.entrance
+        )
         self.site = RegistrySite(resource, options.pop("reactor", reactor), self.records.append, **options)
         self.site.protocol = CountedChannel
         self.site.live = set()

@@ -6,6 +6,7 @@ import io
 import json
 import time
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,6 +40,16 @@ def test_text() -> None:
     when = "2026-11-24T06:00:00.250Z"
     assert line(RECORD, "text") == f"{when} 10.0.0.1 GET /v2/a 200 12 3.1ms hit docker.io sha256:ab"
     assert line(SPARSE, "text") == f"{when} unix HEAD /v2/ 404 0 0.0ms - - - cut"
+
+
+def test_who_asked_is_told_and_cannot_forge_a_line() -> None:
+    """Issuers and authorities may put anything into a name."""
+    name = 'al ice"\n2026 user=bob\u2028'
+    known = attrs.evolve(RECORD, user=name, complete=False)
+    assert line(known, "text").endswith(" sha256:ab user=al%20ice%22%0A2026%20user%3Dbob%E2%80%A8 cut")
+    assert json.loads(line(known, "json"))["user"] == name
+    assert line(attrs.evolve(RECORD, user="alice@corp"), "text").endswith(" user=alice@corp")
+    assert "user" not in json.loads(line(RECORD, "json"))
 
 
 def test_json() -> None:

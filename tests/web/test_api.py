@@ -14,6 +14,7 @@ from regproxy.interfaces import How, TagAnswer
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Tag
+from tests.access.known import basic, entrance
 from tests.conftest import LoggedFailures
 from tests.web.doubles import (
     BLOB,
@@ -284,8 +285,9 @@ async def test_who_is_not_admitted_asks_nothing() -> None:
 async def test_private_content_is_marked() -> None:
     registry = filled()
     registry.blob_map[Repository("corp.example:5000", "a"), BLOB_DIGEST] = BLOB
-    async with Front(registry) as front:
-        reply = await front.ask("GET", f"/v2/a/blobs/{BLOB_DIGEST}?ns=corp.example:5000")
+    async with Front(registry, entrance=entrance()) as front:
+        target = f"/v2/a/blobs/{BLOB_DIGEST}?ns=corp.example:5000"
+        reply = await front.ask("GET", target, f"Authorization: {basic('alice', 'hunter2-right')}")
         assert reply.headers["cache-control"].startswith("private")
 
 

@@ -31,6 +31,8 @@ CASES = [
     (errors.ContentUntrusted("/secret/path"), Subject.BLOB, 404, "BLOB_UNKNOWN"),
     (errors.TransferStopped("closed"), Subject.BLOB, 503, "UNAVAILABLE"),
     (errors.AccessDenied("no"), Subject.BLOB, 403, "DENIED"),
+    (errors.IdentityNeeded("log in", ()), Subject.BLOB, 401, "UNAUTHORIZED"),
+    (errors.Busy("later"), Subject.BLOB, 503, "UNAVAILABLE"),
     (errors.UnknownRoute("no"), Subject.NAME, 404, "UNSUPPORTED"),
     (errors.UnknownUpstream("no"), Subject.MANIFEST, 404, "NAME_UNKNOWN"),
     (errors.Unsupported("no"), Subject.NAME, 404, "UNSUPPORTED"),
@@ -60,6 +62,15 @@ def test_every_class_is_answered_with_a_thought() -> None:
         if issubclass(each, errors.RegproxyError) and each is not errors.RegproxyError:
             nearest = next(base for base in each.__mro__ if base in TABLE)
             assert nearest is not errors.RegproxyError, each
+
+
+def test_each_challenge_is_a_header_of_its_own() -> None:
+    """Clients read one challenge a header (R70)."""
+    problem = problem_for(errors.IdentityNeeded("log in", ('Bearer realm="x"', 'Basic realm="y"')))
+    assert problem.headers == (
+        ("WWW-Authenticate", 'Bearer realm="x"'),
+        ("WWW-Authenticate", 'Basic realm="y"'),
+    )
 
 
 def test_upstream_and_reason_are_told() -> None:

@@ -14,8 +14,9 @@ from regproxy.access.networks import admit, peer_host
 from regproxy.errors import AccessDenied, NotFound, StorageFailed
 from regproxy.interfaces import How, TagAnswer
 from regproxy.settings import LOCAL_NETWORKS
-from regproxy.web.api import ApiResource, RegistryApi
+from regproxy.web.api import RegistryApi
 from regproxy.web.gate import Gate
+from regproxy.web.resource import ApiResource
 from regproxy.web.routing import Routes
 from regproxy.web.site import RegistrySite
 from tests.conftest import LoggedFailures

@@ -13,7 +13,8 @@ from twisted.web.resource import IResource
 
 from regproxy.settings import LOCAL_NETWORKS, Network
 from regproxy.web.access_log import AccessRecord
-from regproxy.web.api import ApiResource, RegistryApi
+from regproxy.web.api import RegistryApi
+from regproxy.web.resource import ApiResource
 from regproxy.web.routing import Routes
 from regproxy.web.site import RegistrySite
 from tests.web.doubles import (
