@@ -43,10 +43,14 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     "probes": GROUND,
     "signals": frozenset(),
     "gauges": GROUND | STORES,
+    "file_limit": frozenset(),
     "compose": GROUND | STORES | ROOMS | {"gauges"},
     "overview": GROUND | STORES | ROOMS | {"compose"},
     "behind": GROUND | STORES | {"compose", "probes"},
-    "service": GROUND | STORES | ROOMS | {"behind", "compose", "gauges", "listeners", "signals", "overview"},
+    "service": GROUND
+    | STORES
+    | ROOMS
+    | {"behind", "compose", "file_limit", "gauges", "listeners", "signals", "overview"},
     "tap": GROUND | {"service", "config", "logs"},
     "cli": GROUND | {"config", "service"},
     "__main__": frozenset({"cli"}),

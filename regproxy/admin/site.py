@@ -10,16 +10,35 @@ from twisted.internet.defer import maybeDeferred
 from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.resource import IResource, Resource
-from twisted.web.server import Request, Site
+from twisted.web.server import Request
 
 from regproxy.access.networks import admit, peer_host
 from regproxy.admin.pages import BROKEN, JSON, Page, Pages, as_json, send
-from regproxy.errors import AccessDenied, InvalidRequest, RegproxyError, WriteRefused
+from regproxy.errors import (
+    AccessDenied,
+    HeadersTooLarge,
+    InvalidRequest,
+    RegproxyError,
+    RequestLineTooLong,
+    TooManyConnections,
+    WriteRefused,
+)
 from regproxy.http1.channel import Refusal, StrictChannel
 from regproxy.http1.request import StrictRequest
-from regproxy.settings import Network
+from regproxy.http1.site import StrictSite
+from regproxy.settings import LimitSettings, Network
 
-_STATUS: Mapping[type[RegproxyError], int] = {InvalidRequest: 400, AccessDenied: 403, WriteRefused: 405}
+LIMITS = LimitSettings(connections=64, idle_s=60.0)
+"""An allowance of their own: operators get in, however many clients there are."""
+
+_STATUS: Mapping[type[RegproxyError], int] = {
+    InvalidRequest: 400,
+    AccessDenied: 403,
+    WriteRefused: 405,
+    RequestLineTooLong: 414,
+    HeadersTooLarge: 431,
+    TooManyConnections: 503,
+}
 _HEADERS = (("Content-Type", JSON.decode("ascii")), ("Cache-Control", "no-store"))
 _EXTRA: Mapping[type[RegproxyError], tuple[tuple[str, str], ...]] = {WriteRefused: (("Allow", "GET, HEAD"),)}
 
@@ -73,25 +92,23 @@ class AdminRequest(StrictRequest):
         return reason
 
 
-class AdminSite(Site):
+class AdminSite(StrictSite):
     """HTTP/1.1 for the admin listeners; on TCP only for clients in ``networks``."""
 
     protocol: Any = AdminChannel
-    header_s = 30.0
-    idle_s = 60.0
 
-    def __init__(self, pages: Mapping[str, Page], networks: Sequence[Network], reactor: Any) -> None:
+    def __init__(
+        self,
+        pages: Mapping[str, Page],
+        networks: Sequence[Network],
+        reactor: Any,
+        limits: LimitSettings = LIMITS,
+    ) -> None:
         self.networks = networks
         self._pages = Pages(pages)
         nowhere = Refused(404, f"no such page: there is {self._pages}")
-        super().__init__(  # type: ignore[no-untyped-call]
-            nowhere, AdminRequest, timeout=self.idle_s, reactor=reactor
-        )
+        super().__init__(nowhere, AdminRequest, reactor, limits)
         self.displayTracebacks = False
-
-    def acceptableProtocols(self) -> list[bytes]:
-        """Never HTTP/2, not even where the h2 package is installed."""
-        return [b"http/1.1"]
 
     def page(self, request: Request) -> IResource:
         """The page, or what stands for it."""

@@ -15,6 +15,7 @@ PLACES = {
     "tag": "tags[].",
     "access": "access.",
     "log": "log.",
+    "limits": "limits.",
     "upstream": "upstreams.NAME.",
     "credentials": "upstreams.NAME.credentials.",
 }

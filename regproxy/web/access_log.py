@@ -37,7 +37,8 @@ class AccessRecord:
     body, ``ms`` the milliseconds from the request's last byte to the end of its answer; ``how``,
     ``upstream`` and ``digest`` are None where there is nothing to tell. ``complete`` is False when
     the client left, or the answer was cut. ``note`` is a word for what never became a request:
-    ``tls``, ``malformed``, ``late``.
+    ``tls``, ``malformed``, ``late``, ``silent``, ``crowded``, or ``slow`` for a client that did not
+    take its answer. ``cause`` is why there was no good answer, in the words that the client was told.
     """
 
     client: str
@@ -52,6 +53,7 @@ class AccessRecord:
     complete: bool = True
     kind: str | None = None
     note: str | None = None
+    cause: str | None = None
 
 
 Recorder: TypeAlias = Callable[[AccessRecord], None]
@@ -152,6 +154,7 @@ def _json_line(when: str, record: AccessRecord) -> str:
         ("upstream", record.upstream),
         ("digest", record.digest),
         ("note", record.note),
+        ("cause", record.cause),
     )
     known = "".join([f'"{name}": {quoted(word)}, ' for name, word in words if word is not None])
     return (
@@ -161,8 +164,13 @@ def _json_line(when: str, record: AccessRecord) -> str:
     )
 
 
+def _text_ending(record: AccessRecord) -> str:
+    words = ["" if record.complete else "cut", record.note, quoted(record.cause) if record.cause else ""]
+    return "".join(f" {word}" for word in words if word) + "\n"
+
+
 def _text_line(when: str, record: AccessRecord) -> str:
-    ending = f"{'' if record.complete else ' cut'}{'' if record.note is None else f' {record.note}'}\n"
+    ending = "\n" if record.complete and record.cause is record.note is None else _text_ending(record)
     return (
         f"{when} {_printable(record.client)} {record.method} {record.path} {record.status} "
         f"{record.sent_bytes} {record.ms:.1f}ms "

@@ -55,8 +55,6 @@ from regproxy.web.senders import next_bytes, send_body
 
 MAX_BLOCKS = 4096
 """So many heads of answers are kept, about 500 bytes each."""
-IDLE_S = 120.0
-"""A client that takes nothing of a body for that long is cut off."""
 
 
 class Registry(Protocol):
@@ -135,14 +133,13 @@ class ApiResource(Resource):
 
 
 class RegistryApi:
-    """The routes, over one :class:`Registry`. ``clock`` times the progress of clients."""
+    """The routes, over one :class:`Registry`. ``clock`` gives the reactor back between pieces of a body."""
 
     app = Klein()
 
-    def __init__(self, registry: Registry, clock: IReactorTime, idle_s: float = IDLE_S) -> None:
+    def __init__(self, registry: Registry, clock: IReactorTime) -> None:
         self._registry = registry
         self._clock = clock
-        self._idle_s = idle_s
 
     def at_hand(self, request: RegistryRequest, route: ManifestRoute) -> bool:
         """Answer at once where the manifest is in memory: half of what clients ask, without Klein."""
@@ -249,7 +246,7 @@ class RegistryApi:
             raise
         request.send_head(answer)
         length = None if span is None else span.length
-        await send_body(request, body, first, length, self._clock, self._idle_s, upstream)
+        await send_body(request, body, first, length, self._clock, upstream)
         if not request.is_gone():
             request.finish()
 

@@ -60,6 +60,13 @@ def check_host(values: list[bytes], *, required: bool) -> str | None:
     return values[0].decode("ascii").lower()
 
 
+def check_authority(authority: bytes) -> str:
+    """The host that an absolute target names, as :func:`check_host`; no user and no password in it."""
+    if _HOST.fullmatch(authority) is None:
+        raise InvalidTarget("the target names no host, or more than a host and a port")
+    return authority.decode("ascii").lower()
+
+
 def split_path(raw: bytes) -> list[str]:
     """The decoded components of a path, without the one before the first slash.
 

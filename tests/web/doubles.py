@@ -326,10 +326,8 @@ class Front:
         self.registry = registry or MemoryRegistry()
         self.records: list[AccessRecord] = []
         networks = options.pop("networks", LOCAL_NETWORKS)
-        idle_s = options.pop("body_idle_s", 120.0)
-        self.clock = options.pop("body_clock", reactor)
         self.tls = options.pop("tls", None)
-        self.api = RegistryApi(self.registry, self.clock, idle_s)
+        self.api = RegistryApi(self.registry, reactor)
         resource = ApiResource(self.api, Routes(UPSTREAMS), networks, options.pop("gate", None))
         self.site = RegistrySite(resource, options.pop("reactor", reactor), self.records.append, **options)
         self.site.protocol = CountedChannel

@@ -11,11 +11,11 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
-from regproxy.settings import LOCAL_NETWORKS, Network
+from regproxy.settings import LOCAL_NETWORKS, LimitSettings, Network
 from regproxy.web.access_log import AccessRecord
 from regproxy.web.api import ApiResource, RegistryApi
 from regproxy.web.routing import Routes
-from regproxy.web.site import RegistrySite
+from regproxy.web.site import LIMITS, RegistrySite
 from tests.web.doubles import (
     UPSTREAMS,
     MemoryRegistry,
@@ -35,13 +35,14 @@ class Wire:
         resource: IResource | None = None,
         transport: Transport | None = None,
         networks: Iterable[Network] = LOCAL_NETWORKS,
+        limits: LimitSettings = LIMITS,
     ) -> None:
         self.clock = Clock()
         self.registry = registry or MemoryRegistry()
         self.records: list[AccessRecord] = []
         api = RegistryApi(self.registry, self.clock)
         root = resource or ApiResource(api, Routes(UPSTREAMS), networks)
-        site = RegistrySite(root, self.clock, self.records.append, header_s=30, idle_s=120)
+        site = RegistrySite(root, self.clock, self.records.append, limits)
         self.channel = site.buildProtocol(None)
         assert self.channel is not None
         self.transport = transport or Transport()
