@@ -208,7 +208,8 @@ class StrictChannel(HTTPChannel):
     def requestDone(self, request: Request) -> None:
         """Its answer is written."""
         self._answering = False
-        self._expect(self.site.limits.idle_s, self.loseConnection)
+        self._sight = None
+        self._expect(self.site.limits.idle_s, self._idle)
         HTTPChannel.requestDone(self, request)
         self._expect_the_rest()
 
@@ -229,8 +230,9 @@ class StrictChannel(HTTPChannel):
         self._refuse_malformed(self._too_long())
 
     def loseConnection(self) -> None:
-        """Close once all is sent, and abort a client that does not take it in time."""
-        self._expect(self.site.limits.idle_s, self.transport.abortConnection)
+        """Close once all is sent, and abort a client that does not take it."""
+        self._sight = None
+        self._expect(self.site.limits.idle_s, self._end)
         HTTPChannel.loseConnection(self)
 
     def connectionLost(self, reason: Failure = _DONE) -> None:
@@ -254,16 +256,29 @@ class StrictChannel(HTTPChannel):
             then()
 
     def _look(self) -> None:
-        """Cut a client that does not take its answer."""
-        before, now = self._sight, self._seen()
-        window_s, rate = self.site.window_s, self.site.limits.slow_reader_bytes_s
-        if before is not None and is_stuck(before, now, int((rate or 0) * window_s)):
-            taken = "little" if before.pending_bytes != now.pending_bytes else "nothing"
+        """While an answer is under way."""
+        self._watch_over(None, self._look)
+
+    def _idle(self) -> None:
+        """Between requests: the system may hold megabytes of an answer that is written, for minutes."""
+        self._watch_over(self.loseConnection, self._idle)
+
+    def _end(self) -> None:
+        """While it closes, which comes behind what is still to be taken."""
+        self._watch_over(self.transport.abortConnection, self._end)
+
+    def _watch_over(self, once_taken: Callable[[], object] | None, again: Callable[[], object]) -> None:
+        """Cut a client that does not take what is there for it; ``once_taken``: it has all."""
+        before, self._sight = self._sight, self._seen()
+        window_s, rate = self.site.window_s, self.site.limits.slow_reader_bytes_s or 0
+        if once_taken is not None and not self._sight.pending_bytes:
+            once_taken()
+        elif before is not None and is_stuck(before, self._sight, int(rate * window_s)):
+            taken = "little" if before.taken_bytes != self._sight.taken_bytes else "nothing"
             self.ending = Ending("slow", f"the client took {taken} for {window_s:g} seconds")
             self.transport.abortConnection()
-            return
-        self._sight = now
-        self._expect(window_s, self._look)
+        else:
+            self._expect(window_s, again)
 
     def _seen(self) -> Sight:
         transport = self.transport
