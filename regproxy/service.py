@@ -130,7 +130,9 @@ class MirrorService(MultiService):
             mirror.prepare(port)
             self._ports.append(port)
         show_readiness(mirror.figures, self._reasons, self._wall())
-        admin = AdminSite(self._pages(mirror), self._settings.access.networks, self._reactor)
+        admin = AdminSite(
+            self._pages(mirror), self._settings.access.networks, self._reactor, self._settings.limits
+        )
         for description in self._settings.admin:
             self._listen_admin(description, admin)
 

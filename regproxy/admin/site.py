@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import attrs
 from twisted.internet.defer import maybeDeferred
 from twisted.python.failure import Failure
 from twisted.web import http
@@ -28,7 +29,7 @@ from regproxy.http1.request import StrictRequest
 from regproxy.http1.site import StrictSite
 from regproxy.settings import LimitSettings, Network
 
-LIMITS = LimitSettings(connections=64, idle_s=60.0)
+CONNECTIONS = 64
 """An allowance of their own: operators get in, however many clients there are."""
 
 _STATUS: Mapping[type[RegproxyError], int] = {
@@ -93,7 +94,10 @@ class AdminRequest(StrictRequest):
 
 
 class AdminSite(StrictSite):
-    """HTTP/1.1 for the admin listeners; on TCP only for clients in ``networks``."""
+    """HTTP/1.1 for the admin listeners; on TCP only for clients in ``networks``.
+
+    ``limits`` are the clients' but for the number of connections.
+    """
 
     protocol: Any = AdminChannel
 
@@ -102,12 +106,13 @@ class AdminSite(StrictSite):
         pages: Mapping[str, Page],
         networks: Sequence[Network],
         reactor: Any,
-        limits: LimitSettings = LIMITS,
+        limits: LimitSettings,
     ) -> None:
         self.networks = networks
         self._pages = Pages(pages)
         nowhere = Refused(404, f"no such page: there is {self._pages}")
-        super().__init__(nowhere, AdminRequest, reactor, limits)
+        own = attrs.evolve(limits, connections=CONNECTIONS, per_address=None)
+        super().__init__(nowhere, AdminRequest, reactor, own)
         self.displayTracebacks = False
 
     def page(self, request: Request) -> IResource:

@@ -13,6 +13,7 @@ from twisted.internet.testing import StringTransport
 
 from regproxy.admin.health import healthz
 from regproxy.admin.site import AdminSite
+from regproxy.settings import LimitSettings
 from tests.conftest import LoggedFailures
 
 LOCAL = IPv4Address("TCP", "127.0.0.1", 40000)
@@ -26,7 +27,7 @@ def ask(
     request: bytes, peer: object = LOCAL, status: Callable[[], dict[str, object]] = healthy
 ) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of the answer to raw bytes."""
-    site = AdminSite({"/healthz": healthz(status)}, [ip_network("127.0.0.0/8")], Clock())
+    site = AdminSite({"/healthz": healthz(status)}, [ip_network("127.0.0.0/8")], Clock(), LimitSettings())
     protocol = site.buildProtocol(peer)
     transport = StringTransport(peerAddress=peer)
     protocol.makeConnection(transport)
@@ -146,7 +147,7 @@ def test_a_stranger_is_refused_before_anything_else(head: bytes) -> None:
 
 
 def test_nothing_of_a_refused_body_is_kept() -> None:
-    site = AdminSite({"/healthz": healthz(healthy)}, [ip_network("127.0.0.0/8")], Clock())
+    site = AdminSite({"/healthz": healthz(healthy)}, [ip_network("127.0.0.0/8")], Clock(), LimitSettings())
     protocol = site.buildProtocol(LOCAL)
     transport = StringTransport(peerAddress=LOCAL)
     protocol.makeConnection(transport)
