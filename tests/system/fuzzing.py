@@ -276,7 +276,7 @@ def answers_in(received: bytes, may_lack_bodies: bool) -> list[Answer]:
         body = b""
         if 200 <= status != 304 and "content-length" in headers:
             length = int(headers["content-length"])
-            if not (may_lack_bodies and (not rest or rest.startswith(b"HTTP/1.1 "))):
+            if not (may_lack_bodies and (not rest or rest.startswith(b"HTTP/1."))):
                 body, rest = rest[:length], rest[length:]
                 if len(body) != length:
                     raise NotHTTP(f"{status}: {len(body)} bytes of {length}")

@@ -13,7 +13,7 @@ import attrs
 from regproxy.oci.digest import Digest
 
 LIMIT_S = 15.0
-_STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-5][0-9]{2}) [\x20-\x7e]+")
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2}) [\x20-\x7e]+")
 _HEADER = re.compile(rb"([A-Za-z0-9-]+): ([\x20-\x7e]*)")
 
 

@@ -27,7 +27,7 @@ from tests.system.sockets import Talk, Transfer
 
 pytestmark = pytest.mark.system
 
-EXAMPLES = int(os.environ.get("REGPROXY_FUZZ_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("REGPROXY_FUZZ_EXAMPLES", "250"))
 HANDFUL = 12
 """So many conversations go on at once, since most end by a time that runs out."""
 STUCK_S = 10.0
