@@ -21,9 +21,12 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.python.failure import Failure
 
 from regproxy.config.endpoints import Endpoint
+from regproxy.config.errors import Unfit
 from regproxy.errors import RegproxyError
 
 OPENSSL_ERRORS = (SSL.Error, crypto.Error, VerifyError)
+BACKLOG = 1024
+"""So many clients may have connected before they are accepted; the kernel caps it (net.core.somaxconn)."""
 _NOT_PASSED = "systemd has passed this process no such socket: it must be started by its .socket unit"
 
 
@@ -60,14 +63,22 @@ def listen_now(
 
 
 def _prepared(description: str, default_mode: str | None) -> str:
-    """A unix socket loses Twisted's lock file, which believes a dead pid that lives again."""
-    if not description.startswith("unix:"):
-        return description
-    found = Endpoint.parse(description)
-    clear_stale(description, Path(found.get("address") or ""))
-    arguments = dict(found.arguments) | {"lockfile": "0"}
-    if default_mode is not None:
-        arguments.setdefault("mode", default_mode)
+    """With room for a crowd that comes at once; Twisted's own default is 50, and the others wait a second.
+
+    A unix socket loses Twisted's lock file, which believes a dead pid that lives again.
+    """
+    try:
+        found = Endpoint.parse(description)
+    except Unfit:
+        return description  # Twisted says why
+    arguments = dict(found.arguments)
+    if found.kind != "systemd":
+        arguments.setdefault("backlog", str(BACKLOG))
+    if found.kind == "unix":
+        clear_stale(description, Path(found.get("address") or ""))
+        arguments["lockfile"] = "0"
+        if default_mode is not None:
+            arguments.setdefault("mode", default_mode)
     return str(attrs.evolve(found, arguments=tuple(arguments.items())))
 
 

@@ -33,7 +33,7 @@ CONTENT = os.urandom(16 << 20)
 PATH = f"/v2/team/app/blobs/{Digest.of(CONTENT)}"
 MIB = 1 << 20
 SETTINGS = """\
-listen: ["tcp:{port}:interface=127.0.0.1:backlog=1024"]
+listen: ["tcp:{port}:interface=127.0.0.1"]
 admin: ["tcp:{admin}:interface=127.0.0.1"]
 storage: {{root: "{root}"}}
 log: {{access: "{access}"}}

@@ -33,7 +33,7 @@ HANDFUL = 12
 STUCK_S = 10.0
 MAX_GROWN_BYTES = 24 << 20
 SETTINGS = """\
-listen: ["tcp:{port}:interface=127.0.0.1:backlog=1024"]
+listen: ["tcp:{port}:interface=127.0.0.1"]
 admin: ["tcp:{admin}:interface=127.0.0.1"]
 storage: {{root: "{root}"}}
 log: {{format: json, access: "{access}"}}

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import ISSLTransport
+from twisted.internet.ssl import KeyPair
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
+from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
 from regproxy.access.networks import admit, peer_host
 from regproxy.errors import AccessDenied, NotFound, StorageFailed
+from regproxy.http1.channel import LINGER_S
 from regproxy.interfaces import How, TagAnswer
-from regproxy.settings import LOCAL_NETWORKS
+from regproxy.settings import LOCAL_NETWORKS, LimitSettings
 from regproxy.web.api import ApiResource, RegistryApi
 from regproxy.web.gate import Gate
 from regproxy.web.routing import Routes
@@ -129,6 +136,56 @@ def test_http_1_0_without_host_is_served() -> None:
     reply, wire = ask(b"GET /v2/ HTTP/1.0\r\n\r\n")
     assert reply.status == 200
     assert wire.transport.disconnecting
+
+
+@pytest.mark.parametrize(
+    ("head", "host"),
+    [
+        (get(b"http://Ghcr.IO:80/v2/"), "ghcr.io:80"),
+        (b"GET http://ghcr.io/v2/ HTTP/1.0\r\n\r\n", "ghcr.io"),
+        (get(b"/v2/"), "mirror"),
+        (b"GET /v2/ HTTP/1.0\r\n\r\n", None),
+    ],
+)
+def test_the_host_of_an_absolute_target_counts(head: bytes, host: str | None) -> None:
+    """RFC 9112 3.2.2: whatever Host says."""
+    seen: list[str | None] = []
+
+    class Seen(Resource):
+        def render(self, request: Any) -> int:
+            seen.append(request.host_name)
+            request.finish()
+            return int(NOT_DONE_YET)
+
+    wire = Wire(resource=Seen())
+    wire.send(head)
+    wire.close()
+    assert seen == [host]
+
+
+@pytest.mark.parametrize("by_tls", [False, True])
+async def test_who_has_no_place_is_told_by_tls_too(by_tls: bool) -> None:
+    tls = KeyPair.generate().selfSignedCert(1, CN="mirror") if by_tls else None
+    async with Front(filled(), tls=tls, limits=LimitSettings(connections=1)) as front:
+        first = await front.connect()
+        first.transport.write(get(b"/v2/"))
+        await first.until(lambda got: got.endswith(b"{}"))
+        reply, rest = parse(await front.raw(get(b"/v2/nginx/manifests/latest")))
+        assert (reply.status, reply.error["code"], rest) == (503, "UNAVAILABLE", b"")
+        assert reply.headers["retry-after"] == "30"
+        assert front.registry.calls == []
+        assert [record.note for record in front.records] == [None, "crowded"]
+
+
+def test_who_has_no_place_and_asks_nothing_is_closed() -> None:
+    """Nothing is said to who has said nothing: a client may take it for an answer to its first request."""
+    wire = Wire(limits=LimitSettings(connections=1))
+    late = wire.another()
+    wire.clock.advance(LINGER_S)
+    assert late.aborted
+    assert late.value() == b""
+    late.protocol.connectionLost(Failure(ConnectionDone()))
+    wire.close()
 
 
 def test_lower_case_head_and_get_are_other_methods() -> None:

@@ -43,6 +43,7 @@ class Wire:
         api = RegistryApi(self.registry, self.clock)
         root = resource or ApiResource(api, Routes(UPSTREAMS), networks)
         site = RegistrySite(root, self.clock, self.records.append, limits)
+        self._site = site
         self.channel = site.buildProtocol(None)
         assert self.channel is not None
         self.transport = transport or Transport()
@@ -53,6 +54,13 @@ class Wire:
         before = len(self.transport.value())
         self.channel.dataReceived(data)
         return self.transport.value()[before:]
+
+    def another(self) -> Transport:
+        """One more connection, from the same client."""
+        transport = Transport()
+        transport.protocol = self._site.buildProtocol(None)
+        transport.protocol.makeConnection(transport)
+        return transport
 
     def close(self) -> None:
         self.channel.connectionLost(Failure(ConnectionDone()))
