@@ -1,22 +1,18 @@
 """One connection of a client: what HTTP asks for before there is a request.
 
-A place among the connections, a time for whatever comes next, refusals before a body is read, our own
-answer to what is no HTTP, a close that lets the other side read it, and one answer at a time: the
-request behind one is not looked at before the client's side takes more.
+A time for all of a request, refusals before a body is read, our own answer to what is no HTTP, a close
+that lets the other side read it, and one answer at a time: the request behind one is not looked at
+before the client's side takes more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import attrs
-from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import ISSLTransport
-from twisted.python.failure import Failure
 from twisted.web.http import REQUEST_TIMEOUT, HTTPChannel, Request
 
-from regproxy.access.networks import peer_host
 from regproxy.errors import (
     HeadersTooLarge,
     InvalidRequest,
@@ -27,21 +23,15 @@ from regproxy.errors import (
 from regproxy.http1 import malformed
 from regproxy.http1.connections import Verdict, no_room
 from regproxy.http1.heads import head_block, whole_answer
-from regproxy.http1.progress import Sight, is_stuck
-from regproxy.http1.sockets import queued_bytes, taken_bytes, unsent_bytes
-from regproxy.http1.watch import Watched
+from regproxy.http1.timed import LINGER_S, Ending, TimedChannel
 
 READS = (b"GET", b"HEAD")
 MAX_DRAINED_BYTES = 64 * 1024
 """The largest body of a read that is taken and ignored; a larger one ends the connection."""
-LINGER_S = 2.0
-"""How long the rest of a refused body is read and dropped, so that its sender sees the answer."""
 
 _TLS_HANDSHAKE = b"\x16\x03"
 _PLAIN_HTTP = "this port speaks plain HTTP, not TLS"
 """Told at once in plain HTTP: clients that try https first wait for this answer, then use http."""
-
-_DONE = Failure(ConnectionDone())
 
 
 @attrs.frozen(slots=True)
@@ -53,41 +43,21 @@ class Refusal:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-@attrs.frozen(slots=True)
-class Ending:
-    """Why a connection was ended here: ``note`` a word for it, ``cause`` a sentence."""
-
-    note: str | None
-    cause: str
-
-
-class StrictChannel(HTTPChannel):
+class StrictChannel(TimedChannel):
     """One connection. Its site is a :class:`~regproxy.http1.site.StrictSite`."""
 
     read_only = "only GET and HEAD are served here"
     """What a write is told."""
 
-    site: Any
-    transport: Any
     requests: Any
     _buffer: bytes
     persistent: Any
     _networkProducer: Any
-    _waitingForTransport: Any
-    _verdict = Verdict.ADMITTED
-    _peer: str | None = None
     _lines = 0
     _line = b""
     _begun = False
     _answering = False
     _refused = False
-    _closed = False
-    _sight: Sight | None = None
-    _held: Callable[[], object] | None = None
-    ending: Ending | None = None
-    """Why it was cut in the middle of an answer."""
-    has_left = False
-    """The client is gone; Twisted tells producers before it tells requests."""
 
     # for those who make a listener of it
 
@@ -104,13 +74,10 @@ class StrictChannel(HTTPChannel):
     # what Twisted calls
 
     def connectionMade(self) -> None:
-        """Take a place; without one it is told so by :meth:`dataReceived`."""
+        """Ask it for its request; one without a place is told so by :meth:`dataReceived`."""
         limits = self.site.limits
         self.MAX_LENGTH = self.totalHeadersSize = limits.header_bytes
-        self._time = Watched()
-        self._peer = peer_host(self.transport.getPeer())
-        self._verdict = self.site.connections.enter(self._peer)
-        HTTPChannel.connectionMade(self)
+        TimedChannel.connectionMade(self)
         if self._verdict is Verdict.ADMITTED:
             self._expect(limits.header_s, self._silent)
         elif self.site.connections.may_tell:
@@ -133,11 +100,6 @@ class StrictChannel(HTTPChannel):
             return
         HTTPChannel.dataReceived(self, data)
         self._expect_the_rest()
-
-    def _expect(self, within_s: float, then: Callable[[], object]) -> None:
-        """Instead of what was expected before."""
-        if not self._closed:
-            self.site.watch.expect(self._time, within_s, then)
 
     def _expect_the_rest(self) -> None:
         """A request that has come in part, behind an answered one too, must become whole."""
@@ -197,92 +159,21 @@ class StrictChannel(HTTPChannel):
             raise InvalidRequest("a read has no body here")
 
     def allContentReceived(self) -> None:
-        """The request is whole; from now on it is the client who must take the answer."""
+        """The request is whole."""
         if self._refused:
             return
         self._answering, self._begun, self._lines = True, False, 0
-        self._sight = None
-        self._expect(self.site.window_s, self._look)
-        HTTPChannel.allContentReceived(self)
+        TimedChannel.allContentReceived(self)
 
     def requestDone(self, request: Request) -> None:
         """Its answer is written."""
         self._answering = False
-        self._sight = None
-        self._expect(self.site.limits.idle_s, self._idle)
-        HTTPChannel.requestDone(self, request)
+        TimedChannel.requestDone(self, request)
         self._expect_the_rest()
-
-    def resumeProducing(self) -> None:
-        """The client's side has taken what was written: now its answer may end."""
-        HTTPChannel.resumeProducing(self)
-        held, self._held = self._held, None
-        if held is not None:
-            held()
-
-    def stopProducing(self) -> None:
-        """The connection is lost; the requests learn it right after their producers."""
-        self.has_left = True
-        HTTPChannel.stopProducing(self)
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """A line longer than a whole head may be."""
         self._refuse_malformed(self._too_long())
-
-    def loseConnection(self) -> None:
-        """Close once all is sent, and abort a client that does not take it."""
-        self._sight = None
-        self._expect(self.site.limits.idle_s, self._end)
-        HTTPChannel.loseConnection(self)
-
-    def connectionLost(self, reason: Failure = _DONE) -> None:
-        """Give the place back; unfinished requests learn of it."""
-        self.has_left = self._closed = True
-        self._held = None
-        self.site.watch.forget(self._time)
-        self.site.connections.leave(self._peer, self._verdict)
-        HTTPChannel.connectionLost(self, reason)
-
-    # one answer at a time, and taken
-
-    def once_taken(self, then: Callable[[], object]) -> None:
-        """Call ``then`` once the client's side takes more: now, or when what was written is gone.
-
-        Never, when the client leaves first or is cut.
-        """
-        if self._waitingForTransport:
-            self._held = then
-        else:
-            then()
-
-    def _look(self) -> None:
-        """While an answer is under way."""
-        self._watch_over(None, self._look)
-
-    def _idle(self) -> None:
-        """Between requests: the system may hold megabytes of an answer that is written, for minutes."""
-        self._watch_over(self.loseConnection, self._idle)
-
-    def _end(self) -> None:
-        """While it closes, which comes behind what is still to be taken."""
-        self._watch_over(self.transport.abortConnection, self._end)
-
-    def _watch_over(self, once_taken: Callable[[], object] | None, again: Callable[[], object]) -> None:
-        """Cut a client that does not take what is there for it; ``once_taken``: it has all."""
-        before, self._sight = self._sight, self._seen()
-        window_s, rate = self.site.window_s, self.site.limits.slow_reader_bytes_s or 0
-        if once_taken is not None and not self._sight.pending_bytes:
-            once_taken()
-        elif before is not None and is_stuck(before, self._sight, int(rate * window_s)):
-            taken = "little" if before.taken_bytes != self._sight.taken_bytes else "nothing"
-            self.ending = Ending("slow", f"the client took {taken} for {window_s:g} seconds")
-            self.transport.abortConnection()
-        else:
-            self._expect(window_s, again)
-
-    def _seen(self) -> Sight:
-        transport = self.transport
-        return Sight(taken_bytes(transport), unsent_bytes(transport) + queued_bytes(transport))
 
     # refusals
 

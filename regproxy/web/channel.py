@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from regproxy.access.networks import peer_host
 from regproxy.errors import RegproxyError
-from regproxy.http1.channel import Ending, Refusal, StrictChannel
+from regproxy.http1.channel import Refusal, StrictChannel
+from regproxy.http1.timed import Ending
 from regproxy.web.access_log import AccessRecord, client_name, quote_method, quote_path
 from regproxy.web.answers import API_VERSION
 from regproxy.web.errors import problem_for

@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from regproxy.access.networks import admit, peer_host
 from regproxy.errors import AccessDenied, NotFound, StorageFailed
-from regproxy.http1.channel import LINGER_S
+from regproxy.http1.timed import LINGER_S
 from regproxy.interfaces import How, TagAnswer
 from regproxy.settings import LOCAL_NETWORKS, LimitSettings
 from regproxy.web.api import ApiResource, RegistryApi
@@ -130,6 +130,25 @@ def test_what_is_too_large_says_so(head: bytes, status: int) -> None:
     assert (reply.status, reply.error["code"]) == (status, "UNSUPPORTED")
     assert "at most" in reply.error["message"]
     assert wire.registry.calls == []
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (get(b"/v2/?" + b"a" * 900), 200),
+        (get(b"/v2/?" + b"a" * 1100), 414),
+        (get(b"/v2/", b"X: " + b"y" * 1900), 200),
+        (get(b"/v2/", b"X: " + b"y" * 2100), 431),
+        (get(b"/v2/", *[b"X: " + b"y" * 400] * 6), 431),
+    ],
+)
+def test_how_large_a_head_may_be_is_a_setting(head: bytes, status: int) -> None:
+    wire = Wire(limits=LimitSettings(request_line_bytes=1024, header_bytes=2048))
+    reply, _ = parse(wire.send(head))
+    assert reply.status == status
+    if status != 200:
+        assert ("1024" if status == 414 else "2048") in reply.error["message"]
+    wire.close()
 
 
 def test_http_1_0_without_host_is_served() -> None:
