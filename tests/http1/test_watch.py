@@ -81,6 +81,18 @@ def test_what_is_put_off_costs_nothing_and_what_is_brought_forward_counts() -> N
     assert [number for number, _ in kept.ended] == [0]
 
 
+def test_who_is_filed_anew_for_later_hides_nobody_who_is_due_before() -> None:
+    kept = Kept()
+    kept.expect(0, 1)
+    kept.expect(0, 10)
+    kept.expect(1, 5)
+    for _ in range(5):
+        kept.clock.advance(1)
+    assert [number for number, _ in kept.ended] == [1]
+    kept.clock.advance(5)
+    assert [number for number, _ in kept.ended] == [1, 0]
+
+
 def test_a_crowd_is_ended_in_turns() -> None:
     """Thousands that came together do not hold the reactor."""
     clock, ended = Clock(), []
