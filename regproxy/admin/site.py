@@ -112,7 +112,7 @@ class AdminSite(StrictSite):
         self._pages = Pages(pages)
         nowhere = Refused(404, f"no such page: there is {self._pages}")
         own = attrs.evolve(limits, connections=CONNECTIONS, per_address=None)
-        super().__init__(nowhere, AdminRequest, reactor, own)
+        super().__init__(nowhere, AdminRequest, reactor, own, allowance=f"{CONNECTIONS} for operators")
         self.displayTracebacks = False
 
     def page(self, request: Request) -> IResource:

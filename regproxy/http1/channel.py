@@ -21,7 +21,7 @@ from regproxy.errors import (
     WriteRefused,
 )
 from regproxy.http1 import malformed
-from regproxy.http1.connections import Verdict, no_room
+from regproxy.http1.connections import Verdict
 from regproxy.http1.heads import head_block, whole_answer
 from regproxy.http1.timed import LINGER_S, Ending, TimedChannel
 
@@ -83,7 +83,6 @@ class StrictChannel(TimedChannel):
         elif self.site.connections.may_tell:
             self._expect(LINGER_S, self.transport.abortConnection)
         else:
-            self._refused = True
             self.transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
@@ -93,7 +92,7 @@ class StrictChannel(TimedChannel):
         if self._verdict is not Verdict.ADMITTED:
             # not sooner: an answer to what was not sent yet is an error to some clients
             method = b"HEAD" if data.startswith(b"HEAD ") else b"-"
-            self._write_refusal(no_room(self._verdict), method, note="crowded")
+            self._write_refusal(self.site.connections.no_room(self._verdict), method, note="crowded")
             return
         if not (self._begun or self._answering) and data.startswith(_TLS_HANDSHAKE):
             self._write_refusal(InvalidRequest(_PLAIN_HTTP), note="tls")

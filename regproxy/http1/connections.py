@@ -60,7 +60,8 @@ def nobody(address: Address) -> bool:
 
 class Connections:
     """Those that are open. ``is_exempt``: this address may have any number, as a proxy has whose clients
-    are many; it counts in all. ``turned_away`` hears of each one, ``monotonic`` is for the log."""
+    are many; it counts in all. ``turned_away`` hears of each one; ``monotonic`` is for the log, where
+    ``allowance`` names what says how many there may be in all."""
 
     log = Logger()
 
@@ -71,12 +72,14 @@ class Connections:
         monotonic: Callable[[], float],
         is_exempt: Callable[[Address], bool] = nobody,
         turned_away: Callable[[str], object] = lambda limit: None,
+        allowance: str = "limits.connections",
     ) -> None:
         self._connections = connections
         self._per_address = per_address
         self._monotonic = monotonic
         self._is_exempt = is_exempt
         self._turned_away = turned_away
+        self._names = {Verdict.FULL: allowance, Verdict.CROWDED: "limits.per_address"}
         self._by_address: Counter[str] = Counter()
         self._unsaid = 0
         self._said_s: float | None = None
@@ -101,6 +104,13 @@ class Connections:
         self._turned_away(found.value)
         self._say(found)
         return found
+
+    def no_room(self, found: Verdict) -> TooManyConnections:
+        """What a client is told that is turned away."""
+        whose = "your address" if found is Verdict.CROWDED else "this mirror"
+        return TooManyConnections(
+            f"{whose} may have no more connections than are open now ({self._names[found]}); try again later"
+        )
 
     @property
     def may_tell(self) -> bool:
@@ -132,17 +142,9 @@ class Connections:
         if self._said_s is not None and now_s - self._said_s < COMPLAIN_S:
             return
         self.log.warn(
-            "{count} more connections than limits.{limit} allows were turned away; {open} are open",
+            "{count} connections beyond {limit} were turned away; {open} are open",
             count=self._unsaid,
-            limit=found.value,
+            limit=self._names[found],
             open=self.open,
         )
         self._said_s, self._unsaid = now_s, 0
-
-
-def no_room(found: Verdict) -> TooManyConnections:
-    """What a client is told that is turned away."""
-    whose = "your address" if found is Verdict.CROWDED else "this mirror"
-    return TooManyConnections(
-        f"{whose} has as many connections open as limits.{found.value} allows; try again later"
-    )

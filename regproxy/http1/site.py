@@ -19,7 +19,7 @@ class StrictSite(Site):
     """The factory of :class:`~regproxy.http1.channel.StrictChannel` connections, under ``limits``.
 
     HTTP/2 is not spoken, not even where the h2 package is installed: bodies are sent with HTTP/1.1
-    framing. ``is_exempt`` and ``turned_away`` are for :class:`Connections`.
+    framing. ``is_exempt``, ``turned_away`` and ``allowance`` are for :class:`Connections`.
     """
 
     window_s = WINDOW_S
@@ -33,13 +33,14 @@ class StrictSite(Site):
         limits: LimitSettings,
         is_exempt: Callable[[Address], bool] = nobody,
         turned_away: Callable[[str], object] = lambda limit: None,
+        allowance: str = "limits.connections",
     ) -> None:
         # no timer of Twisted's for each connection: the watch has all of them
         super().__init__(resource, request_factory, timeout=None, reactor=reactor)  # type: ignore[no-untyped-call]
         self.limits = limits
         self.watch = Watch(reactor)
         self.connections = Connections(
-            limits.connections, limits.per_address, time.monotonic, is_exempt, turned_away
+            limits.connections, limits.per_address, time.monotonic, is_exempt, turned_away, allowance
         )
 
     def acceptableProtocols(self) -> list[bytes]:

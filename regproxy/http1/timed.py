@@ -65,7 +65,6 @@ class TimedChannel(HTTPChannel):
 
     def allContentReceived(self) -> None:
         """The request is whole; from now on it is the client who must take the answer."""
-        self._sight = None
         self._expect(self.site.window_s, self._look)
         HTTPChannel.allContentReceived(self)
 

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from regproxy.admin.health import healthz
-from regproxy.admin.site import AdminSite
+from regproxy.admin.site import CONNECTIONS, AdminSite
 from regproxy.settings import LimitSettings
 from tests.conftest import LoggedFailures
 
@@ -156,3 +156,19 @@ def test_nothing_of_a_refused_body_is_kept() -> None:
     protocol.dataReceived(b"a=b&" * 100_000 + request(b"/healthz"))
     assert transport.value() == answered
     protocol.connectionLost(None)
+
+
+def test_operators_have_places_of_their_own() -> None:
+    """However few the clients have; a crowd of its own is told so in the form of every page."""
+    few = LimitSettings(connections=1, per_address=1)
+    site = AdminSite({"/healthz": healthz(dict)}, [ip_network("127.0.0.0/8")], Clock(), few)
+    answers = []
+    for _ in range(CONNECTIONS + 1):
+        protocol = site.buildProtocol(LOCAL)
+        transport = StringTransport(peerAddress=LOCAL)
+        protocol.makeConnection(transport)
+        protocol.dataReceived(b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n")
+        answers.append(transport.value())
+    assert {answer.split(b" ")[1] for answer in answers[:-1]} == {b"404"}
+    assert answers[-1].startswith(b"HTTP/1.1 503 ")
+    assert "64 for operators" in json.loads(answers[-1].partition(b"\r\n\r\n")[2])["error"]

@@ -15,7 +15,6 @@ from regproxy.http1.connections import (
     Connections,
     Verdict,
     neighbourhood,
-    no_room,
     verdict,
 )
 
@@ -96,14 +95,15 @@ def test_the_log_says_it_once_a_minute() -> None:
     with capturedLogs() as events:
         for _ in range(100):
             books.enter("10.0.0.1")
+        books.enter("10.0.0.1")
         now_s = 61.0
         books.enter("10.0.0.1")
     assert [formatEvent(event) for event in events] == [
-        "1 more connections than limits.connections allows were turned away; 1 are open",
-        "99 more connections than limits.connections allows were turned away; 1 are open",
+        "1 connections beyond limits.connections were turned away; 1 are open",
+        "100 connections beyond limits.connections were turned away; 1 are open",
     ]
 
 
 @pytest.mark.parametrize("found", [Verdict.FULL, Verdict.CROWDED])
 def test_who_is_turned_away_is_told_the_setting(found: Verdict) -> None:
-    assert f"limits.{found.value}" in no_room(found).message
+    assert f"limits.{found.value}" in Connections(1, 1, lambda: 0.0).no_room(found).message
