@@ -46,9 +46,12 @@ def verdict(in_all: int, from_there: int, connections: int, per_address: int | N
 
 @lru_cache(MAX_KNOWN)
 def neighbourhood(host: str) -> str:
-    """What counts as one address: an IPv4 address, or the /64 of an IPv6 one; "" for none."""
+    """What counts as one address: an IPv4 address, or the /64 of an IPv6 one; "" for none.
+
+    A link-local one counts by itself: all that are on one link have the same /64.
+    """
     address = normalise(host)
-    if isinstance(address, IPv6Address):
+    if isinstance(address, IPv6Address) and not address.is_link_local:
         return f"{IPv6Address(int(address) >> 64 << 64)}/64"
     return "" if address is None else str(address)
 

@@ -36,7 +36,8 @@ def test_verdicts(in_all: int, from_there: int, connections: int, per_address: i
         ("10.0.0.1", "::ffff:10.0.0.1", True),
         ("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", True),
         ("2001:db8::1", "2001:db8:0:1::1", False),
-        ("fe80::1%eth0", "fe80::2%eth1", True),
+        ("fe80::1%eth0", "fe80::1%eth1", True),
+        ("fe80::1%eth0", "fe80::2%eth0", False),
     ],
 )
 def test_what_is_one_address(one: str, other: str, same: bool) -> None:

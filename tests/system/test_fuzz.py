@@ -77,6 +77,12 @@ class Target:
             return int(float(re.search(rb"^regproxy_connections (\S+)$", page.read(), re.MULTILINE)[1]))
 
 
+def is_cut_beside(line: str) -> bool:
+    """Whether a line of the access log is of a pull beside that did not end well."""
+    record = json.loads(line)
+    return "/beside/" in record["path"] and not (record["status"] == 200 and record["complete"])
+
+
 async def test_any_conversation(tmp_path):
     """No 5xx, no answer that is not HTTP or not OCI JSON, no stuck connection, no growth, no disturbance."""
     registry = ScriptableRegistry(reactor)
@@ -118,6 +124,9 @@ async def test_any_conversation(tmp_path):
 
     try:
         await deferToThread(attack)
+    except AssertionError:
+        print(*(line for line in log.read_text("ascii").splitlines() if is_cut_beside(line)), sep="\n")
+        raise
     finally:
         ended = await daemon.stop()
         await registry.stop()
