@@ -32,7 +32,7 @@ test: $(VENV)/.test debian
 	$(BIN)/python -m pytest $(ARGS)
 
 fuzz: $(VENV)/.test
-	REGPROXY_FUZZ_EXAMPLES=$${REGPROXY_FUZZ_EXAMPLES:-6000} $(BIN)/python -m pytest tests/system/test_fuzz.py $(ARGS)
+	REGPROXY_FUZZ_EXAMPLES=$${REGPROXY_FUZZ_EXAMPLES:-2500} $(BIN)/python -m pytest tests/system/test_fuzz.py $(ARGS)
 
 bench: DEBIAN_PACKAGES := docker-registry wrk
 bench: $(VENV)/.run debian

@@ -27,8 +27,8 @@ from tests.system.sockets import Talk, Transfer
 
 pytestmark = pytest.mark.system
 
-EXAMPLES = int(os.environ.get("REGPROXY_FUZZ_EXAMPLES", "250"))
-HANDFUL = 12
+EXAMPLES = int(os.environ.get("REGPROXY_FUZZ_EXAMPLES", "100"))
+HANDFUL = 30
 """So many conversations go on at once, since most end by a time that runs out."""
 STUCK_S = 10.0
 MAX_GROWN_BYTES = 24 << 20
@@ -37,7 +37,7 @@ listen: ["tcp:{port}:interface=127.0.0.1"]
 admin: ["tcp:{admin}:interface=127.0.0.1"]
 storage: {{root: "{root}"}}
 log: {{format: json, access: "{access}"}}
-limits: {{header: 250ms, idle: 250ms}}
+limits: {{header: 600ms, idle: 300ms}}
 upstreams: {{registry.test: {{endpoints: ["{upstream}"], insecure: true, default: true, public: true}}}}
 """
 
@@ -107,7 +107,7 @@ async def test_any_conversation(tmp_path):
         phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
     )
-    @given(st.lists(conversations(content), min_size=1, max_size=HANDFUL))
+    @given(st.lists(conversations(content), min_size=8, max_size=HANDFUL))
     def fuzz(said: list[Conversation]) -> None:
         target.converse(said)
 
