@@ -90,6 +90,12 @@ NAMES = [
     "manifests",
     "a" * 300,
     "",
+    "%ff",
+    "a/%c0%af",
+    "%00",
+    f"{MARK.decode()}//a",
+    f"a/{MARK.decode()}",
+    f"{MARK.decode()}.example/a",
 ]
 HEADERS = [
     "Range: bytes=0-9",
@@ -129,7 +135,11 @@ def targets(content: Content) -> st.SearchStrategy[str]:
         "",
         "..",
         "%00",
+        "%ff",
         "a/b",
+        MARK.decode(),
+        f"sha256:{MARK.decode()}",
+        f"{MARK.decode()}:{'a' * 64}",
     ]
     kinds = ["manifests", "blobs", "tags", "referrers", "uploads", "%6danifests"]
     queries = [
@@ -142,6 +152,10 @@ def targets(content: Content) -> st.SearchStrategy[str]:
         "?%",
         "?&&=",
         "?ns=%00",
+        "?ns=%ff",
+        f"?ns={MARK.decode()}",
+        f"?n={MARK.decode()}",
+        f"?last={MARK.decode()}&n=1",
     ]
     of_content = st.builds(
         "/v2/{}/{}/{}{}".format,
@@ -208,8 +222,16 @@ def cut_up(data: bytes, cuts: Sequence[float]) -> tuple[bytes, ...]:
 
 
 SHARE = st.floats(0, 1, exclude_max=True)
+
+
+def _early(share: float) -> float:
+    """Near the beginning, where a request says what it wants."""
+    return share / 8
+
+
 CHANGES = st.lists(
-    st.tuples(st.sampled_from(["in", "out", "twice", "for"]), SHARE, SHARE, TOKENS), max_size=4
+    st.tuples(st.sampled_from(["in", "out", "twice", "for"]), SHARE | SHARE.map(_early), SHARE, TOKENS),
+    max_size=4,
 )
 CUTS = st.lists(SHARE, max_size=4)
 

@@ -27,7 +27,7 @@ from tests.system.sockets import Talk, Transfer
 
 pytestmark = pytest.mark.system
 
-EXAMPLES = int(os.environ.get("REGPROXY_FUZZ_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("REGPROXY_FUZZ_EXAMPLES", "80"))
 HANDFUL = 30
 """So many conversations go on at once, since most end by a time that runs out."""
 STUCK_S = 10.0
@@ -37,7 +37,7 @@ listen: ["tcp:{port}:interface=127.0.0.1"]
 admin: ["tcp:{admin}:interface=127.0.0.1"]
 storage: {{root: "{root}"}}
 log: {{format: json, access: "{access}"}}
-limits: {{header: 600ms, idle: 300ms}}
+limits: {{header: 1s, idle: 300ms}}
 upstreams: {{registry.test: {{endpoints: ["{upstream}"], insecure: true, default: true, public: true}}}}
 """
 
