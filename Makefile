@@ -1,6 +1,7 @@
 # make run    serve the well-known public registries on port 5000, with built-in settings
 # make demo   the same with a registry of its own: no internet needed
 # make test   install what the tests need, run all of them
+# make fuzz   bent requests and noise to a whole daemon, for half an hour
 # make bench  speed, CPU and memory beside docker-registry in proxy mode (12 minutes on a quiet machine)
 # make bench-scale  100,000 entries: how soon it answers, how long its reactor is held (2 minutes)
 # make check  what CI runs: tests, lint, types, demo
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin
 DEBIAN_PACKAGES := docker-registry skopeo busybox-static apache2-utils systemd podman buildah runc containerd docker.io iptables
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test bench bench-scale check lint debian clean
+.PHONY: help run demo test fuzz bench bench-scale check lint debian clean
 .DELETE_ON_ERROR:
 
 help:
@@ -29,6 +30,9 @@ demo: $(VENV)/.run
 
 test: $(VENV)/.test debian
 	$(BIN)/python -m pytest $(ARGS)
+
+fuzz: $(VENV)/.test
+	REGPROXY_FUZZ_EXAMPLES=$${REGPROXY_FUZZ_EXAMPLES:-2500} $(BIN)/python -m pytest tests/system/test_fuzz.py $(ARGS)
 
 bench: DEBIAN_PACKAGES := docker-registry wrk
 bench: $(VENV)/.run debian

@@ -22,12 +22,12 @@ from regproxy.errors import StorageFailed, UpstreamRefused
 from regproxy.expiry.files import StateFiles
 from regproxy.expiry.pulse import Pulse
 from regproxy.expiry.scheduler import TTLExpirationScheduler
-from regproxy.gauges import show_rooms
+from regproxy.gauges import show_connections, show_rooms
 from regproxy.interfaces import IRemoteRegistry
 from regproxy.metrics.figures import Figures
 from regproxy.metrics.lag import LagMeter
 from regproxy.proxy.registry import ProxyRegistry
-from regproxy.settings import Settings, UpstreamSettings
+from regproxy.settings import LimitSettings, Settings, UpstreamSettings
 from regproxy.storage.store import DiskStore
 from regproxy.storage.thread import DiskThread
 from regproxy.upstream.credentials import CredentialSource
@@ -112,14 +112,23 @@ class CountedRequest(RegistryRequest):
 
 
 class MirrorSite(RegistrySite):
-    """The factory for client connections, which knows how many responses are under way."""
+    """The factory for client connections, which knows how many responses are under way.
+
+    No address may have more connections than ``limits`` say, a proxy in front neither.
+    """
 
     under_way = 0
 
     def __init__(
-        self, resource: IResource, reactor: Any, record: Recorder, proxies: TrustedProxies | None = None
+        self,
+        resource: IResource,
+        reactor: Any,
+        record: Recorder,
+        limits: LimitSettings,
+        figures: Figures,
+        proxies: TrustedProxies,
     ) -> None:
-        super().__init__(resource, reactor, record, proxies=proxies)
+        super().__init__(resource, reactor, record, limits, turned_away=figures.turned_away, proxies=proxies)
         self.requestFactory = CountedRequest
 
 
@@ -186,9 +195,9 @@ def build_mirror(
     entrance, close_entrance = open_entrance(settings.access, settings.upstreams, reactor, wall)
     resource = build_resource(settings, registry, gate, entrance, reactor)
     log = write_nothing if access is None else AccessLog(access, settings.log.format, wall)
-    site = MirrorSite(
-        resource, reactor, counting(figures, log), TrustedProxies(settings.access.trusted_proxies)
-    )
+    proxies = TrustedProxies(settings.access.trusted_proxies)
+    site = MirrorSite(resource, reactor, counting(figures, log), settings.limits, figures, proxies)
+    show_connections(figures, lambda: site.connections.open)
     show_rooms(figures, lambda: site.under_way, registry.fills, store, expiry.scheduler, pulse, names)
     lag = LagMeter(reactor, time.monotonic, figures.late)
 

@@ -40,6 +40,18 @@ class InvalidTarget(InvalidRequest):
     """The request target itself is malformed: encodings, NUL, traversal (R7), Host."""
 
 
+class RequestLineTooLong(InvalidRequest):
+    """More than ``limits.request_line``."""
+
+
+class HeadersTooLarge(InvalidRequest):
+    """More than ``limits.header_size``, or too many of them."""
+
+
+class TooManyConnections(RegproxyError):
+    """No room for another connection, in all or of one address."""
+
+
 class UnknownRoute(RegproxyError):
     """No such path in the API (R8)."""
 

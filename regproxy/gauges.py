@@ -35,6 +35,11 @@ def show_requests(figures: Figures, in_flight: Callable[[], int]) -> None:
     figures.gauge("regproxy_requests_in_flight", "Requests of clients that are being answered.", in_flight)
 
 
+def show_connections(figures: Figures, are_open: Callable[[], int]) -> None:
+    """Clients that are connected."""
+    figures.gauge("regproxy_connections", "Connections of clients that are open.", are_open)
+
+
 def show_fills(figures: Figures, fills: FillTable) -> None:
     """Blobs on their way to the disk, and who follows them."""
     readings: tuple[Reading[tuple[FillState, ...]], ...] = (

@@ -23,10 +23,13 @@ from twisted.python.failure import Failure
 from regproxy.access.forwarded import TrustedProxies
 from regproxy.access.reread import Unusable
 from regproxy.config.endpoints import Endpoint
+from regproxy.config.errors import Unfit
 from regproxy.errors import RegproxyError
 from regproxy.proxied import behind_proxies
 from regproxy.tls import RenewedCertificates, TlsFiles
 
+BACKLOG = 1024
+"""So many clients may have connected before they are accepted; the kernel caps it (net.core.somaxconn)."""
 _NOT_PASSED = "systemd has passed this process no such socket: it must be started by its .socket unit"
 
 
@@ -75,7 +78,10 @@ def _opened(
     proxies: TrustedProxies | None,
 ) -> tuple[Any, IProtocolFactory]:
     """The endpoint that a description means, and the factory with what lies between the two."""
-    found = Endpoint.parse(description)
+    try:
+        found = Endpoint.parse(description)
+    except Unfit:
+        return serverFromString(reactor, description), factory  # Twisted says why
     if found.kind == "ssl":
         certificates = RenewedCertificates(description, TlsFiles.of(found))
         factory = cast(IProtocolFactory, TLSMemoryBIOFactory(certificates, False, factory, reactor))
@@ -86,20 +92,23 @@ def _opened(
 
 
 def _plain(description: str, found: Endpoint, default_mode: str | None) -> str:
-    """What Twisted listens on: without TLS and PROXY, which are ours.
+    """What Twisted listens on: without TLS and PROXY, which are ours, and with room for a crowd that
+    comes at once; its own default is 50, and the others wait a second.
 
     A unix socket loses Twisted's lock file, which believes a dead pid that lives again.
     """
+    named = dict(found.arguments)
+    if found.kind != "systemd":
+        named.setdefault("backlog", str(BACKLOG))
     if found.kind == "ssl":
-        arguments = tuple(each for each in found.arguments if each[0] in ("port", "interface", "backlog"))
-        return str(Endpoint("tcp", arguments))
-    if found.kind != "unix":
-        return str(attrs.evolve(found, wrapped=False))
-    clear_stale(description, Path(found.get("address") or ""))
-    named = dict(found.arguments) | {"lockfile": "0"}
-    if default_mode is not None:
-        named.setdefault("mode", default_mode)
-    return str(Endpoint("unix", tuple(named.items())))
+        plain = tuple(each for each in named.items() if each[0] in ("port", "interface", "backlog"))
+        return str(Endpoint("tcp", plain))
+    if found.kind == "unix":
+        clear_stale(description, Path(found.get("address") or ""))
+        named["lockfile"] = "0"
+        if default_mode is not None:
+            named.setdefault("mode", default_mode)
+    return str(attrs.evolve(found, arguments=tuple(named.items()), wrapped=False))
 
 
 def clear_stale(description: str, path: Path) -> None:

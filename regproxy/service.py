@@ -8,13 +8,13 @@ reactor runs, ending with a code goes through :meth:`MirrorService.fail`. The en
 
 from __future__ import annotations
 
-import resource
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Timer
 from typing import Any, Protocol
 
+import attrs
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList, TimeoutError, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
@@ -30,6 +30,7 @@ from regproxy.admin.site import AdminSite
 from regproxy.admin.status import status
 from regproxy.behind import Behind
 from regproxy.errors import RegproxyError, StorageFailed
+from regproxy.file_limit import connections_that_fit, raise_file_limit
 from regproxy.gauges import show_readiness
 from regproxy.listeners import CannotListen, described, listen_now
 from regproxy.operations import door
@@ -122,7 +123,7 @@ class MirrorService(MultiService):
         self._reactor.callWhenRunning(self._run)
 
     def _begin(self) -> None:
-        raise_file_limit()
+        self._settings = self._fitted(raise_file_limit())
         Factory.noisy = False  # two lines for each connection to an upstream, otherwise
         self._begun_s = self._reactor.seconds()
         self._store = self._store_opened()
@@ -140,10 +141,26 @@ class MirrorService(MultiService):
             self._pages(mirror),
             self._settings.access.networks,
             self._reactor,
+            self._settings.limits,
             door(self._settings, mirror, self._reactor),
         )
         for description in self._settings.admin:
             self._listen_admin(description, admin)
+
+    def _fitted(self, files: int) -> Settings:
+        """The settings, with no more connections than ``files`` are enough for."""
+        limits, fit = self._settings.limits, connections_that_fit(files)
+        if limits.connections <= fit:
+            return self._settings
+        warning = (
+            f"limits.connections: {limits.connections} do not fit into {files} open files, since each may "
+            f"need two: {fit} are let in; raise the limit of open files (LimitNOFILE in a unit file)"
+        )
+        return attrs.evolve(
+            self._settings,
+            limits=attrs.evolve(limits, connections=fit),
+            warnings=(*self._settings.warnings, warning),
+        )
 
     def _store_opened(self) -> IStoreLife:
         root = self._settings.storage.root
@@ -314,12 +331,3 @@ class MirrorService(MultiService):
 
 def _stop_listening(port: IListeningPort) -> Deferred[Any]:
     return maybeDeferred(port.stopListening)
-
-
-def raise_file_limit() -> None:
-    """Every connection is a file: the soft limit becomes the hard one."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError):
-        MirrorService.log.warn("The limit of open files stays as it is")

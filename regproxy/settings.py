@@ -166,6 +166,24 @@ class AccessSettings:
 
 
 @attrs.frozen(slots=True)
+class LimitSettings:
+    """What clients may take up. None: no limit.
+
+    ``connections`` in all and ``per_address`` (an IPv6 address counts as its /64). ``header_s``: a
+    request must be whole in that time; ``idle_s``: a connection without one is closed after it.
+    ``slow_reader_bytes_s``: a client that has something to take must take so much of it, on average.
+    """
+
+    connections: int = 20_000
+    per_address: int | None = None
+    header_s: float = 30.0
+    idle_s: float = 120.0
+    slow_reader_bytes_s: int | None = 1024
+    request_line_bytes: int = 8192
+    header_bytes: int = 16_384
+
+
+@attrs.frozen(slots=True)
 class LogSettings:
     """``format`` is ``text`` or ``json``; ``access`` a path, ``-`` (standard output) or ``off``."""
 
@@ -185,6 +203,7 @@ class Settings:
     ttl_s: float | None = 7 * DAY_S
     access: AccessSettings = AccessSettings()
     log: LogSettings = LogSettings()
+    limits: LimitSettings = LimitSettings()
     admin_written: bool = False
     """Whether the file names ``admin``: a written one that cannot be had stops the start."""
     admin_token_file: Path | None = None

@@ -48,6 +48,7 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     "probes": GROUND | {"upstream"},
     "signals": frozenset(),
     "gauges": GROUND | STORES,
+    "file_limit": frozenset(),
     "compose": GROUND | STORES | ROOMS | {"gauges"},
     "overview": GROUND | STORES | ROOMS | {"compose"},
     "operations": GROUND | STORES | ROOMS | {"compose"},
@@ -55,7 +56,7 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     "service": GROUND
     | STORES
     | ROOMS
-    | {"behind", "compose", "gauges", "listeners", "operations", "signals", "overview"},
+    | {"behind", "compose", "file_limit", "gauges", "listeners", "operations", "signals", "overview"},
     "tap": GROUND | {"service", "config", "logs"},
     "cli": GROUND | {"access", "config", "service", "tls"},
     "__main__": frozenset({"cli"}),

@@ -7,11 +7,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import attrs
 from twisted.internet.defer import maybeDeferred
 from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.resource import IResource, Resource
-from twisted.web.server import Request, Site
+from twisted.web.server import Request
 
 from regproxy.access.networks import admit, peer_host
 from regproxy.admin.attempts import Attempt
@@ -19,18 +20,25 @@ from regproxy.admin.door import PREFIX, Door
 from regproxy.admin.pages import BROKEN, JSON, Page, Pages, as_json, send
 from regproxy.errors import (
     AccessDenied,
+    HeadersTooLarge,
     InvalidRequest,
     PostOnly,
     RegproxyError,
+    RequestLineTooLong,
     SecretUnusable,
     TokenRefused,
+    TooManyConnections,
     UnknownRoute,
     WriteRefused,
 )
 from regproxy.http1.channel import Refusal, StrictChannel
 from regproxy.http1.request import StrictRequest
+from regproxy.http1.site import StrictSite
 from regproxy.http1.sockets import socket_peer
-from regproxy.settings import Network
+from regproxy.settings import LimitSettings, Network
+
+CONNECTIONS = 64
+"""An allowance of their own: operators get in, however many clients there are."""
 
 _STATUS: Mapping[type[RegproxyError], int] = {
     InvalidRequest: 400,
@@ -39,7 +47,10 @@ _STATUS: Mapping[type[RegproxyError], int] = {
     UnknownRoute: 404,
     WriteRefused: 405,
     PostOnly: 405,
+    RequestLineTooLong: 414,
+    HeadersTooLarge: 431,
     SecretUnusable: 503,
+    TooManyConnections: 503,
 }
 _HEADERS = (("Content-Type", JSON.decode("ascii")), ("Cache-Control", "no-store"))
 _EXTRA: Mapping[type[RegproxyError], tuple[tuple[str, str], ...]] = {
@@ -126,28 +137,29 @@ class AdminRequest(StrictRequest):
         return reason
 
 
-class AdminSite(Site):
-    """HTTP/1.1 for the admin listeners; on TCP only for clients in ``networks``. No ``door``: only reads."""
+class AdminSite(StrictSite):
+    """HTTP/1.1 for the admin listeners; on TCP only for clients in ``networks``. No ``door``: only reads.
+
+    ``limits`` are the clients' but for the number of connections.
+    """
 
     protocol: Any = AdminChannel
-    header_s = 30.0
-    idle_s = 60.0
 
     def __init__(
-        self, pages: Mapping[str, Page], networks: Sequence[Network], reactor: Any, door: Door | None = None
+        self,
+        pages: Mapping[str, Page],
+        networks: Sequence[Network],
+        reactor: Any,
+        limits: LimitSettings,
+        door: Door | None = None,
     ) -> None:
         self.networks = networks
         self.door = door
         self._pages = Pages(pages)
         nowhere = Refused(404, f"no such page: there is {self._pages}")
-        super().__init__(  # type: ignore[no-untyped-call]
-            nowhere, AdminRequest, timeout=self.idle_s, reactor=reactor
-        )
+        own = attrs.evolve(limits, connections=CONNECTIONS, per_address=None)
+        super().__init__(nowhere, AdminRequest, reactor, own, allowance=f"{CONNECTIONS} for operators")
         self.displayTracebacks = False
-
-    def acceptableProtocols(self) -> list[bytes]:
-        """Never HTTP/2, not even where the h2 package is installed."""
-        return [b"http/1.1"]
 
     def page(self, request: AdminRequest) -> IResource:
         """The page, the door for who was let through it, or what stands for either."""

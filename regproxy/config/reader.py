@@ -18,7 +18,7 @@ from regproxy.config.setting import Setting
 from regproxy.config.tags import read_tags
 from regproxy.config.unused import without_effect
 from regproxy.config.upstreams import read_upstreams
-from regproxy.settings import LogSettings, Settings, StorageSettings, TagRule
+from regproxy.settings import LimitSettings, LogSettings, Settings, StorageSettings, TagRule
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -53,6 +53,7 @@ def _read(report: Report, node: nodes.Mapping, environ: Mapping[str, str], sourc
         ttl_s=ttl_s,
         access=access,
         log=_log(root),
+        limits=_limits(root),
         admin_written=root.has(t.ADMIN),
         admin_token_file=_below(root, root.optional(t.ADMIN_TOKEN_FILE)),
         admin_hosts=_admin_hosts(root),
@@ -105,6 +106,22 @@ def _storage(root: Section, environ: Mapping[str, str]) -> StorageSettings:
         max_size_bytes=section.optional(t.MAX_SIZE),
         min_free_bytes=section.optional(t.MIN_FREE),
     )
+
+
+def _limits(root: Section) -> LimitSettings:
+    section = root.open(t.LIMITS)
+    limits = LimitSettings(
+        connections=section.value(t.CONNECTIONS),
+        per_address=section.value(t.PER_ADDRESS),
+        header_s=section.value(t.HEADER),
+        idle_s=section.value(t.IDLE),
+        slow_reader_bytes_s=section.value(t.SLOW_READER),
+        request_line_bytes=section.value(t.REQUEST_LINE),
+        header_bytes=section.value(t.HEADER_SIZE),
+    )
+    if limits.header_bytes < limits.request_line_bytes:
+        section.wrong("header_size", "expected at least limits.request_line, which is part of it")
+    return limits
 
 
 def _log(root: Section) -> LogSettings:

@@ -16,6 +16,7 @@ PLACES = {
     "access": "access.",
     "tokens": "access.tokens.",
     "log": "log.",
+    "limits": "limits.",
     "upstream": "upstreams.NAME.",
     "credentials": "upstreams.NAME.credentials.",
     "client_cert": "upstreams.NAME.client_cert.",

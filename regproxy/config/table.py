@@ -199,6 +199,53 @@ LOG_ACCESS: Setting[str] = Setting(
     "where a line for each request goes: a file, - (standard output) or off",
     default="-",
 )
+CONNECTIONS: Setting[int] = Setting(
+    "limits",
+    "connections",
+    values.count,
+    "how many clients may be connected at once; each further one is told so (503) and closed. Half of the "
+    "limit of open files must be enough for them, or fewer are let in, with a warning",
+    default="20000",
+)
+PER_ADDRESS: Setting[int | None] = Setting(
+    "limits",
+    "per_address",
+    values.count_or_off,
+    "how many of one address, an IPv6 address being all of its /64; nodes behind one address translation "
+    "are one address",
+    default="off",
+)
+HEADER: Setting[float] = Setting(
+    "limits",
+    "header",
+    values.some_time,
+    "how long a client may take for the whole of a request, from when it connects or the request begins",
+    default="30s",
+)
+IDLE: Setting[float] = Setting(
+    "limits",
+    "idle",
+    values.some_time,
+    "how long a connection is kept open between requests",
+    default="120s",
+)
+SLOW_READER: Setting[int | None] = Setting(
+    "limits",
+    "slow_reader",
+    values.rate_or_off,
+    "a client that takes less than this of an answer, on average over two minutes, is cut off",
+    default="1 KiB/s",
+)
+REQUEST_LINE: Setting[int] = Setting(
+    "limits", "request_line", values.head_size, "the longest first line of a request", default="8 KiB"
+)
+HEADER_SIZE: Setting[int] = Setting(
+    "limits",
+    "header_size",
+    values.head_size,
+    "the largest head of a request, that line included",
+    default="16 KiB",
+)
 ENDPOINTS: Setting[Origin] = Setting(
     "upstream",
     "endpoints",
@@ -379,6 +426,13 @@ TABLE: tuple[Setting[object], ...] = (
     AUDIENCE,
     KEYS_FILE,
     REALM,
+    CONNECTIONS,
+    PER_ADDRESS,
+    HEADER,
+    IDLE,
+    SLOW_READER,
+    REQUEST_LINE,
+    HEADER_SIZE,
     ENDPOINTS,
     DEFAULT,
     PREFIX,
@@ -408,6 +462,7 @@ ACCESS = Group("", "access", "access", "who may ask")
 TOKENS = Group(
     "access", "tokens", "tokens", "bearer tokens of distribution's form, which a token server of yours signs"
 )
+LIMITS = Group("", "limits", "limits", "what clients may take up")
 UPSTREAMS = Group("", "upstreams", "upstream", "the registries behind this one, by name; a closed world")
 CREDENTIALS = Group("upstream", "credentials", "credentials", "how to log in there")
 CLIENT_CERT = Group(
@@ -419,10 +474,10 @@ CLIENT_CERT = Group(
 )
 UPSTREAM_TAGS = Group("upstream", "tags", "tag", "as the tags of all, for its tags; comes before them")
 
-GROUPS = (STORAGE, TAGS, LOG, ACCESS, TOKENS, UPSTREAMS, CREDENTIALS, CLIENT_CERT, UPSTREAM_TAGS)
+GROUPS = (STORAGE, TAGS, LOG, ACCESS, TOKENS, LIMITS, UPSTREAMS, CREDENTIALS, CLIENT_CERT, UPSTREAM_TAGS)
 
 LATER: dict[str, tuple[str, ...]] = {
-    "": ("fill", "limits"),
+    "": ("fill",),
     "storage": ("low_water",),
     "tag": ("grace",),
     "access": (),

@@ -26,6 +26,7 @@ from regproxy.settings import Network
 
 _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 MAX_DURATION_S = 36_500 * 86_400.0
+MAX_LIMIT_S = 7 * 86_400.0
 
 _SIZES = {
     "B": 1,
@@ -91,6 +92,52 @@ def some_size(text: str) -> int:
     """As :func:`size`, but more than none."""
     if not (amount := size(text)):
         raise Unfit("expected more than 0; leave the key out for no limit")
+    return amount
+
+
+def some_time(text: str) -> float:
+    """As :func:`duration`, but more than none, and a week at most: a limit is of that kind."""
+    seconds = duration(text)
+    if not 0 < seconds <= MAX_LIMIT_S:
+        raise Unfit("expected more than 0 and at most 7d")
+    return seconds
+
+
+def count(text: str) -> int:
+    """A number of things, at least one."""
+    if re.fullmatch(r"[1-9][0-9]{0,8}", text, re.ASCII) is None:
+        raise Unfit("expected a whole number from 1 to 999999999")
+    return int(text)
+
+
+def count_or_off(text: str) -> int | None:
+    """As :func:`count`; None for ``off``."""
+    if text == "off":
+        return None
+    try:
+        return count(text)
+    except Unfit as wrong:
+        raise Unfit(f"{wrong}, or 'off'") from None
+
+
+def rate_or_off(text: str) -> int | None:
+    """Bytes a second, from ``1 KiB/s``; None for ``off``."""
+    if text == "off":
+        return None
+    amount, slash, unit = text.rpartition("/")
+    try:
+        if slash and unit == "s" and (bytes_s := size(amount)):
+            return bytes_s
+    except Unfit:
+        pass
+    raise Unfit("expected a size a second, such as 1 KiB/s, or 'off'")
+
+
+def head_size(text: str) -> int:
+    """The size of a part of a request's head: from 1 KiB to 64 KiB."""
+    amount = size(text)
+    if not 1024 <= amount <= 65_536:
+        raise Unfit("expected from 1 KiB to 64 KiB")
     return amount
 
 

@@ -1,36 +1,37 @@
 """One connection of a client: what HTTP asks for before there is a request.
 
-A deadline for the whole request (Twisted's idle timer is reset by every byte), refusals before a
-body is read, our own answer to what is no HTTP, a close that lets the other side read it, and one
-answer at a time: the request behind one is not looked at before the client's side takes more.
+A time for all of a request, refusals before a body is read, our own answer to what is no HTTP, a close
+that lets the other side read it, and one answer at a time: the request behind one is not looked at
+before the client's side takes more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import attrs
-from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IDelayedCall, ISSLTransport
-from twisted.python.failure import Failure
+from twisted.internet.interfaces import ISSLTransport
 from twisted.web.http import REQUEST_TIMEOUT, HTTPChannel, Request
 
-from regproxy.errors import InvalidRequest, RegproxyError, WriteRefused
+from regproxy.errors import (
+    HeadersTooLarge,
+    InvalidRequest,
+    RegproxyError,
+    RequestLineTooLong,
+    WriteRefused,
+)
+from regproxy.http1 import malformed
+from regproxy.http1.connections import Verdict
 from regproxy.http1.heads import head_block, whole_answer
-from regproxy.http1.sockets import unsent_bytes
+from regproxy.http1.timed import LINGER_S, Ending, TimedChannel
 
 READS = (b"GET", b"HEAD")
 MAX_DRAINED_BYTES = 64 * 1024
 """The largest body of a read that is taken and ignored; a larger one ends the connection."""
-LINGER_S = 2.0
-"""How long the rest of a refused body is read and dropped, so that its sender sees the answer."""
 
 _TLS_HANDSHAKE = b"\x16\x03"
 _PLAIN_HTTP = "this port speaks plain HTTP, not TLS"
 """Told at once in plain HTTP: clients that try https first wait for this answer, then use http."""
-
-_DONE = Failure(ConnectionDone())
 
 
 @attrs.frozen(slots=True)
@@ -42,28 +43,21 @@ class Refusal:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class StrictChannel(HTTPChannel):
-    """One connection. Its site has ``header_s``, ``idle_s`` and ``reactor``."""
+class StrictChannel(TimedChannel):
+    """One connection. Its site is a :class:`~regproxy.http1.site.StrictSite`."""
 
     read_only = "only GET and HEAD are served here"
     """What a write is told."""
 
-    site: Any
-    transport: Any
     requests: Any
     _buffer: bytes
-    callLater: Any
     persistent: Any
     _networkProducer: Any
-    _waitingForTransport: Any
-    _deadline: IDelayedCall | None = None
+    _lines = 0
+    _line = b""
+    _begun = False
     _answering = False
     _refused = False
-    _abort_call: IDelayedCall | None = None
-    _held: Callable[[], object] | None = None
-    _watch: IDelayedCall | None = None
-    has_left = False
-    """The client is gone; Twisted tells producers before it tells requests."""
 
     # for those who make a listener of it
 
@@ -74,35 +68,70 @@ class StrictChannel(HTTPChannel):
         """The answer to a request that ``error`` ends here."""
         raise NotImplementedError
 
-    def note_refusal(
-        self, method: bytes, path: bytes, status: int, sent_bytes: int, note: str | None = None
-    ) -> None:
-        """A request was refused here, and its answer has gone; ``note`` says what never was a request."""
+    def note_refusal(self, method: bytes, path: bytes, status: int, sent_bytes: int, why: Ending) -> None:
+        """A request was refused here, and its answer has gone; ``why.note`` is for what never was one."""
 
     # what Twisted calls
+
+    def connectionMade(self) -> None:
+        """Ask it for its request; one without a place is told so by :meth:`dataReceived`."""
+        limits = self.site.limits
+        self.MAX_LENGTH = self.totalHeadersSize = limits.header_bytes
+        TimedChannel.connectionMade(self)
+        if self._verdict is Verdict.ADMITTED:
+            self._expect(limits.header_s, self._silent)
+        elif self.site.connections.may_tell:
+            self._expect(LINGER_S, self.transport.abortConnection)
+        else:
+            self.transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes of a request: it must be whole, with a body, ``header_s`` after its first byte."""
         if self._refused:
             return
-        if self._deadline is None and not self._answering:
-            if data.startswith(_TLS_HANDSHAKE):
-                self._write_refusal(InvalidRequest(_PLAIN_HTTP), note="tls")
-                return
-            self._deadline = self.callLater(self.site.header_s, self._header_late)
+        if self._verdict is not Verdict.ADMITTED:
+            # not sooner: an answer to what was not sent yet is an error to some clients
+            method = b"HEAD" if data.startswith(b"HEAD ") else b"-"
+            self._write_refusal(self.site.connections.no_room(self._verdict), method, note="crowded")
+            return
+        if not (self._begun or self._answering) and data.startswith(_TLS_HANDSHAKE):
+            self._write_refusal(InvalidRequest(_PLAIN_HTTP), note="tls")
+            return
         HTTPChannel.dataReceived(self, data)
         self._expect_the_rest()
 
     def _expect_the_rest(self) -> None:
-        """A request that came in part behind an answered one has no longer than any other."""
+        """A request that has come in part, behind an answered one too, must become whole."""
         begun = bool(self._buffer or self.requests)
-        if begun and self._deadline is None and not (self._answering or self._refused or self.has_left):
-            self._deadline = self.callLater(self.site.header_s, self._header_late)
+        if begun and not (self._begun or self._answering or self._refused or self.has_left):
+            self._begun = True
+            self._expect(self.site.limits.header_s, self._header_late)
 
     def lineReceived(self, line: bytes) -> None:
         """A line of a header; those behind a refused one are dropped."""
-        if not self._refused:
-            HTTPChannel.lineReceived(self, line)
+        if self._refused:
+            return
+        if self._lines:
+            self._lines += 1
+            if malformed.is_folded(line):
+                self._refuse_malformed(InvalidRequest("a header stands on one line"))
+                return
+        elif len(line) > self.site.limits.request_line_bytes:
+            self._refuse_malformed(self._too_long())
+            return
+        elif line:
+            self._lines = 1
+        self._line = line
+        HTTPChannel.lineReceived(self, line)
+
+    def headerReceived(self, line: bytes) -> bool:
+        """One header; False when it was refused."""
+        self._line = line
+        try:
+            return bool(HTTPChannel.headerReceived(self, line))
+        except ValueError:  # a length of thousands of digits
+            self._respondToBadRequestAndDisconnect()
+            return False
 
     def rawDataReceived(self, data: bytes) -> None:
         """Bytes of a body, or of the next request; those of a refused one are dropped."""
@@ -121,116 +150,76 @@ class StrictChannel(HTTPChannel):
 
     def check_request(self) -> None:
         """Raise what ends a request before its body is read; its headers are in ``requests[-1]``."""
-        body = self.length is None or self.length > 0
-        if body and self._command not in READS:
+        unbounded = self.length is None or self.requests[-1].requestHeaders.hasHeader(b"Transfer-Encoding")
+        if (unbounded or self.length) and self._command not in READS:
             raise WriteRefused(self.read_only)
-        if body and (self.length is None or self.length > MAX_DRAINED_BYTES):
+        if unbounded:
+            raise InvalidRequest("a read has no body here, and none without a Content-Length")
+        if self.length and self.length > MAX_DRAINED_BYTES:
             raise InvalidRequest("a read has no body here")
 
     def allContentReceived(self) -> None:
         """The request is whole."""
         if self._refused:
             return
-        self._answering = True
-        self._end_deadline()
-        HTTPChannel.allContentReceived(self)
+        self._answering, self._begun, self._lines = True, False, 0
+        TimedChannel.allContentReceived(self)
 
     def requestDone(self, request: Request) -> None:
         """Its answer is written."""
         self._answering = False
-        HTTPChannel.requestDone(self, request)
+        TimedChannel.requestDone(self, request)
         self._expect_the_rest()
 
-    def resumeProducing(self) -> None:
-        """The client's side has taken what was written: now its answer may end."""
-        HTTPChannel.resumeProducing(self)
-        held = self._forget_held()
-        if held is not None:
-            held()
-
-    def stopProducing(self) -> None:
-        """The connection is lost; the requests learn it right after their producers."""
-        self.has_left = True
-        HTTPChannel.stopProducing(self)
-
     def lineLengthExceeded(self, line: bytes) -> None:
-        """A request line or header of more than 16 KiB."""
-        self._respondToBadRequestAndDisconnect()
-
-    def loseConnection(self) -> None:
-        """Close once all is sent, and abort a client that does not take it in time."""
-        if self._abort_call is None:
-            self._abort_call = self.callLater(self.site.idle_s, self.transport.abortConnection)
-        HTTPChannel.loseConnection(self)
-
-    def connectionLost(self, reason: Failure = _DONE) -> None:
-        """Forget all timers; unfinished requests learn of it."""
-        self.has_left = True
-        self._forget_held()
-        self._end_deadline()
-        if self._abort_call is not None and self._abort_call.active():
-            self._abort_call.cancel()
-        HTTPChannel.connectionLost(self, reason)
-
-    # one answer at a time
-
-    def once_taken(self, then: Callable[[], object]) -> None:
-        """Call ``then`` once the client's side takes more: now, or when what was written is gone.
-
-        Never, when the client leaves first; one that takes nothing for ``idle_s`` is aborted.
-        """
-        if not self._waitingForTransport:
-            then()
-            return
-        self._held = then
-        self._look_after(unsent_bytes(self.transport))
-
-    def _look_after(self, seen: int) -> None:
-        self._watch = self.callLater(self.site.idle_s, self._look, seen)
-
-    def _look(self, seen: int) -> None:
-        unsent = unsent_bytes(self.transport)
-        if unsent == seen:
-            self.transport.abortConnection()
-        else:
-            self._look_after(unsent)
-
-    def _forget_held(self) -> Callable[[], object] | None:
-        if self._watch is not None and self._watch.active():
-            self._watch.cancel()
-        held, self._held, self._watch = self._held, None, None
-        return held
+        """A line longer than a whole head may be."""
+        self._refuse_malformed(self._too_long())
 
     # refusals
 
-    def _end_deadline(self) -> None:
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
-        self._deadline = None
+    def _silent(self) -> None:
+        self._give_up(Ending("silent", "the client sent nothing"))
 
     def _header_late(self) -> None:
-        self._deadline = None
+        self._give_up(Ending("late", "the request did not become whole"))
+
+    def _give_up(self, why: Ending) -> None:
         self._refused = True
         self.transport.abortConnection()
-        self.note_refusal(b"-", b"-", REQUEST_TIMEOUT, 0, "late")
+        cause = f"{why.cause} in {self.site.limits.header_s:g} seconds"
+        self.note_refusal(b"-", b"-", REQUEST_TIMEOUT, 0, attrs.evolve(why, cause=cause))
+
+    def _too_long(self) -> InvalidRequest:
+        limits = self.site.limits
+        if self._lines:
+            return HeadersTooLarge(f"the head of a request has at most {limits.header_bytes} bytes")
+        return RequestLineTooLong(f"the request line has at most {limits.request_line_bytes} bytes")
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         """Twisted's answer to what it cannot parse, with a body that says so."""
+        if self._receivedHeaderSize > self.totalHeadersSize:
+            self._refuse_malformed(self._too_long())
+        elif self._receivedHeaderCount > self.maxHeaders:
+            self._refuse_malformed(HeadersTooLarge(f"a request has at most {self.maxHeaders} headers"))
+        elif self._lines <= 1:
+            self._refuse_malformed(InvalidRequest(malformed.fault_in_request_line(self._line)))
+        else:
+            self._refuse_malformed(InvalidRequest(malformed.fault_in_header(self._line)))
+
+    def _refuse_malformed(self, error: InvalidRequest) -> None:
         if not self._refused:
-            error = InvalidRequest("this is not an HTTP/1.1 request of bounded size")
             self._write_refusal(error, note="malformed")
 
     def _write_refusal(
         self, error: RegproxyError, method: bytes = b"-", path: bytes = b"-", note: str | None = None
     ) -> None:
         self._refused = True
-        self._end_deadline()
         refusal = self.refusal(error)
         body = b"" if method == b"HEAD" else refusal.body
         block = head_block(refusal.status, (*refusal.headers, ("Content-Length", str(len(refusal.body)))))
         self.transport.write(whole_answer(block, body, close=True))
         self._linger()
-        self.note_refusal(method, path, refusal.status, len(body), note)
+        self.note_refusal(method, path, refusal.status, len(body), Ending(note, error.message))
 
     def _linger(self) -> None:
         """Close our side; drop what still comes for a while, since a reset would eat the answer."""
@@ -238,7 +227,6 @@ class StrictChannel(HTTPChannel):
         if half_close is None or ISSLTransport.providedBy(self.transport):
             self.loseConnection()
             return
-        HTTPChannel.setTimeout(self, None)
         self._networkProducer.unregisterProducer()
-        self._abort_call = self.callLater(LINGER_S, self.transport.abortConnection)
+        self._expect(LINGER_S, self.transport.abortConnection)
         half_close()

@@ -15,18 +15,34 @@ from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import ISystemHandle
 from twisted.protocols.policies import ProtocolWrapper
 
+_BYTES_ACKED = 120
+"""Where ``tcpi_bytes_acked`` stands in Linux' ``struct tcp_info``, since 4.1."""
+
 
 def unsent_bytes(transport: object) -> int:
     """Bytes in a transport's socket that the other machine has not confirmed; 0 where unknown."""
-    transport = _lowest(transport)
-    if not ISystemHandle.providedBy(transport):
+    handle: Any = _handle(transport)
+    if handle is None:
         return 0
-    handle: Any = transport.getHandle()
     try:
         answer = fcntl.ioctl(handle.fileno(), termios.TIOCOUTQ, struct.pack("i", 0))
     except OSError:
         return 0
     return int(struct.unpack("i", answer)[0])
+
+
+def taken_bytes(transport: object) -> int | None:
+    """Bytes that the other machine has confirmed on this TCP connection so far; None where unknown."""
+    handle: Any = _handle(transport)
+    if not isinstance(handle, socket.socket):
+        return None
+    try:
+        told = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED + 8)
+    except OSError:
+        return None  # a unix socket, or a connection that is lost
+    if len(told) < _BYTES_ACKED + 8:
+        return None
+    return int(struct.unpack_from("Q", told, _BYTES_ACKED)[0])
 
 
 def queued_bytes(transport: object) -> int:
@@ -69,6 +85,11 @@ def _is_open_to_all(name: str | bytes) -> bool:
         return bool(os.stat(name).st_mode & stat.S_IWOTH)
     except (OSError, ValueError):
         return True
+
+
+def _handle(transport: object) -> object:
+    transport = _lowest(transport)
+    return transport.getHandle() if ISystemHandle.providedBy(transport) else None
 
 
 def _lowest(transport: object) -> object:

@@ -26,6 +26,7 @@ from regproxy.metrics.words import one_of
 LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 EXPIRED_KINDS = ("blob", "manifest", "tag")
 REFUSAL_REASONS = ("full", "read-only", "other")
+CONNECTION_LIMITS = ("connections", "per_address")
 
 Read = Callable[[], float]
 T = TypeVar("T")
@@ -62,13 +63,19 @@ class Figures:
             ("reason",),
             [(reason,) for reason in REFUSAL_REASONS],
         )
+        self._turned_away = Counts(
+            "regproxy_refused_connections",
+            "Connections of clients that were turned away, by the limit that they were beyond.",
+            ("limit",),
+            [(limit,) for limit in CONNECTION_LIMITS],
+        )
         self._lag = Gauge(
             "regproxy_reactor_lag_seconds", "How late the reactor was when last looked at.", registry=registry
         )
         self._lags = Times(
             "regproxy_reactor_late_seconds", "The same for each look, four a second.", (), LAG_SECONDS, [()]
         )
-        for family in (self._expired, self._refusals, self._lags):
+        for family in (self._expired, self._refusals, self._turned_away, self._lags):
             registry.register(family)
         self._tell_of_the_process()
 
@@ -94,6 +101,10 @@ class Figures:
     def disk_refused(self, reason: str) -> None:
         """The disk refused: ``full``, ``read-only``, or anything else."""
         self._refusals.add((one_of(REFUSAL_REASONS, reason),))
+
+    def turned_away(self, limit: str) -> None:
+        """A client was turned away: ``connections`` or ``per_address``."""
+        self._turned_away.add((one_of(CONNECTION_LIMITS, limit),))
 
     def late(self, seconds: float) -> None:
         """The reactor was looked at."""

@@ -37,7 +37,9 @@ class AccessRecord:
     body, ``ms`` the milliseconds from the request's last byte to the end of its answer; ``how``,
     ``upstream`` and ``digest`` are None where there is nothing to tell. ``complete`` is False when
     the client left, or the answer was cut. ``note`` is a word for what never became a request:
-    ``tls``, ``malformed``, ``late``. ``user`` is who asked, where that is known.
+    ``tls``, ``malformed``, ``late``, ``silent``, ``crowded``, or ``slow`` for a client that did not
+    take its answer. ``cause`` is why there was no good answer, in the words that the client was told.
+    ``user`` is who asked, where that is known.
     """
 
     client: str
@@ -53,6 +55,7 @@ class AccessRecord:
     kind: str | None = None
     note: str | None = None
     user: str | None = None
+    cause: str | None = None
 
 
 Recorder: TypeAlias = Callable[[AccessRecord], None]
@@ -160,6 +163,7 @@ def _json_line(when: str, record: AccessRecord) -> str:
         ("digest", record.digest),
         ("note", record.note),
         ("user", record.user),
+        ("cause", record.cause),
     )
     known = "".join([f'"{name}": {quoted(word)}, ' for name, word in words if word is not None])
     return (
@@ -169,9 +173,20 @@ def _json_line(when: str, record: AccessRecord) -> str:
     )
 
 
+def _text_ending(record: AccessRecord) -> str:
+    user = "" if record.user is None else f"user={quote_user(record.user)}"
+    words = [
+        user,
+        "" if record.complete else "cut",
+        record.note,
+        quoted(record.cause) if record.cause else "",
+    ]
+    return "".join(f" {word}" for word in words if word) + "\n"
+
+
 def _text_line(when: str, record: AccessRecord) -> str:
-    user = "" if record.user is None else f" user={quote_user(record.user)}"
-    ending = f"{user}{'' if record.complete else ' cut'}{'' if record.note is None else f' {record.note}'}\n"
+    plain = record.complete and record.cause is record.note is record.user is None
+    ending = "\n" if plain else _text_ending(record)
     return (
         f"{when} {_printable(record.client)} {record.method} {record.path} {record.status} "
         f"{record.sent_bytes} {record.ms:.1f}ms "

@@ -48,8 +48,6 @@ from regproxy.web.senders import next_bytes, send_body
 
 MAX_BLOCKS = 4096
 """So many heads of answers are kept, about 500 bytes each."""
-IDLE_S = 120.0
-"""A client that takes nothing of a body for that long is cut off."""
 
 
 class Registry(Protocol):
@@ -81,23 +79,16 @@ Handler = Callable[["RegistryApi", RegistryRequest, Any], Coroutine[Deferred[Any
 
 
 class RegistryApi:
-    """The routes, over one :class:`Registry`. ``clock`` times the progress of clients.
+    """The routes, over one :class:`Registry`. ``clock`` gives the reactor back between pieces of a body.
 
     ``catalog`` says who sees which names; None: the catalog is off.
     """
 
     app = Klein()
 
-    def __init__(
-        self,
-        registry: Registry,
-        clock: IReactorTime,
-        idle_s: float = IDLE_S,
-        catalog: Entrance | None = None,
-    ) -> None:
+    def __init__(self, registry: Registry, clock: IReactorTime, catalog: Entrance | None = None) -> None:
         self._registry = registry
         self._clock = clock
-        self._idle_s = idle_s
         self._listed_by = catalog
 
     def at_hand(self, request: RegistryRequest, route: ManifestRoute) -> bool:
@@ -219,7 +210,7 @@ class RegistryApi:
             raise
         request.send_head(answer)
         length = None if span is None else span.length
-        await send_body(request, body, first, length, self._clock, self._idle_s, upstream)
+        await send_body(request, body, first, length, self._clock, upstream)
         if not request.is_gone():
             request.finish()
 

@@ -7,6 +7,7 @@ from regproxy.access.identity import ANONYMOUS, Identity
 from regproxy.access.networks import peer_host
 from regproxy.errors import RegproxyError
 from regproxy.http1.channel import Refusal, StrictChannel
+from regproxy.http1.timed import Ending
 from regproxy.web.access_log import AccessRecord, client_name, quote_method, quote_path
 from regproxy.web.answers import API_VERSION
 from regproxy.web.errors import problem_for
@@ -34,9 +35,7 @@ class RegistryChannel(StrictChannel):
         headers = (API_VERSION, ("Content-Type", "application/json"), *problem.headers)
         return Refusal(problem.status, problem.body, headers)
 
-    def note_refusal(
-        self, method: bytes, path: bytes, status: int, sent_bytes: int, note: str | None = None
-    ) -> None:
+    def note_refusal(self, method: bytes, path: bytes, status: int, sent_bytes: int, why: Ending) -> None:
         """One access record."""
         self.site.record(
             AccessRecord(
@@ -46,6 +45,7 @@ class RegistryChannel(StrictChannel):
                 status=status,
                 sent_bytes=sent_bytes,
                 ms=0.0,
-                note=note,
+                note=why.note,
+                cause=why.cause,
             )
         )

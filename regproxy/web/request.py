@@ -18,7 +18,7 @@ from regproxy.errors import RegproxyError, WriteRefused
 from regproxy.http1.channel import READS
 from regproxy.http1.heads import whole_answer
 from regproxy.http1.request import StrictRequest
-from regproxy.http1.sockets import queued_bytes, unsent_bytes
+from regproxy.http1.sockets import queued_bytes
 from regproxy.interfaces import How
 from regproxy.oci.digest import Digest
 from regproxy.web.access_log import DENIED, AccessRecord, client_name, quote_method, quote_path
@@ -49,6 +49,9 @@ class RegistryRequest(StrictRequest):
     absolute_port: int | None = None
     """The port of a target in absolute form; ``host_name`` is its host then."""
     query = b""
+    cause: str | None = None
+    """Why it was refused or cut, as its client was told, for the record."""
+    note: str | None = None
     _began_s: float | None = None
 
     def header(self, name: str) -> str | None:
@@ -96,7 +99,7 @@ class RegistryRequest(StrictRequest):
         target = split_target(self.uri)
         hosts = list(self.requestHeaders.getRawHeaders(b"Host") or [])
         self.host_name = check_host(hosts, required=self.clientproto == b"HTTP/1.1")
-        if target.authority is not None:
+        if target.authority is not None:  # which counts, whatever Host says (RFC 9112 3.2.2)
             self.host_name, self.absolute_port = split_authority(target.authority, target.secure)
         self.path, self.query = target.path, target.query
         self.site.resource.render(self)
@@ -131,6 +134,7 @@ class RegistryRequest(StrictRequest):
 
     def refuse(self, problem: Problem) -> None:
         """Send an error, whatever was prepared for another answer."""
+        self.cause = problem.message
         self.reply(error_answer(problem, self.namespace))
 
     def failed(self, failure: Failure) -> Deferred[None]:
@@ -150,6 +154,7 @@ class RegistryRequest(StrictRequest):
 
     def _fail(self, error: RegproxyError) -> None:
         if self.startedWriting:
+            self.cause = error.message
             self.log.warn(
                 "{method} {path}: connection aborted after {sent} bytes: {cause}",
                 method=quote_method(self.method),
@@ -192,15 +197,13 @@ class RegistryRequest(StrictRequest):
     def connectionLost(self, reason: Failure) -> None:
         """The client is gone: what still lay here was not sent to it."""
         self.sentLength -= min(self.sentLength, queued_bytes(self.channel.transport))
+        if (ending := self.channel.ending) is not None:
+            self.note, self.cause = ending.note, ending.cause
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def note_sent(self, sent_bytes: int) -> None:
         """Count body bytes that the kernel sent by itself."""
         self.sentLength += sent_bytes
-
-    def unsent(self) -> int:
-        """Bytes that the client's machine has not confirmed yet; 0 where unknown."""
-        return 0 if self.is_gone() else unsent_bytes(self.channel.transport)
 
     def _record(self, result: object) -> None:
         elapsed_s = self.site.reactor.seconds() - (self._began_s or 0.0)
@@ -220,5 +223,7 @@ class RegistryRequest(StrictRequest):
                 complete=not isinstance(result, Failure),
                 kind=KINDS.get(type(self.route)),
                 user=self.identity.shown,
+                note=self.note,
+                cause=self.cause,
             )
         )

@@ -2,9 +2,10 @@
 
 Laws: the sender owns the body and closes it, however it ends. It reads only when the client's
 side takes more, and gives the reactor back after 1 MiB. It raises what ends it early; whoever
-called it aborts the connection then, since the status line is gone (R37). A client that leaves
-cancels the sender's Deferred or stops its producer: the body is closed, nothing else happens.
-A file goes to a transport that takes files by :mod:`regproxy.web.sendfile`, under the same laws.
+called it aborts the connection then, since the status line is gone (R37). Whether the client takes
+anything at all is for the connection to watch. A client that leaves cancels the sender's Deferred or
+stops its producer: the body is closed, nothing else happens. A file goes to a transport that takes
+files by :mod:`regproxy.web.sendfile`, under the same laws.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from zope.interface import implementer
 
-from regproxy.errors import ContentMismatch, TransferStopped
+from regproxy.errors import ContentMismatch
 from regproxy.interfaces import IBody, IFileBody
 from regproxy.web.sendfile import FileJob, SendfileServer, takes_files
 
@@ -40,9 +41,6 @@ class Outlet(Protocol):
     def is_gone(self) -> bool:
         """Whether the connection is lost."""
 
-    def unsent(self) -> int:
-        """Bytes that the client's side has not taken from this machine yet, as far as known."""
-
     def way_out(self) -> object:
         """What the bytes go out by; None when the connection is lost."""
 
@@ -52,19 +50,11 @@ class Outlet(Protocol):
 
 @implementer(IPushProducer)
 class Pace:
-    """The client's pace: a gate that is shut while its side takes nothing.
+    """The client's pace: a gate that is shut while its side takes nothing."""
 
-    Shut for ``idle_s`` seconds without one byte taken: :exc:`TransferStopped`.
-    """
-
-    def __init__(
-        self, clock: IReactorTime, idle_s: float, unsent: Callable[[], int], left: Callable[[], None]
-    ) -> None:
+    def __init__(self, clock: IReactorTime, left: Callable[[], None]) -> None:
         self._clock = clock
-        self._idle_s = idle_s
-        self._unsent = unsent
         self._left = left
-        self._seen = 0
         self._paused = False
         self._waiting: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
@@ -90,9 +80,11 @@ class Pace:
         """After ``sent_bytes`` more were written: wait until the next ones may be."""
         self._budget -= sent_bytes
         while self._paused and not self.stopped:
-            await self._wait(self._idle_s, self._look)
+            await self._wait()
         if self._budget <= 0 and not self.stopped:
-            await self._wait(0, self._open)
+            waiting = self._wait()
+            self._timer = self._clock.callLater(0, self._open)
+            await waiting
 
     def close(self) -> None:
         """Forget the timer."""
@@ -100,11 +92,9 @@ class Pace:
             self._timer.cancel()
         self._timer = None
 
-    def _wait(self, delay_s: float, then: Callable[[], None]) -> Deferred[None]:
-        self._seen = self._unsent()
+    def _wait(self) -> Deferred[None]:
         self._budget = TURN_BYTES
         self._waiting = Deferred()
-        self._timer = self._clock.callLater(delay_s, then)
         return self._waiting
 
     def _open(self) -> None:
@@ -112,16 +102,6 @@ class Pace:
         waiting, self._waiting = self._waiting, None
         if waiting is not None and not waiting.called:
             waiting.callback(None)
-
-    def _look(self) -> None:
-        seen, self._seen = self._seen, self._unsent()
-        if self._seen != seen:
-            self._timer = self._clock.callLater(self._idle_s, self._look)
-            return
-        self.close()
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None and not waiting.called:
-            waiting.errback(TransferStopped(f"the client took nothing for {self._idle_s:g} seconds"))
 
 
 async def next_bytes(body: IBody, max_bytes: int = SLICE_BYTES) -> bytes:
@@ -137,19 +117,17 @@ async def send_body(
     first: bytes,
     length: int | None,
     clock: IReactorTime,
-    idle_s: float,
     upstream: str,
 ) -> None:
     """Send ``first``, which was read from ``body`` already, and the rest; close ``body``.
 
     ``length`` is what the headers promised, None where they did not. Raises :exc:`ContentMismatch`
-    when the body has another one, :exc:`TransferStopped` when the client takes nothing for
-    ``idle_s`` seconds, and what the body raises.
+    when the body has another one, and what the body raises.
     """
     if length is not None and takes_files(outlet.way_out(), body):
-        await _send_file(outlet, cast(IFileBody, body), first, length, clock, idle_s, upstream)
+        await _send_file(outlet, cast(IFileBody, body), first, length, upstream)
         return
-    pace = Pace(clock, idle_s, outlet.unsent, body.close)
+    pace = Pace(clock, body.close)
     outlet.registerProducer(pace, True)
     try:
         await _copy(outlet, body, first, length, pace, upstream)
@@ -165,8 +143,6 @@ async def _send_file(
     body: IFileBody,
     first: bytes,
     length: int,
-    clock: IReactorTime,
-    idle_s: float,
     upstream: str,
 ) -> None:
     try:
@@ -174,7 +150,7 @@ async def _send_file(
         if len(first) == length:
             return
         transport = cast(SendfileServer, outlet.way_out())
-        job = FileJob(transport, body, length - len(first), upstream, outlet.unsent, clock, idle_s)
+        job = FileJob(transport, body, length - len(first), upstream)
         outlet.registerProducer(job, True)
         try:
             transport.send_file(job)

@@ -2,18 +2,17 @@
 
 Laws: headers and whatever else was written go first. One job a connection; the next request is
 read after the answer is finished, so nobody else writes meanwhile. A wake-up sends TURN_BYTES at
-most. A job that waits for bytes costs nothing; one whose client takes nothing is ended. The job
-does not own the body: whoever started it closes it.
+most. A job that waits for bytes costs nothing. The job does not own the body: whoever started it
+closes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import main, tcp
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -59,31 +58,15 @@ class FileJob:
     """The next ``length`` bytes of ``body`` to one connection. ``done`` fires when the kernel has them.
 
     ``done`` fails with what ended it early: what the body raises, ContentMismatch for a body that
-    ends before ``length``, TransferStopped when the client takes nothing for ``idle_s`` seconds or
-    leaves. Cancelling it ends the job.
+    ends before ``length``, TransferStopped when the client leaves. Cancelling it ends the job.
     """
 
-    def __init__(
-        self,
-        transport: SendfileServer,
-        body: IFileBody,
-        length: int,
-        upstream: str,
-        unsent: Callable[[], int],
-        clock: IReactorTime,
-        idle_s: float,
-    ) -> None:
+    def __init__(self, transport: SendfileServer, body: IFileBody, length: int, upstream: str) -> None:
         self._transport = transport
         self._body = body
         self._left = length
         self._upstream = upstream
-        self._unsent = unsent
-        self._clock = clock
-        self._idle_s = idle_s
-        self._waits_for_body = False
-        self._seen = (-1, -1)
         self._over = False
-        self._watch: IDelayedCall = clock.callLater(idle_s, self._look)
         self.sent_bytes = 0
         self.done: Deferred[None] = Deferred(lambda _: self._end())
 
@@ -114,31 +97,19 @@ class FileJob:
 
     def _wait(self) -> None:
         """The body has nothing at hand: sleep until it has, or has failed."""
-        self._waits_for_body = True
         self._transport.stopWriting()
         self._body.ready().addErrback(lambda failure: failure.trap(RegproxyError) and None).addCallback(
             self._wake
         )
 
     def _wake(self, _: object) -> None:
-        self._waits_for_body = False
         if not self._over:
             self._transport.startWriting()
-
-    def _look(self) -> None:
-        """End a client that has taken nothing since the last look."""
-        seen, self._seen = self._seen, (self.sent_bytes, self._unsent())
-        if seen == self._seen and not self._waits_for_body:
-            self._finish(TransferStopped(f"the client took nothing for {self._idle_s:g} seconds"))
-        else:
-            self._watch = self._clock.callLater(self._idle_s, self._look)
 
     def _end(self) -> None:
         if self._over:
             return
         self._over = True
-        if self._watch.active():
-            self._watch.cancel()
         self._transport.forget_file()
 
     def _finish(self, error: RegproxyError | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.internet.interfaces import (
@@ -11,23 +12,27 @@ from twisted.internet.interfaces import (
     IProtocolNegotiationFactory,
     IReactorTime,
 )
-from twisted.web import http, server
+from twisted.web import http
 from twisted.web.resource import IResource
 from zope.interface import implementer
 
 from regproxy.access.forwarded import TrustedProxies
+from regproxy.http1.connections import Address
+from regproxy.http1.site import StrictSite
+from regproxy.settings import LimitSettings
 from regproxy.web.access_log import Recorder, write_nothing
 from regproxy.web.channel import RegistryChannel
 from regproxy.web.request import RegistryRequest
 
+LIMITS = LimitSettings()
 
-class RegistrySite(server.Site):
+
+class RegistrySite(StrictSite):
     """The factory for client connections; ``resource`` answers every request that is HTTP.
 
-    ``record`` gets one :class:`AccessRecord` a request. ``header_s``: a request must be whole
-    in that time, without an answer; ``idle_s``: a kept connection without request is closed after it.
-    ``proxies``: whose word counts for a client's address. HTTP/2 is not spoken (bodies are sent
-    with HTTP/1.1 framing).
+    ``record`` gets one :class:`AccessRecord` a request. ``proxies``: whose word counts for a client's
+    address; they may have any number of connections. ``turned_away`` is told the limit for each one
+    that has no room.
     """
 
     protocol: Any = RegistryChannel
@@ -37,22 +42,19 @@ class RegistrySite(server.Site):
         resource: IResource,
         reactor: IReactorTime,
         record: Recorder = write_nothing,
-        header_s: float = 30.0,
-        idle_s: float = 120.0,
+        limits: LimitSettings = LIMITS,
+        turned_away: Callable[[str], object] = lambda limit: None,
         proxies: TrustedProxies | None = None,
     ) -> None:
-        server.Site.__init__(self, resource, RegistryRequest, timeout=idle_s, reactor=reactor)
-        self.record = record
-        self.header_s = header_s
-        self.idle_s = idle_s
         self.proxies = proxies or TrustedProxies()
+        super().__init__(resource, RegistryRequest, reactor, limits, self._is_proxy, turned_away)
+        self.record = record
+
+    def _is_proxy(self, address: Address) -> bool:
+        return self.proxies.trust(str(address))
 
     def log(self, request: http.Request) -> None:
         """Twisted's own access line; ours is the record."""
-
-    def acceptableProtocols(self) -> list[bytes]:
-        """HTTP/1.1 only."""
-        return [b"http/1.1"]
 
 
 @implementer(IProtocolFactory, IProtocolNegotiationFactory)

@@ -70,7 +70,7 @@ def split_authority(authority: bytes, secure: bool) -> tuple[str, int]:
     It stands for the Host (RFC 9112 3.2.2). :exc:`InvalidTarget` for user names and all that is no host.
     """
     if _HOST.fullmatch(authority) is None:
-        raise InvalidTarget("the request target is a URL without a host, or with a user name")
+        raise InvalidTarget("the target names no host, or more than a host and a port")
     host = authority.decode("ascii").lower()
     _, colon, port = host.rpartition(":")
     return host, int(port) if colon and port.isdigit() else 443 if secure else 80

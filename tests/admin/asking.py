@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from regproxy.admin.pages import Page
 from regproxy.admin.site import AdminSite
+from regproxy.settings import LimitSettings
 
 LOCAL = IPv4Address("TCP", "127.0.0.1", 40000)
 STRANGER = IPv4Address("TCP", "203.0.113.7", 40000)
@@ -25,7 +26,7 @@ class Asking:
 
     def __init__(self, pages: Mapping[str, Page], peer: object = LOCAL, clock: Clock | None = None) -> None:
         self.clock = clock or Clock()
-        self.protocol: Any = AdminSite(pages, NETWORKS, self.clock).buildProtocol(peer)
+        self.protocol: Any = AdminSite(pages, NETWORKS, self.clock, LimitSettings()).buildProtocol(peer)
         self.transport = StringTransport(peerAddress=peer)
         self.protocol.makeConnection(self.transport)
 

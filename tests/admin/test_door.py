@@ -27,6 +27,7 @@ from regproxy.admin.health import healthz
 from regproxy.admin.site import AdminSite
 from regproxy.errors import InvalidRequest, StorageFailed
 from regproxy.http1.sockets import socket_peer
+from regproxy.settings import LimitSettings
 from regproxy.testing.secrets import MARKER
 from tests.admin.asking import LOCAL, NETWORKS, STRANGER
 from tests.conftest import LoggedFailures
@@ -99,7 +100,7 @@ class Doors:
         }
         self.door = Door(table, self.clock, Doorkeeping(token_file, names))
         pages = {"/healthz": healthz(lambda: {"version": "1"})}
-        self.site = AdminSite(pages, NETWORKS, self.clock, self.door)
+        self.site = AdminSite(pages, NETWORKS, self.clock, LimitSettings(), self.door)
 
     def _read(self, body: Body) -> str:
         name = fields(body, ("name",)).get("name")

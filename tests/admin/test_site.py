@@ -12,7 +12,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from regproxy.admin.health import healthz
-from regproxy.admin.site import AdminSite
+from regproxy.admin.site import CONNECTIONS, AdminSite
+from regproxy.settings import LimitSettings
 from tests.conftest import LoggedFailures
 
 LOCAL = IPv4Address("TCP", "127.0.0.1", 40000)
@@ -26,7 +27,7 @@ def ask(
     request: bytes, peer: object = LOCAL, status: Callable[[], dict[str, object]] = healthy
 ) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of the answer to raw bytes."""
-    site = AdminSite({"/healthz": healthz(status)}, [ip_network("127.0.0.0/8")], Clock())
+    site = AdminSite({"/healthz": healthz(status)}, [ip_network("127.0.0.0/8")], Clock(), LimitSettings())
     protocol = site.buildProtocol(peer)
     transport = StringTransport(peerAddress=peer)
     protocol.makeConnection(transport)
@@ -146,7 +147,7 @@ def test_a_stranger_is_refused_before_anything_else(head: bytes) -> None:
 
 
 def test_nothing_of_a_refused_body_is_kept() -> None:
-    site = AdminSite({"/healthz": healthz(healthy)}, [ip_network("127.0.0.0/8")], Clock())
+    site = AdminSite({"/healthz": healthz(healthy)}, [ip_network("127.0.0.0/8")], Clock(), LimitSettings())
     protocol = site.buildProtocol(LOCAL)
     transport = StringTransport(peerAddress=LOCAL)
     protocol.makeConnection(transport)
@@ -155,3 +156,19 @@ def test_nothing_of_a_refused_body_is_kept() -> None:
     protocol.dataReceived(b"a=b&" * 100_000 + request(b"/healthz"))
     assert transport.value() == answered
     protocol.connectionLost(None)
+
+
+def test_operators_have_places_of_their_own() -> None:
+    """However few the clients have; a crowd of its own is told so in the form of every page."""
+    few = LimitSettings(connections=1, per_address=1)
+    site = AdminSite({"/healthz": healthz(dict)}, [ip_network("127.0.0.0/8")], Clock(), few)
+    answers = []
+    for _ in range(CONNECTIONS + 1):
+        protocol = site.buildProtocol(LOCAL)
+        transport = StringTransport(peerAddress=LOCAL)
+        protocol.makeConnection(transport)
+        protocol.dataReceived(b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n")
+        answers.append(transport.value())
+    assert {answer.split(b" ")[1] for answer in answers[:-1]} == {b"404"}
+    assert answers[-1].startswith(b"HTTP/1.1 503 ")
+    assert "64 for operators" in json.loads(answers[-1].partition(b"\r\n\r\n")[2])["error"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from regproxy.config import ConfigError, Problem, load
 from regproxy.config.errors import MAX_PROBLEMS
 from regproxy.config.table import GROUPS, LATER, TABLE
-from regproxy.settings import AccessSettings, LogSettings, Settings, TagRule
+from regproxy.settings import AccessSettings, LimitSettings, LogSettings, Settings, TagRule
 from tests.config.conftest import Faults, Load
 
 
@@ -47,6 +47,7 @@ ttl: never
 tags: [{fresh: 5m, revalidate_wait: 0s, stale_if_error: 1d}]
 access: {networks: [10.0.0.0/8, "::1"]}
 log: {format: json, access: log/access.log}
+limits: {connections: 5, per_address: 3, header: 1m, idle: 10s, slow_reader: 2 kB/s, request_line: 2 KiB}
 """
     )
     assert found.listen == ("tcp:5000", f"unix:{tmp_path}/web.sock")
@@ -59,6 +60,7 @@ log: {format: json, access: log/access.log}
     assert found.tags == (TagRule("*", 300, 0, 86_400),)
     assert found.access == AccessSettings((ip_network("10.0.0.0/8"), ip_network("::1/128")))
     assert found.log == LogSettings("json", f"{tmp_path}/log/access.log")
+    assert found.limits == LimitSettings(5, 3, 60, 10, 2000, 2048, 16_384)
 
 
 def test_one_value_may_stand_where_a_list_can(read: Load) -> None:
@@ -128,6 +130,18 @@ def test_paths_are_relative_to_the_file_wherever_one_stands(
                 "f:1: storage.root: expected some text; "
                 "quote it if it begins with a sign that YAML reads as its own"
             ],
+        ),
+        ("limits: {idle: 0s}", ["f:1: limits.idle: expected more than 0 and at most 7d"]),
+        (
+            "limits: {connections: 0, per_address: no}",
+            [
+                "f:1: limits.connections: expected a whole number from 1 to 999999999",
+                "f:1: limits.per_address: expected a whole number from 1 to 999999999, or 'off'",
+            ],
+        ),
+        (
+            "limits: {request_line: 32 KiB}",
+            ["f:1: limits.header_size: expected at least limits.request_line, which is part of it"],
         ),
         ("fill: {ahead: 3}", ["f:1: fill: not supported in this version; remove it"]),
     ],

@@ -14,6 +14,7 @@ from regproxy.config.reference import reference, table
 from regproxy.config.setting import Setting
 from regproxy.settings import (
     AccessSettings,
+    LimitSettings,
     LogSettings,
     Settings,
     StorageSettings,
@@ -98,6 +99,15 @@ def test_the_records_have_the_same_defaults() -> None:
     }
     assert fields[Settings]["ttl_s"] == usual(t.TTL)
     assert TagRule() == TagRule(t.MATCH.usual, t.FRESH.usual, t.REVALIDATE_WAIT.usual, t.STALE_IF_ERROR.usual)
+    assert LimitSettings() == LimitSettings(
+        t.CONNECTIONS.usual,
+        t.PER_ADDRESS.usual,
+        t.HEADER.usual,
+        t.IDLE.usual,
+        t.SLOW_READER.usual,
+        t.REQUEST_LINE.usual,
+        t.HEADER_SIZE.usual,
+    )
     assert LogSettings() == LogSettings(t.LOG_FORMAT.usual, t.LOG_ACCESS.usual)
     assert fields[AccessSettings]["catalog"] == usual(t.CATALOG)
     for setting in (t.DEFAULT, t.PREFIX, t.PUBLIC, t.INSECURE, t.PRIVATE):

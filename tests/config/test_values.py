@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from ipaddress import ip_network
 
 import pytest
@@ -83,6 +84,29 @@ def test_what_is_no_size(text: str) -> None:
 def test_a_limit_of_nothing_is_refused() -> None:
     with pytest.raises(Unfit, match="leave the key out"):
         values.some_size("0 GiB")
+
+
+def test_counts_rates_and_sizes_of_limits() -> None:
+    assert (values.count("1"), values.count_or_off("20000"), values.count_or_off("off")) == (1, 20_000, None)
+    assert (values.rate_or_off("1 KiB/s"), values.rate_or_off("64kB/s")) == (1024, 64_000)
+    assert values.rate_or_off("off") is None
+    assert (values.head_size("1 KiB"), values.head_size("64 KiB")) == (1024, 65_536)
+    assert values.some_time("250ms") == 0.25
+
+
+@pytest.mark.parametrize(
+    ("parse", "texts"),
+    [
+        (values.count, ["0", "-1", "1.5", "1k", "", "off", "01", "1" * 10]),
+        (values.rate_or_off, ["1 KiB", "0 KiB/s", "1/s", "KiB/s", "1 KiB/m", "no", "/s", ""]),
+        (values.head_size, ["0 B", "1023 B", "65 KiB", "8192"]),
+        (values.some_time, ["0s", "8d", "30"]),
+    ],
+)
+def test_what_is_no_limit(parse: Callable[[str], object], texts: list[str]) -> None:
+    for text in texts:
+        with pytest.raises(Unfit):
+            parse(text)
 
 
 def test_networks() -> None:

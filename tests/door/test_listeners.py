@@ -7,6 +7,7 @@ import socket
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_twisted
@@ -14,7 +15,7 @@ from twisted.internet import reactor
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory, Protocol
 
-from regproxy.listeners import CannotListen, described, listen_now
+from regproxy.listeners import BACKLOG, CannotListen, described, listen_now
 from regproxy.testing.certificates import self_signed
 
 FACTORY = Factory.forProtocol(Protocol)
@@ -43,6 +44,19 @@ def stale_socket(path: Path) -> None:
 def test_a_port_is_had_and_described(ports: Ports) -> None:
     port = listen(ports, "tcp:0:interface=127.0.0.1")
     assert described(port) == f"127.0.0.1:{port.getHost().port}"
+
+
+@pytest.mark.parametrize(
+    ("description", "waiting"),
+    [
+        ("tcp:0:interface=127.0.0.1", BACKLOG),
+        ("tcp:0:interface=127.0.0.1:backlog=7", 7),
+        ("haproxy:tcp:0:interface=127.0.0.1", BACKLOG),
+    ],
+)
+def test_a_crowd_may_wait_to_be_accepted(ports: Ports, description: str, waiting: int) -> None:
+    port: Any = listen(ports, description)
+    assert port.backlog == waiting
 
 
 def test_an_ipv6_port_is_described_in_brackets(ports: Ports) -> None:

@@ -37,7 +37,7 @@ def installed(venv: Path) -> Path:
     return venv
 
 
-@pytest.mark.parametrize("target", ["run", "test", "check", "demo", "clean"])
+@pytest.mark.parametrize("target", ["run", "test", "fuzz", "check", "demo", "clean"])
 def test_help_names_the_target(target: str) -> None:
     assert f"make {target} " in make().stdout
 

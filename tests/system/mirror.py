@@ -30,19 +30,23 @@ class Wall:
 
 
 class Mirror:
-    """Started by :meth:`start`, ended by :meth:`stop`; both may be repeated on the same folder."""
+    """Started by :meth:`start`, ended by :meth:`stop`; both may be repeated on the same folder.
 
-    def __init__(self, root: Path, *upstreams: UpstreamSettings) -> None:
+    ``access`` is where lines of the access log go.
+    """
+
+    def __init__(self, root: Path, *upstreams: UpstreamSettings, access: Any = None, **settings: Any) -> None:
         self.root = root
         self.wall = Wall()
-        self._settings = Settings((), (), StorageSettings(root), upstreams)
+        self._settings = Settings((), (), StorageSettings(root), upstreams, **settings)
+        self._access = access
         self._port: Any = None
         self.client: Client
 
     async def start(self) -> None:
         """Open the folder, recover, survey, listen on a free port."""
         self.store = open_store(self.root, reactor, self.wall)
-        self.mirror = compose.build_mirror(self._settings, self.store, reactor, self.wall, None)
+        self.mirror = compose.build_mirror(self._settings, self.store, reactor, self.wall, self._access)
         self._port = reactor.listenTCP(0, self.mirror.factory, interface="127.0.0.1")
         self.mirror.prepare(self._port)
         await self.mirror.begin()

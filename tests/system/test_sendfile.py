@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 
 from regproxy.errors import ContentMismatch, TransferStopped
@@ -244,83 +243,63 @@ class FakeBody:
         return self.waiting
 
 
-def job_of(body: FakeBody, length: int = 100) -> tuple[FileJob, FakeSocket, Clock, list[object]]:
-    clock, connection = Clock(), FakeSocket()
-    job = FileJob(connection, body, length, "registry.test", lambda: 7, clock, idle_s=10)
+def job_of(body: FakeBody, length: int = 100) -> tuple[FileJob, FakeSocket, list[object]]:
+    connection = FakeSocket()
+    job = FileJob(connection, body, length, "registry.test")
     outcome: list[object] = []
     job.done.addBoth(outcome.append)
     connection.send_file(job)
-    return job, connection, clock, outcome
+    return job, connection, outcome
 
 
 def test_a_job_sleeps_while_the_body_has_nothing_and_wakes_with_it():
     body = FakeBody(60, None, 40)
-    job, connection, clock, outcome = job_of(body)
+    job, connection, outcome = job_of(body)
     connection.doWrite()
     connection.doWrite()
     assert (job.sent_bytes, connection.writing) == (60, False)
-    clock.advance(100)
-    assert outcome == [], "waiting for the body is not the client's fault"
+    assert outcome == []
     body.waiting.callback(None)
     assert connection.writing
     connection.doWrite()
     assert (outcome, job.sent_bytes, connection.writing) == ([None], 100, False)
-    assert clock.getDelayedCalls() == []
-
-
-def test_a_client_that_takes_nothing_is_ended_and_one_that_does_is_not():
-    job, connection, clock, outcome = job_of(FakeBody(1, 1, BlockingIOError()))
-    clock.advance(10)
-    connection.doWrite()
-    clock.advance(10)
-    connection.doWrite()
-    clock.advance(10)
-    assert outcome == []
-    connection.doWrite()
-    clock.advance(10)
-    assert outcome[0].check(TransferStopped)
-    assert clock.getDelayedCalls() == []
-    assert job.sent_bytes == 2
 
 
 def test_a_body_that_ends_early_is_a_mismatch():
-    _, connection, clock, outcome = job_of(FakeBody(60, 0))
+    _, connection, outcome = job_of(FakeBody(60, 0))
     connection.doWrite()
     connection.doWrite()
     assert outcome[0].check(ContentMismatch)
-    assert clock.getDelayedCalls() == []
 
 
 def test_what_the_body_raises_ends_the_job():
-    _, connection, _, outcome = job_of(FakeBody(TransferStopped("x")))
+    _, connection, outcome = job_of(FakeBody(TransferStopped("x")))
     connection.doWrite()
     assert outcome[0].check(TransferStopped)
     assert not connection.writing
 
 
 def test_a_broken_socket_is_a_lost_connection():
-    job, connection, clock, outcome = job_of(FakeBody(BrokenPipeError()))
+    job, connection, outcome = job_of(FakeBody(BrokenPipeError()))
     assert connection.doWrite() is not None
     job.stopProducing()
     assert outcome[0].check(TransferStopped)
-    assert clock.getDelayedCalls() == []
 
 
 def test_cancelling_ends_the_job_and_a_body_that_wakes_later_does_nothing():
     body = FakeBody(None)
-    job, connection, clock, outcome = job_of(body)
+    job, connection, outcome = job_of(body)
     connection.doWrite()
     job.done.cancel()
     assert len(outcome) == 1
     body.waiting.callback(None)
     assert not connection.writing
-    assert clock.getDelayedCalls() == []
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=20), st.integers(1, 200))
 def test_never_a_byte_more_than_was_promised(turns, length):
     turns += [200]
-    job, connection, _, outcome = job_of(FakeBody(*turns), length)
+    job, connection, outcome = job_of(FakeBody(*turns), length)
     while not outcome:
         connection.doWrite()
     assert job.sent_bytes == length

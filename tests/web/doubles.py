@@ -335,13 +335,11 @@ class Front:
         self.registry = registry or MemoryRegistry()
         self.records: list[AccessRecord] = []
         networks = options.pop("networks", LOCAL_NETWORKS)
-        idle_s = options.pop("body_idle_s", 120.0)
-        self.clock = options.pop("body_clock", reactor)
         self.tls = options.pop("tls", None)
         upstreams = options.pop("upstreams", UPSTREAMS)
         self.entrance = options.pop("entrance", None)
         catalog = self.entrance if options.pop("catalog", False) else None
-        self.api = RegistryApi(self.registry, self.clock, idle_s, catalog)
+        self.api = RegistryApi(self.registry, reactor, catalog)
         resource = ApiResource(
             self.api, Routes(upstreams), networks, options.pop("gate", None), self.entrance
         )

@@ -45,9 +45,9 @@ def test_each_of_some_that_were_sent_at_once() -> None:
     [
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "tls"),
         (b"NONSENSE\r\n\r\n", 400, "malformed"),
-        (b"GET /v2/ HTTP/1.1\r\nX: " + b"a" * 20000 + b"\r\n\r\n", 400, "malformed"),
-        (b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\n\r\n", 400, "malformed"),
-        (get(b"/v2/", *[b"X: y"] * 600), 400, "malformed"),
+        (b"GET /v2/ HTTP/1.1\r\nX: " + b"a" * 20000 + b"\r\n\r\n", 431, "malformed"),
+        (b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\n\r\n", 414, "malformed"),
+        (get(b"/v2/", *[b"X: y"] * 600), 431, "malformed"),
         (b"\x00\r\n\r\n", 400, "malformed"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", 400, "malformed"),
     ],
@@ -58,6 +58,7 @@ def test_what_is_no_request(data: bytes, status: int, note: str) -> None:
     found = record(data)
     assert (found.client, found.method, found.path) == ("127.0.0.1", "-", "-")
     assert (found.status, found.note) == (status, note)
+    assert found.cause
 
 
 @pytest.mark.parametrize(

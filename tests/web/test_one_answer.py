@@ -80,12 +80,14 @@ async def test_a_client_that_leaves_while_its_answer_is_held_is_recorded_as_cut(
 
 
 async def test_a_client_that_takes_nothing_of_a_held_answer_is_aborted() -> None:
-    async with Front(registry(), idle_s=0.2) as front:
+    async with Front(registry()) as front:
+        front.site.window_s = 0.2
         client = await front.connect()
         client.transport.pauseProducing()
         client.transport.write(ASK_LARGE * 2)
         await until(lambda: front.records)
-        assert [record.complete for record in front.records] == [False]
+        assert [(record.complete, record.note) for record in front.records] == [(False, "slow")]
+        assert "took nothing" in front.records[0].cause
 
 
 @implementer(IFileBody)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import ISSLTransport
+from twisted.internet.ssl import KeyPair
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
+from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
 from regproxy.access.networks import admit, peer_host
 from regproxy.errors import AccessDenied, NotFound, StorageFailed
+from regproxy.http1.timed import LINGER_S
 from regproxy.interfaces import How, TagAnswer
-from regproxy.settings import LOCAL_NETWORKS
+from regproxy.settings import LOCAL_NETWORKS, LimitSettings
 from regproxy.web.api import RegistryApi
 from regproxy.web.gate import Gate
 from regproxy.web.resource import ApiResource
@@ -98,11 +105,6 @@ def test_other_methods(method: bytes, target: bytes) -> None:
         b"GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
         b"GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"GET /v2/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
-        b"GET /v2/ HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 17 * 1024 + b"\r\n\r\n",
-        b"GET /v2/ HTTP/1.1\r\nHost: a\r\n" + b"X: xxxxxxxxxxxxxxxx\r\n" * 900 + b"\r\n",
-        b"GET /v2/ HTTP/1.1\r\nHost: a\r\n" + b"X:\r\n" * 600 + b"\r\n",
-        b"GET /" + b"a" * 17 * 1024 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"a" * 40_000,
     ],
 )
 def test_what_is_no_request_is_400(head: bytes) -> None:
@@ -113,10 +115,97 @@ def test_what_is_no_request_is_400(head: bytes) -> None:
     assert wire.registry.calls == []
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /v2/ HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 17 * 1024 + b"\r\n\r\n", 431),
+        (b"GET /v2/ HTTP/1.1\r\nHost: a\r\n" + b"X: xxxxxxxxxxxxxxxx\r\n" * 900 + b"\r\n", 431),
+        (b"GET /v2/ HTTP/1.1\r\nHost: a\r\n" + b"X:\r\n" * 600 + b"\r\n", 431),
+        (b"GET /" + b"a" * 9 * 1024 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+        (b"GET /" + b"a" * 17 * 1024 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+        (b"a" * 40_000, 414),
+    ],
+)
+def test_what_is_too_large_says_so(head: bytes, status: int) -> None:
+    reply, wire = ask(head)
+    assert (reply.status, reply.error["code"]) == (status, "UNSUPPORTED")
+    assert "at most" in reply.error["message"]
+    assert wire.registry.calls == []
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (get(b"/v2/?" + b"a" * 900), 200),
+        (get(b"/v2/?" + b"a" * 1100), 414),
+        (get(b"/v2/", b"X: " + b"y" * 1900), 200),
+        (get(b"/v2/", b"X: " + b"y" * 2100), 431),
+        (get(b"/v2/", *[b"X: " + b"y" * 400] * 6), 431),
+    ],
+)
+def test_how_large_a_head_may_be_is_a_setting(head: bytes, status: int) -> None:
+    wire = Wire(limits=LimitSettings(request_line_bytes=1024, header_bytes=2048))
+    reply, _ = parse(wire.send(head))
+    assert reply.status == status
+    if status != 200:
+        assert ("1024" if status == 414 else "2048") in reply.error["message"]
+    wire.close()
+
+
 def test_http_1_0_without_host_is_served() -> None:
     reply, wire = ask(b"GET /v2/ HTTP/1.0\r\n\r\n")
     assert reply.status == 200
     assert wire.transport.disconnecting
+
+
+@pytest.mark.parametrize(
+    ("head", "host"),
+    [
+        (get(b"http://Ghcr.IO:80/v2/"), "ghcr.io:80"),
+        (b"GET http://ghcr.io/v2/ HTTP/1.0\r\n\r\n", "ghcr.io"),
+        (get(b"/v2/"), "mirror"),
+        (b"GET /v2/ HTTP/1.0\r\n\r\n", None),
+    ],
+)
+def test_the_host_of_an_absolute_target_counts(head: bytes, host: str | None) -> None:
+    """RFC 9112 3.2.2: whatever Host says."""
+    seen: list[str | None] = []
+
+    class Seen(Resource):
+        def render(self, request: Any) -> int:
+            seen.append(request.host_name)
+            request.finish()
+            return int(NOT_DONE_YET)
+
+    wire = Wire(resource=Seen())
+    wire.send(head)
+    wire.close()
+    assert seen == [host]
+
+
+@pytest.mark.parametrize("by_tls", [False, True])
+async def test_who_has_no_place_is_told_by_tls_too(by_tls: bool) -> None:
+    tls = KeyPair.generate().selfSignedCert(1, CN="mirror") if by_tls else None
+    async with Front(filled(), tls=tls, limits=LimitSettings(connections=1)) as front:
+        first = await front.connect()
+        first.transport.write(get(b"/v2/"))
+        await first.until(lambda got: got.endswith(b"{}"))
+        reply, rest = parse(await front.raw(get(b"/v2/nginx/manifests/latest")))
+        assert (reply.status, reply.error["code"], rest) == (503, "UNAVAILABLE", b"")
+        assert reply.headers["retry-after"] == "30"
+        assert front.registry.calls == []
+        assert [record.note for record in front.records] == [None, "crowded"]
+
+
+def test_who_has_no_place_and_asks_nothing_is_closed() -> None:
+    """Nothing is said to who has said nothing: a client may take it for an answer to its first request."""
+    wire = Wire(limits=LimitSettings(connections=1))
+    late = wire.another()
+    wire.clock.advance(LINGER_S)
+    assert late.aborted
+    assert late.value() == b""
+    late.protocol.connectionLost(Failure(ConnectionDone()))
+    wire.close()
 
 
 def test_lower_case_head_and_get_are_other_methods() -> None:
@@ -180,7 +269,7 @@ def test_a_client_that_is_kept_out_learns_nothing_of_the_settings() -> None:
 def test_a_method_of_any_length_is_kept_short_in_its_record() -> None:
     for framing in (b"X: y", b"Content-Length: 5"):
         wire = Wire()
-        wire.send(get(b"/v2/", framing, method=b"A" * 9000))
+        wire.send(get(b"/v2/", framing, method=b"A" * 5000))
         (record,) = wire.records
         assert record.method == "A" * 32
         wire.close()

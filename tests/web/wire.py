@@ -11,12 +11,12 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
-from regproxy.settings import LOCAL_NETWORKS, Network
+from regproxy.settings import LOCAL_NETWORKS, LimitSettings, Network
 from regproxy.web.access_log import AccessRecord
 from regproxy.web.api import RegistryApi
 from regproxy.web.resource import ApiResource
 from regproxy.web.routing import Routes
-from regproxy.web.site import RegistrySite
+from regproxy.web.site import LIMITS, RegistrySite
 from tests.web.doubles import (
     UPSTREAMS,
     MemoryRegistry,
@@ -36,13 +36,15 @@ class Wire:
         resource: IResource | None = None,
         transport: Transport | None = None,
         networks: Iterable[Network] = LOCAL_NETWORKS,
+        limits: LimitSettings = LIMITS,
     ) -> None:
         self.clock = Clock()
         self.registry = registry or MemoryRegistry()
         self.records: list[AccessRecord] = []
         api = RegistryApi(self.registry, self.clock)
         root = resource or ApiResource(api, Routes(UPSTREAMS), networks)
-        site = RegistrySite(root, self.clock, self.records.append, header_s=30, idle_s=120)
+        site = RegistrySite(root, self.clock, self.records.append, limits)
+        self._site = site
         self.channel = site.buildProtocol(None)
         assert self.channel is not None
         self.transport = transport or Transport()
@@ -53,6 +55,13 @@ class Wire:
         before = len(self.transport.value())
         self.channel.dataReceived(data)
         return self.transport.value()[before:]
+
+    def another(self) -> Transport:
+        """One more connection, from the same client."""
+        transport = Transport()
+        transport.protocol = self._site.buildProtocol(None)
+        transport.protocol.makeConnection(transport)
+        return transport
 
     def close(self) -> None:
         self.channel.connectionLost(Failure(ConnectionDone()))
