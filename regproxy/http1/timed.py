@@ -22,7 +22,7 @@ from regproxy.http1.sockets import queued_bytes, taken_bytes, unsent_bytes
 from regproxy.http1.watch import Watched
 
 LINGER_S = 2.0
-"""How long a client that is refused has to ask, and to read the answer."""
+"""How long a client that is refused has to ask, and to read the answer; and one that is to go, to go."""
 
 _DONE = Failure(ConnectionDone())
 
@@ -119,8 +119,12 @@ class TimedChannel(HTTPChannel):
         self._watch_over(self.loseConnection, self._idle)
 
     def _end(self) -> None:
-        """While it closes, which comes behind what is still to be taken."""
-        self._watch_over(self.transport.abortConnection, self._end)
+        """While it closes, which comes behind what is still to be taken; TLS waits for the other side too."""
+        self._watch_over(self._end_soon, self._end)
+
+    def _end_soon(self) -> None:
+        """All is taken: on a busy machine the close may just not have had its turn."""
+        self._expect(LINGER_S, self.transport.abortConnection)
 
     def _watch_over(self, once_taken: Callable[[], object] | None, again: Callable[[], object]) -> None:
         """Cut a client that does not take what is there for it; ``once_taken``: it has all."""

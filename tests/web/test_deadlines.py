@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
+from regproxy.http1.timed import LINGER_S
 from regproxy.settings import LimitSettings
 from tests.web.doubles import (
     parse,
@@ -91,5 +92,7 @@ def test_a_client_that_never_takes_the_end_is_aborted() -> None:
     wire.send(get(b"/v2/", b"Connection: close"))
     assert wire.transport.disconnecting
     wire.clock.advance(120)
+    assert not wire.transport.aborted
+    wire.clock.advance(LINGER_S)
     assert wire.transport.aborted
     wire.close()
