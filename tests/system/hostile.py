@@ -170,7 +170,7 @@ HOSTS = [
     Case("absolute, with a user", get(b"http://user:secret@mirror.test/v2/"), (400,), "a host and a port"),
     Case("absolute, without a host", get(b"http:///v2/"), (400,), "no host"),
     Case("absolute, of ftp", get(b"ftp://mirror.test/v2/"), (400,), "begins with '/'"),
-    Case("absolute, of no page", get(b"http://evil.example/"), (404,), "/v2/"),
+    Case("absolute, of no page", get(b"http://evil.example/"), (400,), "no forward proxy"),
     Case("a bare host", get(b"mirror.test:443"), (400,), "begins with '/'"),
     Case("an asterisk", get(b"*"), (400,), "begins with '/'"),
     Case("a fragment", get(b"/v2/team/app/manifests/latest#x"), (400,), ""),

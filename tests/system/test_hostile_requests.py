@@ -70,7 +70,7 @@ async def world(tmp_path) -> AsyncIterator[World]:
     registry.put_image("team/app", "latest", IMAGE)
     digest = registry.put_blob("beside/app", BESIDE)
     lines = Lines()
-    upstreams = upstream(registry), upstream(registry, name=WITH_A_PORT, default=False)
+    upstreams = upstream(registry, hosts=("ours.test",)), upstream(registry, name=WITH_A_PORT, default=False)
     mirror = Mirror(tmp_path / "content", *upstreams, access=lines, log=LogSettings("json"))
     await mirror.start()
     transfer = Transfer(mirror.netloc, f"/v2/beside/app/blobs/{digest}", digest)
@@ -130,10 +130,10 @@ def ask_all(netloc: str, data: bytes, methods: Sequence[bytes]) -> list[Answer |
 
 
 ODD = {
-    "absolute form": (get(b"http://mirror.test" + MANIFEST.encode()), 200),
-    "absolute form, with a port": (get(b"http://mirror.test:5000/v2/", host=b"mirror.test:5000"), 200),
-    "absolute form, of https": (get(b"HTTPS://Mirror.Test/v2/"), 200),
-    "absolute form, whatever Host says": (get(b"http://mirror.test/v2/", host=b"other.test"), 200),
+    "absolute form": (get(b"http://ours.test" + MANIFEST.encode()), 200),
+    "absolute form, with a port": (get(b"http://ours.test:5000/v2/", host=b"ours.test:5000"), 200),
+    "absolute form, of https": (get(b"HTTPS://Ours.Test/v2/"), 200),
+    "absolute form, whatever Host says": (get(b"http://ours.test/v2/", host=b"other.test"), 200),
     "HTTP/1.0": (b"GET " + MANIFEST.encode() + b" HTTP/1.0\r\n\r\n", 200),
     "HTTP/1.0 with a Host": (get(MANIFEST.encode(), version=b"HTTP/1.0"), 200),
     "Expect": (get(MANIFEST.encode(), b"Expect: 100-continue", b"Content-Length: 2") + b"{}", 200),
