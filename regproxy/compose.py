@@ -174,7 +174,9 @@ def build_mirror(
         pulse.watch(name, remote.answers)
     expiry = build_expiry(settings, store, pulse, reactor, wall, figures.expired)
     rules = {upstream.name: (*upstream.tags, *settings.tags) for upstream in settings.upstreams}
-    registry = ProxyRegistry(store, remotes, rules, reactor, wall, expiry.scheduler, figures.tags)
+    registry = ProxyRegistry(
+        store, remotes, rules, reactor, wall, expiry.scheduler, figures.tags, settings.fill
+    )
     gate = Gate()
     resource = ApiResource(
         RegistryApi(registry, reactor), Routes(settings.upstreams), settings.access.networks, gate

@@ -90,6 +90,16 @@ class AccessSettings:
 
 
 @attrs.frozen(slots=True)
+class FillSettings:
+    """How blobs are fetched. Connections beside a blob's first one are bounded, the first never waits."""
+
+    connections_per_blob: int = 4
+    connections_per_upstream: int = 16
+    ahead: int = 3
+    """So many layers of an image, that nobody asked for yet, are fetched beside one that somebody did."""
+
+
+@attrs.frozen(slots=True)
 class LogSettings:
     """``format`` is ``text`` or ``json``; ``access`` a path, ``-`` (standard output) or ``off``."""
 
@@ -109,6 +119,7 @@ class Settings:
     ttl_s: float | None = 7 * DAY_S
     access: AccessSettings = AccessSettings()
     log: LogSettings = LogSettings()
+    fill: FillSettings = FillSettings()
     admin_written: bool = False
     """Whether the file names ``admin``: a written one that cannot be had stops the start."""
     source: Path | None = None

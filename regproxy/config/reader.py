@@ -17,7 +17,7 @@ from regproxy.config.setting import Setting
 from regproxy.config.tags import read_tags
 from regproxy.config.unused import without_effect
 from regproxy.config.upstreams import read_upstreams
-from regproxy.settings import AccessSettings, LogSettings, Settings, StorageSettings, TagRule
+from regproxy.settings import AccessSettings, FillSettings, LogSettings, Settings, StorageSettings, TagRule
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -47,6 +47,7 @@ def _read(report: Report, node: nodes.Mapping, environ: Mapping[str, str], sourc
         ttl_s=ttl_s,
         access=_access(root),
         log=_log(root),
+        fill=_fill(root),
         admin_written=root.has(t.ADMIN),
         source=source,
         warnings=tuple(report.warnings),
@@ -92,6 +93,15 @@ def _access(root: Section) -> AccessSettings:
     if networks == ():
         section.wrong("networks", "an empty list: nobody could ask")
     return AccessSettings() if networks is None else AccessSettings(networks)
+
+
+def _fill(root: Section) -> FillSettings:
+    section = root.open(t.FILL)
+    return FillSettings(
+        section.value(t.CONNECTIONS_PER_BLOB),
+        section.value(t.CONNECTIONS_PER_UPSTREAM),
+        section.value(t.AHEAD),
+    )
 
 
 def _log(root: Section) -> LogSettings:

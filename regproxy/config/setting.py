@@ -14,6 +14,7 @@ PLACES = {
     "storage": "storage.",
     "tag": "tags[].",
     "access": "access.",
+    "fill": "fill.",
     "log": "log.",
     "upstream": "upstreams.NAME.",
     "credentials": "upstreams.NAME.credentials.",

@@ -16,7 +16,16 @@ from regproxy.interfaces.services import (
     TagAnswer,
     TagList,
 )
-from regproxy.interfaces.sources import How, IBlob, IBlobSource, IBody, IFileBody, IManifestSource, Kind
+from regproxy.interfaces.sources import (
+    How,
+    IBlob,
+    IBlobSource,
+    IBody,
+    IFileBody,
+    IManifestSource,
+    IRangedBlob,
+    Kind,
+)
 from regproxy.interfaces.spools import IFile, ISpool
 from regproxy.interfaces.store import ILocalStore, Link, TagRecord
 
@@ -35,6 +44,7 @@ __all__ = [
     "ILocalStore",
     "IManifestService",
     "IManifestSource",
+    "IRangedBlob",
     "IRemoteBlobs",
     "IRemoteRegistry",
     "IRemoteTags",

@@ -24,7 +24,7 @@ from regproxy.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from regproxy.interfaces import How, IBlob, IBody
+from regproxy.interfaces import How, IBody, IRangedBlob
 from regproxy.upstream.client import Answer
 
 HIGH_BYTES = 4 * 1024 * 1024
@@ -195,7 +195,7 @@ class RemoteBody:
         self._stream.stop(TransferStopped("the body was closed by its reader"))
 
 
-@implementer(IBlob)
+@implementer(IRangedBlob)
 class RemoteBlob:
     """A blob whose GET has been answered with 200; the connection is paused until body()."""
 
@@ -207,8 +207,10 @@ class RemoteBlob:
         clock: IReactorTime,
         idle_s: float,
         register: Callable[[Callable[[], None]], Callable[[], None]],
+        piece: Callable[[int, int], Deferred[IBody]] | None = None,
     ) -> None:
         """``register`` notes how to stop this blob, and returns how to take that note back."""
+        self.piece = piece
         self.size = answer.length
         self._answer = answer
         self._clock = clock

@@ -129,7 +129,12 @@ def test_paths_are_relative_to_the_file_wherever_one_stands(
                 "quote it if it begins with a sign that YAML reads as its own"
             ],
         ),
-        ("fill: {ahead: 3}", ["f:1: fill: not supported in this version; remove it"]),
+        ("limits: {idle: 3s}", ["f:1: limits: not supported in this version; remove it"]),
+        ("fill: {ahead: 65}", ["f:1: fill.ahead: expected a whole number from 0 to 64"]),
+        (
+            "fill: {connections_per_blob: -1}",
+            ["f:1: fill.connections_per_blob: expected a whole number from 1 to 16"],
+        ),
     ],
 )
 def test_every_fault_says_where_it_is_and_what_would_be_right(
@@ -175,6 +180,7 @@ def test_what_comes_later_is_not_taken_in_silence(faults: Faults, section: str, 
     frame = {
         "": "{}",
         "storage": "storage: {{{}}}",
+        "fill": "fill: {{{}}}",
         "tag": "tags: [{{{}}}]",
         "access": "access: {{{}}}",
         "upstream": "upstreams: {{a.example: {{{}}}}}",

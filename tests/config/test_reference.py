@@ -12,7 +12,7 @@ from regproxy.config import load
 from regproxy.config import table as t
 from regproxy.config.reference import reference, table
 from regproxy.config.setting import Setting
-from regproxy.settings import LogSettings, Settings, StorageSettings, TagRule, UpstreamSettings
+from regproxy.settings import FillSettings, LogSettings, Settings, StorageSettings, TagRule, UpstreamSettings
 from tests.config.conftest import Load
 
 FILE = Path(__file__).resolve().parents[2] / "etc/regproxy.yml"
@@ -86,6 +86,9 @@ def test_the_records_have_the_same_defaults() -> None:
     assert fields[Settings]["ttl_s"] == usual(t.TTL)
     assert TagRule() == TagRule(t.MATCH.usual, t.FRESH.usual, t.REVALIDATE_WAIT.usual, t.STALE_IF_ERROR.usual)
     assert LogSettings() == LogSettings(t.LOG_FORMAT.usual, t.LOG_ACCESS.usual)
+    assert FillSettings() == FillSettings(
+        t.CONNECTIONS_PER_BLOB.usual, t.CONNECTIONS_PER_UPSTREAM.usual, t.AHEAD.usual
+    )
     for setting in (t.DEFAULT, t.PREFIX, t.PUBLIC, t.INSECURE):
         assert fields[UpstreamSettings][setting.key] == usual(setting)
 
