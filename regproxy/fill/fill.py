@@ -181,27 +181,29 @@ class Fill(FillView):
         self.size = tail.size
         if isinstance(spool, StorageFailed):
             raise spool
-        ranges = Ranges(source, tail, spool, self._lines, self._clock, self._landed)
+        ranges = self._ranges = Ranges(
+            source, tail, spool, self._lines, self._clock, self._landed, self._another_source
+        )
         verify_first = source.local and (tail.size or 0) <= VERIFY_FIRST_BYTES
+        wrong: ContentMismatch | None = None
         try:
             await self._copy.expect(self.size, self._sources.proofs())
             if not verify_first:
                 self._open_to_readers()
             await ranges.run()
         except ContentMismatch as error:
-            source.error = error
+            wrong = error
         except StorageFailed as error:
             if not verify_first:
                 raise
             await self._give_up(source, error)
             return False
         tail.close()
-        if source.error is None and self._copy.is_right(self.size):
+        if wrong is None and self._copy.is_right(self.size):
             return True
-        source.plain, again = ranges.mixed, ranges.mixed and source.error is None
-        await self._reject(source)
-        if again:
-            source.error = None
+        source.plain = ranges.mixed
+        source.error = None if source.plain and wrong is None else wrong or self.wrong()
+        await self._reject(wrong or self.wrong())
         return False
 
     async def _give_up(self, source: Source, error: StorageFailed) -> None:
@@ -248,17 +250,22 @@ class Fill(FillView):
         self._audience.serve(self._blob)
         self._audience.poke()
 
+    def _another_source(self) -> Source | None:
+        """Who else can give the rest; the present one has failed."""
+        self._current = self._sources.resumable(None) or self._current
+        return self._sources.resumable(None)
+
     def _landed(self, front: int) -> None:
         self.front = front
         self._audience.poke()
 
-    async def _reject(self, source: Source) -> None:
-        """Nothing of it is kept; the next source may be tried (R38)."""
-        source.error = source.error or self.wrong()
+    async def _reject(self, wrong: ContentMismatch) -> None:
+        """Nothing of it is kept; the next source may be tried, or the same over one connection (R38)."""
         self.state, self.front, self.epoch = State.OPENING, 0, self.epoch + 1
+        self._ranges = None
         self._copy.close_file()
         self._audience.poke()
-        _log.error("{digest}: {error}", **self._described(source.error))
+        _log.error("{digest}: {error}", **self._described(wrong))
         await self._copy.reject()
 
     async def _commit(self) -> None:

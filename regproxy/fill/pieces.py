@@ -27,6 +27,11 @@ MIN_PIECE_BYTES = 1024 * 1024
 USUAL_PIECE_BYTES = 4 * 1024 * 1024
 MAX_PIECE_BYTES = 32 * 1024 * 1024
 
+SOON_S = 1.0
+"""Bytes that come within that time are waited for; for later ones another connection is opened."""
+MAX_BESIDE = 16
+"""Connections beside the first one, those that a reader waits for included."""
+
 MAX_FAILURES = 5
 """In a row, without a byte between them."""
 BACK_OFF_S = 0.25
@@ -76,6 +81,11 @@ def border(offset: int, size: int, connections: int, bytes_s: float) -> int:
     """Up to where the first connection, which is at ``offset`` and asked for all, goes on alone."""
     piece = next_piece(Extents([(offset, size)]), connections, bytes_s)
     return size if piece is None else piece[1]
+
+
+def far(start: int, offset: int, bytes_s: float) -> bool:
+    """Whether a connection at ``offset`` does not come to ``start`` soon."""
+    return start - offset > max(bytes_s * SOON_S, MIN_PIECE_BYTES)
 
 
 def retry_after_s(failures: int, chance: float) -> float | None:

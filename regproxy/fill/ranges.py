@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+from collections import deque
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
@@ -22,7 +23,6 @@ from twisted.python.failure import Failure
 from regproxy.errors import (
     ContentMismatch,
     RangeIgnored,
-    RegproxyError,
     StorageFailed,
     TransferStopped,
     UpstreamError,
@@ -45,7 +45,7 @@ class Ranges:
     """One transfer of ``tail``, whose first connection is open, into ``spool``.
 
     ``landed`` is told each new front. ``source`` says how to read on, and whether more than one
-    connection is wanted at all.
+    connection is wanted at all; ``another`` gives the source to go on from when it has failed for good.
     """
 
     def __init__(
@@ -56,7 +56,10 @@ class Ranges:
         lines: Lines,
         clock: IReactorTime,
         landed: Callable[[int], None],
+        another: Callable[[], Source | None] = lambda: None,
     ) -> None:
+        self.there = Extents()
+        """What is on disk and may be read, behind the front too."""
         self.mixed = False
         """Whether the bytes came over more than one connection."""
         self._source = source
@@ -68,10 +71,13 @@ class Ranges:
         self._lines = lines
         self._clock = clock
         self._tell = landed
+        self._another = another
+        self._urgent: deque[Extent] = deque()
         self._piece = None if source.plain else tail.piece
         self._missing = Extents()
         self._beside: set[Deferred[None]] = set()
         self._first_runs = True
+        self._over = False
         self._enough = False
         """Whether one connection was too many: none is added."""
         self._refusal: BaseException | None = None
@@ -105,11 +111,11 @@ class Ranges:
     async def _first(self) -> None:
         try:
             await pump(self._tail, self._spool, self._clock, self._landed, self._room)
-        except (UpstreamTrouble, RangeIgnored) as error:
+        except UpstreamTrouble as error:
             if isinstance(error, ContentMismatch) or self._size is None or self._source.resume is None:
                 raise
             _log.info("{error}; it is asked on from {front}", error=str(error), front=self._spool.front)
-            self._missing.add(max(self._spool.front, 0), self._border or 0)
+            self._missing.add(self._spool.front, self._border or 0)
         finally:
             self._first_runs = False
         if self._tail.offset != self._size:
@@ -161,12 +167,15 @@ class Ranges:
         """One more connection, if there is something for it to bring, and the upstream's limit allows."""
         if self._enough or not self._share() or not self._lines.another(self._upstream):
             return False
+        self._start()
+        return not self._enough
+
+    def _start(self) -> None:
         self.mixed = True
         beside = Deferred.fromCoroutine(self._work())
         if not beside.called:
             self._beside.add(beside)
         beside.addBoth(self._ended, beside)
-        return not self._enough
 
     def _share(self) -> bool:
         """Whether there are bytes that nobody brings; the first connection gives up most of its own."""
@@ -182,12 +191,45 @@ class Ranges:
             await self._bring(piece)
 
     def _next(self) -> Extent | None:
-        piece = self._missing.first
-        if self._piece is not None:
+        piece = self._wanted()
+        if piece is None and self._piece is not None:
             piece = pieces.next_piece(self._missing, 1 + len(self._beside), self._bytes_s)
+        elif piece is None:
+            piece = self._missing.first
         if piece is not None:
             self._missing.remove(*piece)
         return piece
+
+    def _wanted(self) -> Extent | None:
+        """What a reader waits for that nobody brings yet."""
+        while self._urgent and self._piece is not None:
+            start, stop = self._urgent.popleft()
+            found = next((each for each in self._missing if each[0] <= start < each[1]), None)
+            if found is not None:
+                return start, min(stop, found[1], start + pieces.USUAL_PIECE_BYTES)
+        return None
+
+    # a reader far ahead
+
+    def want(self, start: int, stop: int) -> None:
+        """A reader waits for bytes from ``start`` on, up to ``stop`` at most: they get a connection of
+        their own, unless they come soon or on another one."""
+        size = self._size
+        if self._piece is None or size is None or self._over or size <= pieces.RANGES_ABOVE_BYTES:
+            return
+        if (
+            self._first_runs
+            and pieces.far(start, self._tail.offset, self._bytes_s)
+            and start < (self._border or 0)
+        ):
+            self._missing.add(start, self._border or 0)
+            self._border = start
+        if not any(each[0] <= start < each[1] for each in self._missing):
+            return
+        self._urgent.append((start, stop))
+        if len(self._beside) < pieces.MAX_BESIDE and not self._enough:
+            self._lines.first(self._upstream)  # a client waits for it
+            self._start()
 
     def _ended(self, result: Failure | None, beside: Deferred[None]) -> None:
         self._beside.discard(beside)
@@ -219,6 +261,7 @@ class Ranges:
                 while batch := await next_batch(body, self._clock, stop - offset):
                     front = await self._spool.place(offset, batch)
                     size = sum(map(len, batch))
+                    self.there.add(offset, offset + size)
                     offset += size
                     self._brought += size
                     self._landed(front)
@@ -236,6 +279,7 @@ class Ranges:
         return self._source.resume(start, self._size)
 
     def _landed(self, front: int) -> None:
+        self.there.add(0, front)
         self._tail.landed(front)
         self._tell(front)
 
@@ -255,24 +299,37 @@ class Ranges:
             brought = self._brought
             try:
                 await self._bring(piece)
-            except (UpstreamTrouble, RangeIgnored) as error:
+            except UpstreamError as error:
                 failures = 1 if self._brought > brought else failures + 1
-                await self._recover(error, failures)
+                failures = await self._recover(error, failures)
             else:
                 failures = 0
         if self._refusal is not None:
             raise self._refusal
         await self._catch_up()
 
-    async def _recover(self, error: RegproxyError, failures: int) -> None:
-        """Wait before it is asked again; raises ``error`` when that is of no use."""
-        wait_s = pieces.retry_after_s(failures, random.random())
-        if isinstance(error, ContentMismatch) or wait_s is None or self._source.resume is None:
-            raise error
-        if isinstance(error, RangeIgnored):
+    async def _recover(self, error: UpstreamError, failures: int) -> int:
+        """Wait before it is asked again, or go over to another source; the failures that count from now
+        on. Raises ``error`` when nobody is left."""
+        if isinstance(error, RangeIgnored) and self._piece is not None:
             self._piece = None
             self._lines.refuse(self._upstream)
-        await deferLater(self._clock, wait_s)
+            return failures
+        wait_s = pieces.retry_after_s(failures, random.random())
+        if (
+            wait_s is not None
+            and isinstance(error, UpstreamTrouble)
+            and not isinstance(error, ContentMismatch)
+        ):
+            await deferLater(self._clock, wait_s)
+            return failures
+        self._source.error = error
+        other = self._another()
+        if other is None:
+            raise error
+        _log.warn("{error}; it goes on from {other}", error=str(error), other=str(other.repository))
+        self._source, self._piece = other, None
+        return 0
 
     async def _catch_up(self) -> None:
         before = -1
@@ -282,6 +339,7 @@ class Ranges:
 
     async def _end(self) -> None:
         """Nobody writes any more when this returns."""
+        self._over = True
         self._look_no_more()
         if not self.mixed:
             return

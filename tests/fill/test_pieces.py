@@ -33,14 +33,18 @@ def test_pieces_are_the_lowest_missing_bytes_and_come_to_an_end(spans, connectio
     assert not missing
 
 
-@given(st.integers(2, 16), speeds)
+@given(st.integers(2, 16), st.floats(MIB, 200 * MIB))
 def test_all_come_to_the_end_together(connections, bytes_s):
+    """As if each had the same speed: nobody has much left when the others are done."""
     missing = Extents([(0, 200 * MIB)])
-    last = []
+    each_bytes_s = bytes_s / connections
+    free_at = [0.0] * connections
     while (piece := next_piece(missing, connections, bytes_s)) is not None:
         missing.remove(*piece)
-        last.append(piece[1] - piece[0])
-    assert all(size < 2 * pieces.MIN_PIECE_BYTES for size in last[-connections:])
+        free_at.sort()
+        free_at[0] += (piece[1] - piece[0]) / each_bytes_s
+    ideal_s = 200 * MIB / bytes_s
+    assert max(free_at) <= ideal_s + 0.5 * pieces.PIECE_S + 2 * pieces.MIN_PIECE_BYTES / each_bytes_s
 
 
 @given(offsets, offsets, st.integers(2, 8), speeds)

@@ -17,6 +17,7 @@ from regproxy.fill import lines, pieces
 from regproxy.oci.digest import Digest
 from regproxy.settings import FillSettings
 from regproxy.testing.bodies import Feed
+from regproxy.testing.remotes import MemoryRemote
 from tests.proxy.world import NAME, Seen, World, drain
 
 SIZE = 20_000
@@ -28,6 +29,7 @@ SMALL = {
     "regproxy.fill.pieces.MIN_PIECE_BYTES": 300,
     "regproxy.fill.pieces.USUAL_PIECE_BYTES": 1500,
     "regproxy.fill.pieces.MAX_PIECE_BYTES": 4000,
+    "regproxy.fill.relay.AHEAD_BYTES": 300,
     "regproxy.fill.pokes.SLICE_S": 1e9,  # how fast this machine is does not matter
 }
 
@@ -123,6 +125,22 @@ class Scene:
 
     def brought(self) -> Extents:
         return Extents((line.start, line.start + line.given) for line in self.lines)
+
+
+class Part:
+    """A client that asked for a range."""
+
+    def __init__(self, scene: Scene, start: int, stop: int) -> None:
+        self.start, self.stop = start, stop
+        self.body = scene.open().result.body(start, stop)
+        self.got = b""
+        self.read()
+
+    def read(self) -> None:
+        """All that is there; it waits for the rest as a sender does."""
+        self.got += drain(self.body)
+        if len(self.got) < self.stop - self.start:
+            self.body.ready().addErrback(lambda failure: failure.trap(TransferStopped))
 
 
 def check_all_is_well(scene: Scene, opened: int = 1) -> None:
@@ -347,13 +365,108 @@ def test_the_limit_of_an_upstream_is_for_those_beside():
     check_all_is_well(scene)
 
 
+def test_a_part_far_ahead_gets_a_connection_of_its_own():
+    scene = Scene()
+    whole = scene.open().result.body()
+    part = scene.open().result.body(18_000, 18_500)
+    assert part.read(1) is None
+    waiting = Seen(part.ready())
+    [_, line] = scene.lines
+    assert (line.start, line.stop) == (18_000, 18_500)
+    line.give(200)
+    scene.world.tick()
+    assert waiting.result is None
+    assert drain(part) == CONTENT[18_000:18_200]
+    line.give(300)
+    scene.world.tick()
+    assert drain(part) == CONTENT[18_200:18_500]
+    assert part.read(1) == b""
+    part.close()
+    scene.flow()
+    assert drain(whole) == CONTENT
+    whole.close()
+    check_all_is_well(scene)
+    assert line.given == 500
+    assert sum(line.given for line in scene.lines) - SIZE <= 200, "each byte once"
+
+
+def test_a_part_that_comes_soon_is_waited_for():
+    scene = Scene()
+    part = scene.open().result.body(900, 1000)
+    assert part.read(1) is None
+    waiting = Seen(part.ready())
+    assert len(scene.lines) == 1
+    scene.lines[0].give(1000)
+    scene.world.tick()
+    assert waiting.result is None
+    assert drain(part) == CONTENT[900:1000]
+    part.close()
+    scene.flow()
+    check_all_is_well(scene)
+
+
+def test_a_part_of_what_another_connection_brought_already():
+    scene = Scene()
+    scene.open().result.close()
+    scene.flow(1.6)
+    line = scene.lines[1]
+    assert line.given > 100
+    part = scene.open().result.body(line.start + 10, line.start + 100)
+    assert drain(part) == CONTENT[line.start + 10 : line.start + 100]
+    part.close()
+    scene.flow()
+    check_all_is_well(scene)
+
+
+def test_a_part_goes_on_by_a_relay_where_the_disk_refuses():
+    scene = Scene()
+    part = scene.open().result.body(18_000, 19_000)
+    waiting = Seen(part.ready())
+    scene.lines[1].give(300)
+    scene.world.tick()
+    assert waiting.result is None
+    got = part.read(300)
+    assert got == CONTENT[18_000:18_300]
+    for operation in ("spool.place", "spool.append"):
+        scene.world.store.script.fail(operation, StorageFailed("the disk is full"))
+    scene.remote.feed(scene.repository, scene.digest, Feed.whole(CONTENT))
+    for line in scene.running:
+        line.give(300)
+    for _ in range(50):
+        scene.world.clock.advance(0.1)
+        got += drain(part)
+    assert got == CONTENT[18_000:19_000]
+    part.close()
+    scene.world.clock.advance(100)
+    assert scene.digest not in scene.world.store.contents
+
+
+def test_another_repositorys_upstream_goes_on_where_the_first_fails_for_good():
+    scene = Scene(ranged=False)
+    world = scene.world
+    body = scene.open().result.body()
+    other = world.remotes["other.test"] = MemoryRemote("other.test")
+    there = world.repository("team/app", "other.test")
+    other.holding(there).blobs[scene.digest] = CONTENT
+    world.proxy.blobs._remotes = world.proxy.blobs._permission._remotes = world.remotes
+    joined = world.open(there, scene.digest).result.body()
+    scene.flow(3)
+    world.break_for_good(scene.lines[0].feed)
+    assert drain(body) == drain(joined) == CONTENT
+    body.close()
+    joined.close()
+    assert world.store.contents[scene.digest] == CONTENT
+    assert world.store.link(there, scene.digest) is not None
+    assert (world.asked("blobs.open", "other.test"), world.asked("blobs.resume", "other.test")) == (0, 1)
+
+
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("give"), st.integers(0, 5), st.integers(1, 3000)),
         st.tuples(st.just("wait"), st.sampled_from([0.02, 0.3, 0.5, 2.0]), st.just(0)),
-        st.tuples(st.just("break"), st.integers(0, 5), st.just(0)),
+        st.tuples(st.just("cut"), st.integers(0, 5), st.just(0)),
         st.tuples(st.just("refuse"), st.just(0), st.just(0)),
-        st.tuples(st.just("read"), st.just(0), st.integers(1, 5000)),
+        st.tuples(st.just("part"), st.integers(0, SIZE - 1), st.integers(1, 3000)),
     ),
     max_size=40,
 )
@@ -364,28 +477,56 @@ steps = st.lists(
 def test_in_any_order_readers_get_the_blob_or_an_error_and_the_disk_the_blob_or_nothing(taken):
     with Small():
         scene = Scene()
-        body = scene.open().result.body()
-        got, troubled = b"", False
-        for what, which, count in taken:
-            running = scene.running
-            if what == "give" and running:
-                running[int(which) % len(running)].give(count)
-            elif what == "wait":
-                scene.world.clock.advance(which)
-            elif what == "break" and running:
-                troubled = True
-                running[int(which) % len(running)].feed.fail(UpstreamUnreachable(NAME, "reset"))
-            elif what == "refuse":
-                scene.remote.script.fail("blobs.piece", RangeIgnored(NAME, "no"), times=1)
-            elif what == "read":
-                got += body.read(count) or b""
-        assert CONTENT.startswith(got)
+        story = Story(scene)
+        for step in taken:
+            story.take(*step)
         scene.remote.feed(scene.repository, scene.digest, Feed.whole(CONTENT))
         scene.flow()
-        got += drain(body)
-        assert got == CONTENT
-        body.close()
+        story.end()
         check_all_is_well(scene)
-        if not troubled:
+        if not story.troubled:
             overlap = sum(line.given for line in scene.lines) - SIZE
             assert overlap <= 3000, "only what was on its way to the first when it was closed"
+
+
+class Story:
+    """What happens to one blob, and the clients that read it meanwhile."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self.parts = [Part(scene, 0, SIZE)]
+        self.troubled = False
+
+    def take(self, what: str, which: float, count: int) -> None:
+        getattr(self, what)(which, count)
+        for part in self.parts:
+            part.read()
+
+    def give(self, which: float, count: int) -> None:
+        running = self.scene.running
+        if running:
+            running[int(which) % len(running)].give(count)
+
+    def wait(self, seconds: float, _: int) -> None:
+        self.scene.world.clock.advance(seconds)
+
+    def cut(self, which: float, _: int) -> None:
+        running = self.scene.running
+        if running:
+            self.troubled = True
+            scene = self.scene  # which answers again at once
+            scene.remote.feed(scene.repository, scene.digest, Feed.whole(CONTENT))
+            running[int(which) % len(running)].feed.fail(UpstreamUnreachable(NAME, "reset"))
+
+    def refuse(self, *_: float) -> None:
+        self.scene.remote.script.fail("blobs.piece", RangeIgnored(NAME, "no"), times=1)
+
+    def part(self, start: float, count: int) -> None:
+        if len(self.scene.world.proxy.fills):
+            self.parts.append(Part(self.scene, int(start), min(SIZE, int(start) + count)))
+
+    def end(self) -> None:
+        for part in self.parts:
+            part.read()
+            assert part.got == CONTENT[part.start : part.stop]
+            part.body.close()
