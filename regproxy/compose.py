@@ -19,7 +19,7 @@ from regproxy.errors import StorageFailed, UpstreamRefused
 from regproxy.expiry.files import StateFiles
 from regproxy.expiry.pulse import Pulse
 from regproxy.expiry.scheduler import TTLExpirationScheduler
-from regproxy.gauges import show_rooms
+from regproxy.gauges import show_ahead, show_rooms
 from regproxy.interfaces import IRemoteRegistry
 from regproxy.metrics.figures import Figures
 from regproxy.metrics.lag import LagMeter
@@ -184,6 +184,8 @@ def build_mirror(
     log = write_nothing if access is None else AccessLog(access, settings.log.format, wall)
     site = MirrorSite(resource, reactor, counting(figures, log))
     show_rooms(figures, lambda: site.under_way, registry.fills, store, expiry.scheduler, pulse, names)
+    looked = registry.blobs.ahead
+    show_ahead(figures, lambda: looked.fetched_bytes, lambda: looked.wanted_bytes)
     lag = LagMeter(reactor, time.monotonic, figures.late)
 
     def begin() -> Deferred[None]:
