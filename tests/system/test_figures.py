@@ -170,6 +170,7 @@ async def counting(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncItera
     port, admin = free_port(), free_port()
     common = {"insecure": True, "public": True, "prefix": True}
     settings = {
+        "fill": {"ahead": 0},  # so that each request is told how it was answered by itself
         "listen": [f"tcp:{port}:interface=127.0.0.1"],
         "admin": [f"tcp:{admin}:interface=127.0.0.1"],
         "storage": {"root": str(tmp_path / "content")},
