@@ -13,6 +13,9 @@ from regproxy.extents import Extent, Extents
 RANGES_ABOVE_BYTES = 16 * 1024 * 1024
 """A smaller blob comes over one connection: it is there before others were of use."""
 
+BACKLOG_BYTES = 256 * 1024
+"""With so much come and not taken it is this machine that is slow, and more connections would be a burden."""
+
 FAST_BYTES_S = 64 * 1024 * 1024
 FIRST_LOOK_S = 0.3
 NEXT_LOOK_S = 0.5
@@ -44,12 +47,13 @@ class Look:
     connections: int
     bytes_s: float
     before_bytes_s: float = 0.0
+    backlog_bytes: int = 0
 
 
 def wants_another(look: Look, most: int) -> bool:
     """Whether one more connection is worth its while: the line is not at its end, and the last one
     added brought a fifth at least."""
-    if look.connections >= most or look.bytes_s >= FAST_BYTES_S:
+    if look.connections >= most or look.bytes_s >= FAST_BYTES_S or look.backlog_bytes >= BACKLOG_BYTES:
         return False
     return look.connections == 1 or look.bytes_s >= WORTH * look.before_bytes_s
 

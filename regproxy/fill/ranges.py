@@ -138,7 +138,9 @@ class Ranges:
 
     def _look(self) -> None:
         """Add a connection while that is worth it."""
-        look = pieces.Look(1 + len(self._beside), self._measured(), self._before_bytes_s)
+        look = pieces.Look(
+            1 + len(self._beside), self._measured(), self._before_bytes_s, self._tail.backlog()
+        )
         if look.connections != self._measured_connections:
             return  # it comes to its end
         self._bytes_s = look.bytes_s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
@@ -21,6 +22,8 @@ class Tail:
         """How many bytes were read."""
         self.piece = blob.piece if IRangedBlob.providedBy(blob) else None
         """As :attr:`IRangedBlob.piece`."""
+        self.backlog: Callable[[], int] = blob.backlog if IRangedBlob.providedBy(blob) else lambda: 0
+        """As :meth:`IRangedBlob.backlog`."""
         self._closed = False
         self._blob = blob
         self._body: IBody | None = None

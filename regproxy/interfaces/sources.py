@@ -86,6 +86,10 @@ class IRangedBlob(IBlob):
         "not say that it serves ranges. Fails as IBlobSource.open does, with RangeIgnored where others came"
     )
 
+    def backlog() -> int:
+        """How many bytes of its body have come and were not taken yet: with many, it is not the line
+        that is slow."""
+
 
 class IBlobSource(Interface):
     """Anything that holds blobs: the disk, one upstream, the proxy over both."""

@@ -58,7 +58,7 @@ class LookAhead:
         self._fills = fills
         self._begin = begin
         self._ahead = ahead
-        self._served: OrderedDict[Repository, deque[Digest]] = OrderedDict()
+        self._served: OrderedDict[Repository, tuple[Digest, ...]] = OrderedDict()
         self._images: dict[tuple[Repository, Digest], _Image] = {}
         self._fetched: OrderedDict[Digest, int] = OrderedDict()
         self.fetched_bytes = 0
@@ -71,13 +71,11 @@ class LookAhead:
 
     def served(self, repository: Repository, digest: Digest) -> None:
         """A manifest, or index, was given to a client."""
-        recent = self._served.get(repository)
-        if recent is None:
-            recent = self._served[repository] = deque(maxlen=RECENT_MANIFESTS)
+        recent = self._served.get(repository, ())
+        if digest not in recent:
+            self._served[repository] = (*recent[1 - RECENT_MANIFESTS :], digest)
             if len(self._served) > MAX_REPOSITORIES:
                 self._served.popitem(last=False)
-        if digest not in recent:
-            recent.append(digest)
 
     def asked(self, repository: Repository, digest: Digest) -> None:
         """A client wants this blob, and the disk does not have it."""

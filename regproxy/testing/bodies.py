@@ -152,7 +152,12 @@ class MemoryBlob:
         self._on_close = on_close
         self.opened = False
         self.closed = False
+        self.come = 0
         self.piece: Callable[[int, int], Deferred[IBody]] | None = None
+
+    def backlog(self) -> int:
+        """See IRangedBlob; nothing, unless ``come`` says otherwise."""
+        return self.come
 
     def body(self, start: int = 0, stop: int | None = None) -> IBody:
         """See IBlob; RuntimeError on a second call or after close, ValueError on a wrong span."""

@@ -27,6 +27,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
+from regproxy.upstream.backlog import unread_bytes
+
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 BUFFER_BYTES = 256 * 1024
@@ -206,6 +208,7 @@ class _Tagged:
     def _mark(self, response: Any) -> IResponse:
         self._use.answered = True
         response.abort = lambda: self._abort(self._protocol, self._use)
+        response.unread_bytes = lambda: unread_bytes(self._protocol.transport)
         return cast(IResponse, response)
 
     def _explain(self, failure: Failure) -> Failure:

@@ -79,6 +79,11 @@ class BodyStream(Protocol):
         self._waiting = Deferred(lambda _: None)
         return self._waiting
 
+    @property
+    def backlog(self) -> int:
+        """Bytes that have come and that nobody took."""
+        return self._buffered + (0 if self._ended else self._answer.unread_bytes())
+
     def stop(self, error: RegproxyError) -> None:
         """End it now, with ``error`` for whoever reads on; a connection in use is aborted."""
         self._chunks.clear()
@@ -227,6 +232,10 @@ class RemoteBlob:
         self._stream = BodyStream(self._answer, self._clock, self._idle_s, self._forget, skip=start)
         self._answer.deliver(self._stream)
         return RemoteBody(self._stream, None if stop is None else stop - start)
+
+    def backlog(self) -> int:
+        """As :meth:`IRangedBlob.backlog`."""
+        return 0 if self._stream is None else self._stream.backlog
 
     def close(self) -> None:
         """Close the connection, unless a body owns it."""

@@ -64,6 +64,7 @@ def test_the_first_goes_on_alone_for_a_while(offset, size, connections, bytes_s)
         (Look(2, 16 * MIB, 8 * MIB), True, 2),
         (Look(2, 9.7 * MIB, 8 * MIB), True, 2),
         (Look(2, 9.5 * MIB, 8 * MIB), False, 1),
+        (Look(1, 8 * MIB, 0.0, pieces.BACKLOG_BYTES), False, 1),
         (Look(3, 70 * MIB, 60 * MIB), False, 3),
         (Look(4, 32 * MIB, 24 * MIB), False, 4),
         (Look(4, 24 * MIB, 24 * MIB), False, 3),

@@ -322,7 +322,8 @@ async def test_a_cut_answer_counts_what_went_out(counting: Counting) -> None:
     """The upstream breaks off: what was read until then was sent, and was received."""
     layer, there = layer_of(IMAGE, LAYER), 300_000
     gate = Gate()
-    counting.calm.script(Match(kind="blob"), actions.cut(there), actions.hold(gate, at=there))
+    counting.calm.script(Match(kind="blob", ranged=True), actions.status(404))
+    counting.calm.script(Match(kind="blob", ranged=False), actions.cut(there), actions.hold(gate, at=there))
     path = f"calm/team/app/blobs/{layer}"
     reader = await reading(counting, path, there)
     gate.open()
