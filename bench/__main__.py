@@ -54,6 +54,8 @@ def parser() -> argparse.ArgumentParser:
     add("--layer-size", type=size, default=plan.layer_bytes, help="of a layer of the image (2MiB)")
     add("--layers", type=int, default=plan.layers, help="of the image (%(default)s)")
     add("--clients", type=int, default=plan.clients, help="that ask for one cold blob (%(default)s)")
+    add("--nodes", type=int, default=plan.nodes, help="that pull the same layers at once (%(default)s)")
+    add("--far-size", type=size, default=plan.far_bytes, help="of a layer from far away (24MiB)")
     add("--seconds", type=float, default=plan.seconds, help="of each measurement by time (%(default)s)")
     add("--limit", type=int, default=3600, help="seconds after which it gives up (%(default)s)")
     add(
@@ -88,6 +90,8 @@ def _measure(options: argparse.Namespace, folder: Path) -> None:
         layer_bytes=options.layer_size,
         layers=options.layers,
         clients=options.clients,
+        nodes=options.nodes,
+        far_bytes=options.far_size,
         seconds=options.seconds,
     )
     sources, versions = _sources(options.against, folder)

@@ -21,16 +21,19 @@ from bench.targets import Upstream
 Figures = Mapping[str, float]
 LAYERS_AT_ONCE = 3
 """As containerd and dockerd pull."""
+NODE_LAYERS = 10
 
 
 @attrs.frozen
 class Case:
-    """``cold``: on a fresh process with an empty folder; else on one that has served it all before."""
+    """``cold``: on a fresh process with an empty folder; else on one that has served it all before.
+    ``far``: behind a line of 50 ms there and back and 8 MiB a second for each connection."""
 
     name: str
     title: str
     cold: bool
     measure: Callable[[Scene], Figures]
+    far: bool = False
 
 
 def cold_blob(scene: Scene) -> Figures:
@@ -67,6 +70,27 @@ def cold_image(scene: Scene) -> Figures:
     scene.open_the_way()
     wall_s, cost = scene.metered(lambda: _pull(scene.netloc, scene.held.image), scene.held.image.size_bytes)
     return {"wall_s": wall_s, "cpu_s": cost.cpu_s, "peak_mib": cost.peak_mib}
+
+
+def far_image(scene: Scene) -> Figures:
+    """The same from far away, with layers that take a while."""
+    return {"wall_s": _pull(scene.netloc, scene.held.far)}
+
+
+def many_nodes(scene: Scene) -> Figures:
+    """Many nodes that pull the same ten layers at once."""
+    scene.open_the_way()
+    layers = scene.held.image.blobs[1 : 1 + NODE_LAYERS]
+    asked = [f"GET {layer.path}" for layer in layers]
+    before = sum(map(scene.upstream.count, asked))
+    paths = [layer.path for layer in layers for _ in range(scene.plan.nodes)]
+    connections = LAYERS_AT_ONCE * scene.plan.nodes
+    reading, cost = scene.metered(lambda: read(scene.netloc, *paths, connections=connections))
+    _expect_bytes(reading, scene.plan.nodes * sum(layer.size_bytes for layer in layers))
+    figures = {"wall_s": reading.wall_s, "cpu_s": cost.cpu_s, "peak_mib": cost.peak_mib}
+    if not isinstance(scene.target, Upstream):
+        figures["upstream_gets"] = sum(map(scene.upstream.count, asked)) - before
+    return figures
 
 
 def warm_image(scene: Scene) -> Figures:
@@ -182,6 +206,8 @@ CASES: tuple[Case, ...] = (
     Case("cold-blob", "cold blob of {size}", True, cold_blob),
     Case("many-clients", "{clients} clients, one cold blob of {shared}", True, many_clients),
     Case("cold-image", "cold image of {layers} layers", True, cold_image),
+    Case("many-nodes", "{nodes} nodes, 10 cold layers of {layer}", True, many_nodes),
+    Case("far-image", "cold image of 4 x {far} + {far_large}, far away", True, far_image, far=True),
     Case("cold-latency", "`/v2/` during eight cold transfers", True, cold_latency),
     Case("warm-image", "warm image of {layers} layers", False, warm_image),
     Case("manifest-digest", "manifest by digest", False, functools.partial(_requests, by_digest)),

@@ -71,8 +71,16 @@ class Report:
         """What people call the case, with its sizes."""
         plan = self.plan
         template = next(one.title for one in CASES if one.name == case)
-        size, shared = titled(plan.size_bytes), titled(plan.shared_bytes)
-        return template.format(size=size, shared=shared, clients=plan.clients, layers=plan.layers)
+        return template.format(
+            size=titled(plan.size_bytes),
+            shared=titled(plan.shared_bytes),
+            layer=titled(plan.layer_bytes),
+            far=titled(plan.far_bytes),
+            far_large=titled(4 * plan.far_bytes),
+            clients=plan.clients,
+            nodes=plan.nodes,
+            layers=plan.layers,
+        )
 
 
 def machine() -> Mapping[str, str | int]:

@@ -11,7 +11,7 @@ import attrs
 from bench.cases import Case, Figures
 from bench.contents import Shelf
 from bench.scene import Held, Plan, Scene, fill_shelf
-from bench.targets import DockerRegistry, Regproxy, Target, Upstream
+from bench.targets import DockerRegistry, Line, Regproxy, Target, Upstream
 
 
 @attrs.frozen
@@ -40,13 +40,20 @@ class Bench:
         self._folder = folder
         self._plan = plan
         self._say = say
+        self._sources = sources
         self._upstream = Upstream(folder / "upstream")
-        mirrors = [
-            Regproxy(folder / f"tree-{n}", self._upstream.url, s.folder, s.name)
-            for n, s in enumerate(sources)
+        self._line = Line(folder / "line", self._upstream)
+        self._targets: list[Target] = [self._upstream, *self._mirrors(self._upstream.url, "mirror")]
+        self._far: list[Target] = [self._line, *self._mirrors(self._line.url, "far")]
+
+    def _mirrors(self, url: str, folder: str) -> list[Target]:
+        """docker-registry and each source tree, in front of the upstream at ``url``."""
+        below = self._folder / folder
+        trees = [
+            Regproxy(below / f"tree-{n}", url, source.folder, source.name)
+            for n, source in enumerate(self._sources)
         ]
-        self._mirrors: list[Target] = [DockerRegistry(folder / "mirror", self._upstream.url), *mirrors]
-        self._targets: list[Target] = [self._upstream, *self._mirrors]
+        return [DockerRegistry(below / "docker-registry", url), *trees]
 
     @property
     def names(self) -> list[str]:
@@ -58,7 +65,7 @@ class Bench:
         try:
             yield from self._run(cases, runs)
         finally:
-            for target in self._targets:
+            for target in (*self._far, *self._targets):
                 target.remove()
 
     def _run(self, cases: Sequence[Case], runs: int) -> Iterator[Measured]:
@@ -66,8 +73,14 @@ class Bench:
         held = fill_shelf(Shelf(self._upstream.data), self._plan)
         self._upstream.start()
         for case in cases:
-            if case.cold:
+            if case.cold and not case.far:
                 yield from self._rounds(case, runs, held, self._cold)
+        if any(case.far for case in cases):
+            self._line.start()
+        for case in cases:
+            if case.far:
+                yield from self._rounds(case, runs, held, self._cold)
+        self._line.stop()
         warm = [case for case in cases if not case.cold]
         if warm:
             self._start_warm(held)
@@ -83,8 +96,9 @@ class Bench:
     ) -> Iterator[Measured]:
         for number in range(runs):
             self._say(f"{case.name}, run {number + 1} of {runs}")
-            turn = number % len(self._targets)
-            for target in self._targets[turn:] + self._targets[:turn]:
+            targets = self._far if case.far else self._targets
+            turn = number % len(targets)
+            for target in targets[turn:] + targets[:turn]:
                 with on(target):
                     yield Measured(case.name, target.name, case.measure(self._scene(target, held)))
 
@@ -93,7 +107,7 @@ class Bench:
 
     @contextlib.contextmanager
     def _cold(self, target: Target) -> Iterator[None]:
-        if target is self._upstream:
+        if target in (self._upstream, self._line):
             yield
             return
         target.start()

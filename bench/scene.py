@@ -25,6 +25,9 @@ class Plan:
     layer_bytes: int = 2 * MIB
     layers: int = 30
     clients: int = 50
+    nodes: int = 30
+    far_bytes: int = 24 * MIB
+    """Of a layer of the image that comes from far away; its last one is four times as large."""
     seconds: float = 2.0
     """Of each measurement that goes on for a time: requests a second, warm transfers."""
 
@@ -38,6 +41,7 @@ class Held:
     small: Content
     eight: tuple[Content, ...]
     image: Image
+    far: Image
     tiny: Image
     """An image whose manifest is as small as most; what requests a second are measured with."""
 
@@ -47,12 +51,15 @@ def fill_shelf(shelf: Shelf, plan: Plan) -> Held:
     layers = tuple(
         shelf.add_blob("bench/image", plan.layer_bytes, 1000 + number) for number in range(plan.layers)
     )
+    sizes = [plan.far_bytes] * 4 + [4 * plan.far_bytes]
+    far = tuple(shelf.add_blob("bench/far", size, 2000 + number) for number, size in enumerate(sizes))
     small = shelf.add_blob("bench/tiny", 4096, 3)
     return Held(
         big=shelf.add_blob("bench/big", plan.size_bytes, 1),
         shared=shelf.add_blob("bench/shared", plan.shared_bytes, 2),
         small=small,
         eight=tuple(shelf.add_blob("bench/eight", plan.size_bytes // 8, 10 + number) for number in range(8)),
+        far=shelf.add_image("bench/far", "v1", far),
         image=shelf.add_image("bench/image", "v1", layers),
         tiny=shelf.add_image("bench/tiny", "v1", (small,)),
     )

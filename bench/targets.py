@@ -162,6 +162,28 @@ class Upstream(DockerRegistry):
         return text.count(f'"{request} HTTP/'.encode())
 
 
+class Line(Target):
+    """The upstream as one has it far away: over a line of :mod:`bench.wan`."""
+
+    name = "upstream"
+
+    def __init__(self, folder: Path, upstream: Upstream) -> None:
+        super().__init__(folder)
+        self._upstream = upstream
+
+    @property
+    def url(self) -> str:
+        """Its base URL."""
+        return f"http://{self.netloc}"
+
+    def prepare(self) -> Start:
+        """Nothing to write."""
+        return Start(
+            [sys.executable, "-m", "bench.wan", str(self.port), str(self._upstream.port)],
+            cwd=Path(__file__).resolve().parent.parent,
+        )
+
+
 class Regproxy(Target):
     """``twistd regproxy`` from a source tree."""
 

@@ -22,7 +22,7 @@ from regproxy.errors import StorageFailed, UpstreamRefused
 from regproxy.expiry.files import StateFiles
 from regproxy.expiry.pulse import Pulse
 from regproxy.expiry.scheduler import TTLExpirationScheduler
-from regproxy.gauges import show_connections, show_rooms
+from regproxy.gauges import show_ahead, show_connections, show_rooms
 from regproxy.interfaces import IRemoteRegistry
 from regproxy.metrics.figures import Figures
 from regproxy.metrics.lag import LagMeter
@@ -190,7 +190,9 @@ def build_mirror(
         pulse.watch(name, remote.answers)
     expiry = build_expiry(settings, store, pulse, reactor, wall, figures.expired)
     rules = {upstream.name: (*upstream.tags, *settings.tags) for upstream in settings.upstreams}
-    registry = ProxyRegistry(store, remotes, rules, reactor, wall, expiry.scheduler, figures.tags)
+    registry = ProxyRegistry(
+        store, remotes, rules, reactor, wall, expiry.scheduler, figures.tags, settings.fill
+    )
     gate = Gate()
     entrance, close_entrance = open_entrance(settings.access, settings.upstreams, reactor, wall)
     resource = build_resource(settings, registry, gate, entrance, reactor)
@@ -199,6 +201,8 @@ def build_mirror(
     site = MirrorSite(resource, reactor, counting(figures, log), settings.limits, figures, proxies)
     show_connections(figures, lambda: site.connections.open)
     show_rooms(figures, lambda: site.under_way, registry.fills, store, expiry.scheduler, pulse, names)
+    looked = registry.blobs.ahead
+    show_ahead(figures, lambda: looked.fetched_bytes, lambda: looked.wanted_bytes)
     lag = LagMeter(reactor, time.monotonic, figures.late)
 
     def begin() -> Deferred[None]:

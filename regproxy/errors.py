@@ -143,6 +143,10 @@ class UpstreamError(RegproxyError):
         self.reason = reason
 
 
+class RangeIgnored(UpstreamError):
+    """Asked for some bytes of a blob it sent others, or all: it serves no ranges that are of use (R85)."""
+
+
 class UpstreamAnswered(UpstreamError):
     """The upstream's own answer about one repository's content: it counts for that one only."""
 

@@ -63,6 +63,14 @@ def show_fills(figures: Figures, fills: FillTable) -> None:
     )
 
 
+def show_ahead(figures: Figures, fetched: Callable[[], int], wanted: Callable[[], int]) -> None:
+    """What was fetched before anybody asked, and how much of it somebody asked for then."""
+    figures.counter(
+        "regproxy_ahead_bytes", "Bytes of layers whose transfer began before anybody asked for them.", fetched
+    )
+    figures.counter("regproxy_ahead_wanted_bytes", "Of these, what was asked for later.", wanted)
+
+
 def show_disk(figures: Figures, store: DiskStore, scheduler: TTLExpirationScheduler) -> None:
     """What lies there, and what has left."""
     figures.gauge(

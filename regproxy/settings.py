@@ -184,6 +184,16 @@ class LimitSettings:
 
 
 @attrs.frozen(slots=True)
+class FillSettings:
+    """How blobs are fetched. Connections beside a blob's first one are bounded, the first never waits."""
+
+    connections_per_blob: int = 4
+    connections_per_upstream: int = 16
+    ahead: int = 3
+    """So many layers of an image, that nobody asked for yet, are fetched beside one that somebody did."""
+
+
+@attrs.frozen(slots=True)
 class LogSettings:
     """``format`` is ``text`` or ``json``; ``access`` a path, ``-`` (standard output) or ``off``."""
 
@@ -204,6 +214,7 @@ class Settings:
     access: AccessSettings = AccessSettings()
     log: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
+    fill: FillSettings = FillSettings()
     admin_written: bool = False
     """Whether the file names ``admin``: a written one that cannot be had stops the start."""
     admin_token_file: Path | None = None

@@ -19,13 +19,25 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "regproxy"
 
 GROUND = frozenset(
-    {"root", "errors", "interfaces", "settings", "metrics", "singleflight", "secretfile", "oci", "headers"}
+    {
+        "root",
+        "errors",
+        "extents",
+        "interfaces",
+        "settings",
+        "metrics",
+        "singleflight",
+        "secretfile",
+        "oci",
+        "headers",
+    }
 )
 STORES = frozenset({"fill", "expiry", "storage", "upstream"})
 ROOMS = frozenset({"config", "proxy", "access", "web", "admin", "logs"})
 
 MAY_KNOW: Mapping[str, frozenset[str]] = {
     "root": frozenset(),
+    "extents": frozenset(),
     "errors": frozenset(),
     "oci": frozenset({"root", "errors"}),
     "headers": frozenset({"root", "errors", "oci"}),

@@ -18,7 +18,14 @@ from regproxy.config.setting import Setting
 from regproxy.config.tags import read_tags
 from regproxy.config.unused import without_effect
 from regproxy.config.upstreams import read_upstreams
-from regproxy.settings import LimitSettings, LogSettings, Settings, StorageSettings, TagRule
+from regproxy.settings import (
+    FillSettings,
+    LimitSettings,
+    LogSettings,
+    Settings,
+    StorageSettings,
+    TagRule,
+)
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -54,6 +61,7 @@ def _read(report: Report, node: nodes.Mapping, environ: Mapping[str, str], sourc
         access=access,
         log=_log(root),
         limits=_limits(root),
+        fill=_fill(root),
         admin_written=root.has(t.ADMIN),
         admin_token_file=_below(root, root.optional(t.ADMIN_TOKEN_FILE)),
         admin_hosts=_admin_hosts(root),
@@ -122,6 +130,15 @@ def _limits(root: Section) -> LimitSettings:
     if limits.header_bytes < limits.request_line_bytes:
         section.wrong("header_size", "expected at least limits.request_line, which is part of it")
     return limits
+
+
+def _fill(root: Section) -> FillSettings:
+    section = root.open(t.FILL)
+    return FillSettings(
+        section.value(t.CONNECTIONS_PER_BLOB),
+        section.value(t.CONNECTIONS_PER_UPSTREAM),
+        section.value(t.AHEAD),
+    )
 
 
 def _log(root: Section) -> LogSettings:

@@ -15,6 +15,7 @@ PLACES = {
     "tag": "tags[].",
     "access": "access.",
     "tokens": "access.tokens.",
+    "fill": "fill.",
     "log": "log.",
     "limits": "limits.",
     "upstream": "upstreams.NAME.",

@@ -97,6 +97,28 @@ MIN_FREE: Setting[int] = Setting(
     computed="the smaller of 5 GiB and 5 % of the disk",
     example="5 GiB",
 )
+CONNECTIONS_PER_BLOB: Setting[int] = Setting(
+    "fill",
+    "connections_per_blob",
+    values.between(1, 16),
+    "over how many connections a large blob may come, where its upstream serves ranges and one is slower "
+    "than the line; 1 for one connection each",
+    default="4",
+)
+CONNECTIONS_PER_UPSTREAM: Setting[int] = Setting(
+    "fill",
+    "connections_per_upstream",
+    values.between(1, 1024),
+    "how many of them to one upstream in all; what a client waits for has its first connection in any case",
+    default="16",
+)
+AHEAD: Setting[int] = Setting(
+    "fill",
+    "ahead",
+    values.between(0, 64),
+    "how many layers of an image are fetched before they are asked for, beside one that is; 0 for none",
+    default="3",
+)
 MATCH: Setting[str] = Setting(
     "tag", "match", values.match, 'which tags the rule is for; only "*", all of them, so far', default="*"
 )
@@ -415,6 +437,9 @@ TABLE: tuple[Setting[object], ...] = (
     FRESH,
     REVALIDATE_WAIT,
     STALE_IF_ERROR,
+    CONNECTIONS_PER_BLOB,
+    CONNECTIONS_PER_UPSTREAM,
+    AHEAD,
     LOG_FORMAT,
     LOG_ACCESS,
     NETWORKS,
@@ -457,6 +482,7 @@ TABLE: tuple[Setting[object], ...] = (
 
 STORAGE = Group("", "storage", "storage", "where content lies and how much of it")
 TAGS = Group("", "tags", "tag", "how long tags are believed; a list with one rule so far")
+FILL = Group("", "fill", "fill", "how blobs are fetched")
 LOG = Group("", "log", "log", "what is written about what happens")
 ACCESS = Group("", "access", "access", "who may ask")
 TOKENS = Group(
@@ -474,10 +500,23 @@ CLIENT_CERT = Group(
 )
 UPSTREAM_TAGS = Group("upstream", "tags", "tag", "as the tags of all, for its tags; comes before them")
 
-GROUPS = (STORAGE, TAGS, LOG, ACCESS, TOKENS, LIMITS, UPSTREAMS, CREDENTIALS, CLIENT_CERT, UPSTREAM_TAGS)
+GROUPS = (
+    STORAGE,
+    TAGS,
+    FILL,
+    LOG,
+    ACCESS,
+    TOKENS,
+    LIMITS,
+    UPSTREAMS,
+    CREDENTIALS,
+    CLIENT_CERT,
+    UPSTREAM_TAGS,
+)
 
 LATER: dict[str, tuple[str, ...]] = {
-    "": ("fill",),
+    "": (),
+    "fill": ("abandon",),
     "storage": ("low_water",),
     "tag": ("grace",),
     "access": (),

@@ -169,6 +169,17 @@ def show_size(amount_bytes: int) -> str:
     return f"{amount_bytes} B"
 
 
+def between(least: int, most: int) -> Callable[[str], int]:
+    """Reads a whole number between two bounds."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) or not least <= int(text) <= most:
+            raise Unfit(f"expected a whole number from {least} to {most}")
+        return int(text)
+
+    return read
+
+
 def flag(text: str) -> bool:
     """``true`` or ``false``."""
     if text not in ("true", "false"):

@@ -21,7 +21,6 @@ linked to the blob only by a proof that no revocation has voided.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -29,13 +28,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from regproxy.errors import ContentMismatch, RegproxyError, StorageFailed, TransferStopped
+from regproxy.fill.lines import Lines
 from regproxy.fill.passing import Onward
 from regproxy.fill.plan import VERIFY_FIRST_BYTES, Concerns, concerns
+from regproxy.fill.ranges import Ranges
 from regproxy.fill.relay import Passage
 from regproxy.fill.relays import Relays
 from regproxy.fill.source import Source
 from regproxy.fill.tail import Tail
-from regproxy.fill.transfer import pump
 from regproxy.fill.view import FillView, State
 from regproxy.fill.window import Point
 from regproxy.interfaces import How, IBlob, ISpool
@@ -60,9 +60,11 @@ class Fill(FillView):
         revoked_s: Callable[[Repository], float],
         ended: Callable[[Fill], None],
         relays: Relays,
+        lines: Lines,
     ) -> None:
         super().__init__(digest, clock, revoked_s)
         self._relays = relays
+        self._lines = lines
         self._clock = clock
         self._link = link
         self._ended = ended
@@ -87,12 +89,19 @@ class Fill(FillView):
 
     def stop(self) -> Deferred[None]:
         """End it now: the transfer is closed, the spool removed, everyone told. Fires when done."""
+        over = self.when_over()
+        if over.called:
+            return over
+        if self._transferring is not None:
+            self._transferring.cancel()  # letting go is never cut short
+        return over
+
+    def when_over(self) -> Deferred[None]:
+        """Fires when it has let go of everything; never fails."""
         over: Deferred[None] = Deferred()
         if self._running is None or self._running.called:
             return succeed(None)
         self._running.addBoth(lambda _: over.callback(None))
-        if self._transferring is not None:
-            self._transferring.cancel()  # letting go is never cut short
         return over
 
     def _blob(self, how: How) -> IBlob:
@@ -172,23 +181,29 @@ class Fill(FillView):
         self.size = tail.size
         if isinstance(spool, StorageFailed):
             raise spool
+        ranges = self._ranges = Ranges(
+            source, tail, spool, self._lines, self._clock, self._landed, self._another_source
+        )
         verify_first = source.local and (tail.size or 0) <= VERIFY_FIRST_BYTES
+        wrong: ContentMismatch | None = None
         try:
             await self._copy.expect(self.size, self._sources.proofs())
             if not verify_first:
                 self._open_to_readers()
-            await pump(tail, spool, self._clock, partial(self._landed, tail))
+            await ranges.run()
         except ContentMismatch as error:
-            source.error = error
+            wrong = error
         except StorageFailed as error:
             if not verify_first:
                 raise
             await self._give_up(source, error)
             return False
         tail.close()
-        if source.error is None and self._copy.is_right(self.size):
+        if wrong is None and self._copy.is_right(self.size):
             return True
-        await self._reject(source)
+        source.plain = ranges.mixed
+        source.error = None if source.plain and wrong is None else wrong or self.wrong()
+        await self._reject(wrong or self.wrong())
         return False
 
     async def _give_up(self, source: Source, error: StorageFailed) -> None:
@@ -204,7 +219,7 @@ class Fill(FillView):
         going = self._sources.resumable(source)
         self.onward = onward = self._onward(going, self._copy.point(), error)
         self.front = onward.point.offset
-        if going is source:
+        if going is source and tail.holds(self.front):
             tail.rewind(self.front)
             relay = self._relays.take_over(onward.passage, onward.point, tail)
         else:
@@ -235,18 +250,22 @@ class Fill(FillView):
         self._audience.serve(self._blob)
         self._audience.poke()
 
-    def _landed(self, tail: Tail, front: int) -> None:
-        tail.landed(front)
+    def _another_source(self) -> Source | None:
+        """Who else can give the rest; the present one has failed."""
+        self._current = self._sources.resumable(None) or self._current
+        return self._sources.resumable(None)
+
+    def _landed(self, front: int) -> None:
         self.front = front
         self._audience.poke()
 
-    async def _reject(self, source: Source) -> None:
-        """Nothing of it is kept; the next source may be tried (R38)."""
-        source.error = source.error or self.wrong()
+    async def _reject(self, wrong: ContentMismatch) -> None:
+        """Nothing of it is kept; the next source may be tried, or the same over one connection (R38)."""
         self.state, self.front, self.epoch = State.OPENING, 0, self.epoch + 1
+        self._ranges = None
         self._copy.close_file()
         self._audience.poke()
-        _log.error("{digest}: {error}", **self._described(source.error))
+        _log.error("{digest}: {error}", **self._described(wrong))
         await self._copy.reject()
 
     async def _commit(self) -> None:

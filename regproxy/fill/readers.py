@@ -50,6 +50,12 @@ class Growing(Protocol):
     def file(self) -> IFile | None:
         """A descriptor of the present spool, the reader's own; None while there is none."""
 
+    def reach(self, offset: int) -> int:
+        """How far a part may be read from ``offset`` on."""
+
+    def want(self, start: int, stop: int | None) -> None:
+        """A reader of a part waits for bytes at ``start``, up to ``stop`` at most."""
+
     def leave(self, reader: FillReader) -> None:
         """The reader is closed."""
 
@@ -114,8 +120,11 @@ class FillReader:
             return self._rest.wait(self._offset)
         if not self._stuck():
             return succeed(None)
-        self._pending = Deferred(self._forget)
-        return self._pending
+        pending: Deferred[None] = Deferred(self._forget)
+        self._pending = pending
+        if not self._whole and self._offset > self._fill.front:
+            self._fill.want(self._offset, self._stop)
+        return pending
 
     def poke(self) -> None:
         """The fill has news: wake whoever waits for bytes, if there are any for this reader."""
@@ -163,7 +172,7 @@ class FillReader:
     def _go_on(self, onward: Onward) -> PassingReader:
         """The file is read as far as it goes; one whose bytes turned out wrong counts for nothing."""
         if self._epoch == self._fill.epoch:
-            self._edge = max(self._start, onward.point.offset)
+            self._edge = max(self._offset, onward.point.offset)
         elif self._offset != self._start or self._fill.size != self._size:
             raise self._fill.wrong()
         else:
@@ -222,7 +231,8 @@ class FillReader:
         fill = self._fill
         if self._rest is not None:
             return min(self._edge, self._rest.limit())
-        limit = readable_limit(fill.front, fill.size, self._whole, fill.verified)
+        front = fill.front if self._whole else fill.reach(self._offset)
+        limit = readable_limit(front, fill.size, self._whole, fill.verified)
         return limit if self._stop is None else min(limit, self._stop)
 
     def _ended(self) -> bool:

@@ -30,6 +30,8 @@ class Source:
     """Whether the bytes are a file of ours that is read again, rather than an upstream's."""
     resume: Callable[[int, int | None], Deferred[IBody]] | None = None
     """Reads on from an offset of a blob of that size, without the disk; None: it cannot."""
+    plain: bool = False
+    """Whether its bytes are to come over one connection, since those of several were wrong."""
     shown: bool = False
     """Whether begin() has succeeded."""
     error: BaseException | None = None

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import attrs
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 
 from regproxy.errors import TransferStopped
 from regproxy.fill.fill import Fill
+from regproxy.fill.lines import Lines
 from regproxy.fill.relays import Relays
 from regproxy.fill.source import Source
 from regproxy.interfaces import IBlob
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
+from regproxy.settings import FillSettings
+
+USUAL = FillSettings()
 
 
 @attrs.frozen(slots=True)
@@ -40,6 +44,7 @@ class FillTable:
         clock: IReactorTime,
         link: Callable[[Repository, Digest, float], Deferred[None]],
         revoked_s: Callable[[Repository], float],
+        settings: FillSettings = USUAL,
     ) -> None:
         self._clock = clock
         self._link = link
@@ -47,6 +52,7 @@ class FillTable:
         self._fills: dict[Digest, Fill] = {}
         self._ending: set[Fill] = set()
         self._relays = Relays(clock)
+        self.lines = Lines(clock, settings)
         self._stopped = False
         self.joins = 0
         """How many found their fill running."""
@@ -95,11 +101,26 @@ class FillTable:
         if digest in self._fills:
             self._ending.add(self._fills[digest])
         fill = self._fills[digest] = Fill(
-            digest, self._clock, self._link, self._revoked_s, self._remove, self._relays
+            digest, self._clock, self._link, self._revoked_s, self._remove, self._relays, self.lines
         )
         waiter = fill.join(*sources)
         fill.start()
         return waiter
+
+    def begin(self, digest: Digest, source: Source) -> Deferred[None]:
+        """Start the fill of ``digest`` for nobody; fires when it is over, or fails as :meth:`open`."""
+        over: Deferred[None] = Deferred()
+
+        def began(blob: IBlob) -> None:
+            blob.close()
+            fill = self._fills.get(digest)
+            if fill is None:
+                over.callback(None)
+            else:
+                fill.when_over().addCallback(over.callback)
+
+        maybeDeferred(self.open, digest, source).addCallbacks(began, over.errback)
+        return over
 
     def stop(self) -> Deferred[None]:
         """End all fills; fires when each has let go of its spool and its connection."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from regproxy.interfaces import IBlob, IBody
+from regproxy.interfaces import IBlob, IBody, IRangedBlob
 
 
 @implementer(IBody)
@@ -17,6 +18,13 @@ class Tail:
 
     def __init__(self, blob: IBlob) -> None:
         self.size = blob.size
+        self.offset = 0
+        """How many bytes were read."""
+        self.piece = blob.piece if IRangedBlob.providedBy(blob) else None
+        """As :attr:`IRangedBlob.piece`."""
+        self.backlog: Callable[[], int] = blob.backlog if IRangedBlob.providedBy(blob) else lambda: 0
+        """As :meth:`IRangedBlob.backlog`."""
+        self._closed = False
         self._blob = blob
         self._body: IBody | None = None
         self._landed = 0
@@ -32,6 +40,7 @@ class Tail:
                 self._again.appendleft(piece[max_bytes:])
             return piece[:max_bytes]
         new = self._opened().read(max_bytes)
+        self.offset += len(new or b"")
         if new and self._keeping:
             self._taken.append(new)
         return new
@@ -41,12 +50,16 @@ class Tail:
         while self._taken and self._landed + len(self._taken[0]) <= offset:
             self._landed += len(self._taken.popleft())
 
+    def holds(self, offset: int) -> bool:
+        """Whether it can go on from ``offset``, which is not before what has landed."""
+        return not self._closed and self._landed <= offset <= self.offset
+
     def rewind(self, offset: int) -> None:
         """Go on from ``offset``, which is not before what has landed; nothing is remembered any more."""
         self._keeping = False
         self.landed(offset)
         self._again, self._taken = self._taken, deque()
-        if offset > self._landed:
+        if self._again and offset > self._landed:
             self._again[0] = self._again[0][offset - self._landed :]
 
     def ready(self) -> Deferred[None]:
@@ -55,6 +68,7 @@ class Tail:
 
     def close(self) -> None:
         """As :meth:`IBody.close`."""
+        self._closed = True
         self._again.clear()
         self._taken.clear()
         self._blob.close()

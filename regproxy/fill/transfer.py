@@ -18,14 +18,21 @@ from regproxy.fill.plan import BATCH_BYTES, BATCHES_AHEAD, LINGER_S
 from regproxy.interfaces import IBody, ISpool
 
 
-async def pump(body: IBody, spool: ISpool, clock: IReactorTime, landed: Callable[[int], None]) -> None:
-    """Copy ``body`` to its end, telling ``landed`` the new front after each batch.
+async def pump(
+    body: IBody,
+    spool: ISpool,
+    clock: IReactorTime,
+    landed: Callable[[int], None],
+    room: Callable[[], int | None] = lambda: None,
+) -> None:
+    """Copy ``body`` to its end, or until there is no ``room``, telling ``landed`` the new front after
+    each batch.
 
     Raises what the body or the spool raises, when no append is outstanding. The caller closes both.
     """
     appending: deque[Deferred[None]] = deque()
     try:
-        while batch := await next_batch(body, clock):
+        while batch := await next_batch(body, clock, room()):
             appending.append(spool.append(batch).addCallback(landed))
             while len(appending) >= BATCHES_AHEAD or (appending and appending[0].called):
                 await appending.popleft()
@@ -41,13 +48,15 @@ def _told_before(failure: Failure) -> None:
     failure.trap(StorageFailed, TransferStopped)
 
 
-async def next_batch(body: IBody, clock: IReactorTime) -> list[bytes]:
-    """The next BATCH_BYTES, or what came within LINGER_S of their first byte; [] at the end."""
+async def next_batch(body: IBody, clock: IReactorTime, room: int | None = None) -> list[bytes]:
+    """The next BATCH_BYTES, ``room`` at most, or what came within LINGER_S of their first byte; [] at
+    the end."""
+    limit = BATCH_BYTES if room is None else min(BATCH_BYTES, room)
     chunks: list[bytes] = []
     held = 0
     deadline = 0.0
-    while held < BATCH_BYTES:
-        chunk = body.read(BATCH_BYTES - held)
+    while held < limit:
+        chunk = body.read(limit - held)
         if chunk == b"":
             break
         if chunk is not None:

@@ -11,6 +11,7 @@ from regproxy.errors import ContentMismatch
 from regproxy.fill.audience import Audience
 from regproxy.fill.copy import Copy
 from regproxy.fill.passing import Onward
+from regproxy.fill.ranges import Ranges
 from regproxy.fill.readers import FillReader
 from regproxy.fill.relay import Relay
 from regproxy.fill.source import Source, Sources
@@ -48,6 +49,7 @@ class FillView:
         self._audience = Audience(clock, self._close_unused_file)
         self._copy = Copy(digest)
         self._over = False
+        self._ranges: Ranges | None = None
 
     def __repr__(self) -> str:
         return (
@@ -101,6 +103,16 @@ class FillView:
     def file(self) -> IFile | None:
         """A descriptor of the present spool; None while there is none. StorageFailed."""
         return self._copy.duplicate() if self.begun else None
+
+    def reach(self, offset: int) -> int:
+        """How far a part may be read from ``offset`` on: what is there, be it behind the front."""
+        there = self.front if self._ranges is None else self._ranges.there.reach(offset)
+        return max(offset, self.front, there) if offset <= self.front else max(offset, there)
+
+    def want(self, start: int, stop: int | None) -> None:
+        """A reader of a part waits for bytes at ``start``."""
+        if self._ranges is not None and self.size is not None:
+            self._ranges.want(start, self.size if stop is None else stop)
 
     def leave(self, reader: FillReader) -> None:
         """A reader is closed."""

@@ -27,7 +27,16 @@ from regproxy.interfaces.services import (
     TagAnswer,
     TagList,
 )
-from regproxy.interfaces.sources import How, IBlob, IBlobSource, IBody, IFileBody, IManifestSource, Kind
+from regproxy.interfaces.sources import (
+    How,
+    IBlob,
+    IBlobSource,
+    IBody,
+    IFileBody,
+    IManifestSource,
+    IRangedBlob,
+    Kind,
+)
 from regproxy.interfaces.spools import IFile, ISpool
 from regproxy.interfaces.store import ILocalStore, Link, TagRecord
 
@@ -48,6 +57,7 @@ __all__ = [
     "IManifestService",
     "IManifestSource",
     "IPurges",
+    "IRangedBlob",
     "IRemoteBlobs",
     "IRemoteRegistry",
     "IRemoteTags",

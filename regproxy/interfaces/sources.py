@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
@@ -75,6 +76,19 @@ class IBlob(Interface):
 
     def close() -> None:
         """Let go of it without reading; idempotent."""
+
+
+class IRangedBlob(IBlob):
+    """A blob of which other connections may bring pieces while its body comes."""
+
+    piece: Callable[[int, int], Deferred[IBody]] | None = Attribute(
+        "opens the bytes from an offset up to another, of the very same blob; None where the source does "
+        "not say that it serves ranges. Fails as IBlobSource.open does, with RangeIgnored where others came"
+    )
+
+    def backlog() -> int:
+        """How many bytes of its body have come and were not taken yet: with many, it is not the line
+        that is slow."""
 
 
 class IBlobSource(Interface):

@@ -38,7 +38,7 @@ class IFile(Interface):
 
 
 class ISpool(Interface):
-    """A blob that is being written, front only, hashed as it is written.
+    """A blob that is being written and hashed, at the front or, by place(), behind it as well.
 
     Or an adopted one: a file under ``blobs/`` that is not trusted any more; the bytes it is given
     are its own, so append() only hashes and commit() restores the trust that its links had.
@@ -55,6 +55,14 @@ class ISpool(Interface):
 
         Several may be outstanding, and are carried out in order; after one has failed, so do all.
         """
+
+    def place(offset: int, chunks: list[bytes]) -> Deferred[int]:
+        """Write ``chunks`` at ``offset``, behind the front; the new front, which goes on over what is
+        placed as soon as it comes to it. StorageFailed; RuntimeError for an adopted one.
+        """
+
+    def catch_up() -> Deferred[int]:
+        """Let the front go on over what is placed, a slice of it; the new front. StorageFailed."""
 
     def matches() -> bool:
         """Whether what is there is what the digest names. Only when no append is outstanding."""

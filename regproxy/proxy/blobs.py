@@ -33,6 +33,7 @@ from regproxy.interfaces import (
 )
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
+from regproxy.proxy.ahead import LookAhead
 from regproxy.proxy.permission import Permission, Proof
 
 _log = Logger()
@@ -51,8 +52,11 @@ class ProxyBlobStore:
         fills: FillTable,
         permission: Permission,
         uses: IUses = NOBODY,
+        ahead: int = 0,
     ) -> None:
+        """``ahead``: so many layers of an image are fetched beside one that is asked for."""
         self._uses = uses
+        self.ahead = LookAhead(store, fills, self._begin, ahead)
         self._store = store
         self._remotes = remotes
         self._fills = fills
@@ -73,6 +77,10 @@ class ProxyBlobStore:
         return Deferred.fromCoroutine(self._open(repository, digest)).addCallback(
             self._used, repository, digest
         )
+
+    def _begin(self, repository: Repository, digest: Digest) -> Deferred[None]:
+        """Fetch it for nobody; fires when that is over."""
+        return self._fills.begin(digest, self._upstream(repository, digest, None))
 
     def _used(self, given: T, repository: Repository, digest: Digest) -> T:
         self._uses.used(repository, digest)
@@ -95,7 +103,9 @@ class ProxyBlobStore:
         proven_s: float | None = None
         while True:
             try:
-                return await self._store.blobs.open(repository, digest)
+                blob = await self._store.blobs.open(repository, digest)
+                self.ahead.used(digest)
+                return blob
             except ContentUntrusted:
                 return await self._read_again(repository, digest, proven_s)
             except StorageFailed:
@@ -130,7 +140,9 @@ class ProxyBlobStore:
         return here and self._permission.remembered_s(repository, digest) is None
 
     def _fetch(self, repository: Repository, digest: Digest, proven_s: float | None) -> Deferred[IBlob]:
-        return self._fills.open(digest, self._upstream(repository, digest, proven_s))
+        opening = self._fills.open(digest, self._upstream(repository, digest, proven_s))
+        self.ahead.asked(repository, digest)
+        return opening
 
     def _upstream(self, repository: Repository, digest: Digest, proven_s: float | None) -> Source:
         remote = self._remotes[repository.upstream]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred
@@ -41,7 +41,10 @@ class ProxyManifestStore:
         remotes: Mapping[str, IRemoteRegistry],
         permission: Permission,
         uses: IUses = NOBODY,
+        served: Callable[[Repository, Digest], None] = lambda repository, digest: None,
     ) -> None:
+        """``served`` is told of each that is given out."""
+        self._served = served
         self._uses = uses
         self._store = store
         self._remotes = remotes
@@ -75,10 +78,12 @@ class ProxyManifestStore:
 
     def _used(self, given: T, repository: Repository, digest: Digest) -> T:
         self._uses.used(repository, digest)
+        self._served(repository, digest)
         return given
 
     async def keep(self, repository: Repository, manifest: Manifest, since_s: float) -> None:
         """Write it down, with a proof of ``since_s``; a disk that refuses costs the copy, not the pull."""
+        self._served(repository, manifest.digest)
         try:
             await self._store.put(repository, manifest, since_s)
         except StorageFailed as error:

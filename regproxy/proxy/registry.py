@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from regproxy.errors import Busy
-from regproxy.fill.table import FillTable
+from regproxy.fill.table import USUAL, FillTable
 from regproxy.interfaces import NOBODY, How, ILocalStore, IRemoteRegistry, IUses, Kind, TagAnswer
 from regproxy.metrics.tags import TagFigures
 from regproxy.oci.digest import Digest
@@ -20,7 +20,7 @@ from regproxy.proxy.manifests import ProxyManifestStore
 from regproxy.proxy.permission import Permission
 from regproxy.proxy.tag_lists import TagLists
 from regproxy.proxy.tags import ProxyTagService
-from regproxy.settings import TagRule
+from regproxy.settings import FillSettings, TagRule
 
 MAX_LISTING = 8
 """So many walks over the names on disk wait for their thread: each looks at every folder, at worst."""
@@ -41,16 +41,17 @@ class ProxyRegistry:
         wall: Callable[[], float],
         uses: IUses = NOBODY,
         figures: TagFigures | None = None,
+        fill: FillSettings = USUAL,
     ) -> None:
         def link(repository: Repository, digest: Digest, since_s: float) -> Deferred[None]:
             return store.grant(repository, digest, Kind.BLOB, "", "head", since_s)
 
         self._store = store
         self._listing = 0
-        self.fills = FillTable(clock, link, store.revoked_s)
+        self.fills = FillTable(clock, link, store.revoked_s, fill)
         permission = Permission(store, remotes)
-        self.blobs = ProxyBlobStore(store, remotes, self.fills, permission, uses)
-        self.manifests = ProxyManifestStore(store, remotes, permission, uses)
+        self.blobs = ProxyBlobStore(store, remotes, self.fills, permission, uses, fill.ahead)
+        self.manifests = ProxyManifestStore(store, remotes, permission, uses, self.blobs.ahead.served)
         lists = TagLists(store, remotes, rules, wall)
         self.tags = ProxyTagService(store, remotes, self.manifests, lists, rules, clock, wall, uses, figures)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from regproxy.errors import ContentMissing, StorageFailed
@@ -57,6 +57,14 @@ class AdoptedSpool(SpoolBase):
         self._hash.update(content)
         self.front += len(content)
         return self.front
+
+    def place(self, offset: int, chunks: list[bytes]) -> Deferred[int]:
+        """Never: its bytes are read in order."""
+        raise RuntimeError("an adopted file is read from its beginning to its end")
+
+    def catch_up(self) -> Deferred[int]:
+        """It is always there."""
+        return succeed(self.front)
 
     def add_source(self, repository: Repository) -> Deferred[None]:
         """Nothing to note: a kill leaves the file untrusted, as it was."""

@@ -2,13 +2,15 @@
 
 Laws: one file descriptor each, used by jobs in the writer thread, duplicated for readers, and
 closed in the reactor's thread after the last job. ``front`` moves only after bytes are written and
-hashed; after an append that failed none succeeds. Nothing gets its name under ``blobs/`` before its
-hash is right and its bytes are fsynced; links come after the name, and the map that would repeat
-them goes last (invariants 1 and 7).
+hashed, in their order; what was placed behind it is read back when it comes there. After a write
+that failed none succeeds. Nothing gets its name under ``blobs/`` before its hash is right and its
+bytes are fsynced; links come after the name, and the map that would repeat them goes last
+(invariants 1 and 7).
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -19,6 +21,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from regproxy.errors import StorageFailed, TransferStopped
+from regproxy.extents import Extents
 from regproxy.interfaces import IFile, ISpool
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
@@ -39,6 +42,9 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+CATCH_UP_BYTES = 8 * 1024 * 1024
+READ_BACK_BYTES = 256 * 1024
 
 
 @attrs.frozen(slots=True)
@@ -147,6 +153,7 @@ class Spool(SpoolBase):
         self._name = name
         self._map = SpoolMap(digest)
         self._syncing = Syncing(shop.syncer, descriptor)
+        self._placed = Extents()
         self._refused: OSError | None = None
         self._committing: Deferred[None] | None = None
         self._sealed = False
@@ -173,25 +180,63 @@ class Spool(SpoolBase):
 
     def append(self, chunks: list[bytes]) -> Deferred[int]:
         """Write and hash ``chunks`` after the front; a failed append leaves the front where it was."""
+        return self._written(self._append, chunks)
+
+    def place(self, offset: int, chunks: list[bytes]) -> Deferred[int]:
+        """As :meth:`ISpool.place`."""
+        return self._written(self._place, offset, chunks)
+
+    def catch_up(self) -> Deferred[int]:
+        """As :meth:`ISpool.catch_up`."""
+        return self._written(self._catch_up)
+
+    def _written(self, job: Callable[P, int], *args: P.args, **kwargs: P.kwargs) -> Deferred[int]:
         if self._committing is not None:
             return fail(TransferStopped("the spool is being committed"))
-        return self._later(self._append, chunks).addCallback(self._appended)
+        return self._later(job, *args, **kwargs).addCallback(self._advanced)
 
     def _append(self, chunks: list[bytes]) -> int:
+        content = b"".join(chunks)
+        self._write(content, self.front)
+        self._hash.update(content)
+        self.front += len(content)
+        return self._catch_up()
+
+    def _place(self, offset: int, chunks: list[bytes]) -> int:
+        if offset == self.front:
+            return self._append(chunks)
+        if offset < self.front:
+            raise RuntimeError("bytes before the front are hashed already")
+        content = b"".join(chunks)
+        self._write(content, offset)
+        self._placed.add(offset, offset + len(content))
+        return self._catch_up()
+
+    def _write(self, content: bytes, offset: int) -> None:
         self._check_unsealed()
         if self._refused is not None:
             raise self._refused
-        content = b"".join(chunks)
         try:
-            durable.write_all(self.descriptor, content, self.front)
+            durable.write_all(self.descriptor, content, offset)
         except OSError as error:
             self._refused = error
             raise
-        self._hash.update(content)
-        self.front += len(content)
+
+    def _catch_up(self) -> int:
+        """One slice, so that other fills have their turn."""
+        if not self._placed:
+            return self.front
+        stop = min(self._placed.reach(self.front), self.front + CATCH_UP_BYTES)
+        while self.front < stop:
+            content = os.pread(self.descriptor, min(READ_BACK_BYTES, stop - self.front), self.front)
+            if not content:
+                raise OSError(errno.EIO, "the spool is shorter than what was written")
+            self._hash.update(content)
+            self.front += len(content)
+        self._placed.remove(0, self.front)
         return self.front
 
-    def _appended(self, front: int) -> int:
+    def _advanced(self, front: int) -> int:
         if self._open:
             self._syncing.written(front)
         return front

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from regproxy.errors import TransferStopped
-from regproxy.interfaces import How, IBlob, IBody
+from regproxy.interfaces import How, IBody, IRangedBlob
 from regproxy.singleflight import Waiters
 
 
@@ -141,7 +141,7 @@ class MemoryBody:
             pending.errback(TransferStopped("the body was closed"))
 
 
-@implementer(IBlob)
+@implementer(IRangedBlob)
 class MemoryBlob:
     """An open blob over a feed; ``on_close`` is called once, when it goes unread."""
 
@@ -152,6 +152,12 @@ class MemoryBlob:
         self._on_close = on_close
         self.opened = False
         self.closed = False
+        self.come = 0
+        self.piece: Callable[[int, int], Deferred[IBody]] | None = None
+
+    def backlog(self) -> int:
+        """See IRangedBlob; nothing, unless ``come`` says otherwise."""
+        return self.come
 
     def body(self, start: int = 0, stop: int | None = None) -> IBody:
         """See IBlob; RuntimeError on a second call or after close, ValueError on a wrong span."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -42,8 +43,8 @@ T = TypeVar("T")
 
 @implementer(IRemoteRegistry)
 class MemoryRemote:
-    """One upstream. Operations for ``script``: ``blobs.stat``, ``blobs.open``, ``blobs.resume``,
-    ``manifests.stat``, ``manifests.get``, ``tags.get``, ``tags.stat``, ``tags.list``,
+    """One upstream. Operations for ``script``: ``blobs.stat``, ``blobs.open``, ``blobs.piece``,
+    ``blobs.resume``, ``manifests.stat``, ``manifests.get``, ``tags.get``, ``tags.stat``, ``tags.list``,
     ``check_credentials``, ``close``.
     """
 
@@ -53,6 +54,10 @@ class MemoryRemote:
         self.closed = False
         self.opened: list[MemoryBlob] = []
         """Every blob that was opened, the oldest first."""
+        self.ranged = False
+        """Whether blobs of a known size may be read by pieces."""
+        self.piece_from: Callable[[Feed, int, int], Feed] = lambda feed, start, stop: feed
+        """What the bytes from an offset up to another are read from, where a blob is read from a feed."""
         self._holdings: dict[Repository, Holding] = {}
         self._feeds: dict[tuple[Repository, Digest], Feed] = {}
         self._read: list[Feed] = []
@@ -157,10 +162,10 @@ class MemoryRemote:
             return self._feeds[repository, digest]
         return Feed.whole(self.there(self.holding(repository).blob(str(digest))))
 
-    def read_feed(self, feed: Feed, start: int) -> IBody:
-        """The bytes of ``feed`` from ``start`` on."""
+    def read_feed(self, feed: Feed, start: int, stop: int | None = None) -> IBody:
+        """The bytes of ``feed`` from ``start`` on, up to ``stop``."""
         self._read.append(feed)
-        return MemoryBody(feed, start, feed.size)
+        return MemoryBody(feed, start, feed.size if stop is None else stop)
 
     def open_feed(self, feed: Feed) -> MemoryBlob:
         """A blob that reads from ``feed``."""
@@ -184,7 +189,20 @@ class _RemoteBlobs:
         return self._remote.run(Call("blobs.open", repository, digest), self._open(repository, digest))
 
     async def _open(self, repository: Repository, digest: Digest) -> IBlob:
-        return self._remote.open_feed(self._remote.find_feed(repository, digest))
+        feed = self._remote.find_feed(repository, digest)
+        blob = self._remote.open_feed(feed)
+        if self._remote.ranged and feed.size is not None:
+            blob.piece = partial(self._open_piece, repository, digest, feed)
+        return blob
+
+    def _open_piece(
+        self, repository: Repository, digest: Digest, feed: Feed, start: int, stop: int
+    ) -> Deferred[IBody]:
+        work = self._piece(feed, start, stop)
+        return self._remote.run(Call("blobs.piece", repository, digest), work)
+
+    async def _piece(self, feed: Feed, start: int, stop: int) -> IBody:
+        return self._remote.read_feed(self._remote.piece_from(feed, start, stop), start, stop)
 
     def resume(self, repository: Repository, digest: Digest, start: int, size: int | None) -> Deferred[IBody]:
         work = self._resume(repository, digest, start, size)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 from zope.interface.verify import verifyObject
 
 from regproxy.errors import ContentMissing, ContentUntrusted, StorageFailed, TransferStopped
+from regproxy.extents import Extents
 from regproxy.interfaces import How, IBlob, IFile, ISpool, Kind
 from regproxy.oci.digest import Digest
 from regproxy.testing.contracts import outcome, read_to_end
@@ -69,6 +72,37 @@ class SpoolContract:
         assert spool.matches()
         await spool.commit(proofs(room.store, REPOSITORY))
         assert await serves(room.store, REPOSITORY) == CONTENT
+
+    async def test_bytes_are_placed_behind_the_front(self, room: StoreRoom) -> None:
+        """In any order; the front goes on over them once it comes to them."""
+        cuts = [0, 7, 1000, 1001, len(CONTENT) // 2, len(CONTENT) - 1, len(CONTENT)]
+        pieces = list(itertools.pairwise(cuts))
+        orders = [pieces, pieces[::-1], [*pieces[1::2], *pieces[::2]], [pieces[0], *pieces[:0:-1]]]
+        for number, order in enumerate(orders):
+            spool = await room.store.spool(DIGEST)
+            await spool.expect(len(CONTENT))
+            placed = Extents()
+            for start, stop in order:
+                front = await spool.place(start, [CONTENT[start:stop]])
+                placed.add(start, stop)
+                assert front == spool.front == placed.reach(0)
+                assert spool.matches() is (front == len(CONTENT))
+            assert await spool.catch_up() == len(CONTENT)
+            if number < len(orders) - 1:
+                await spool.discard()
+        await spool.commit(proofs(room.store, REPOSITORY))
+        assert await serves(room.store, REPOSITORY) == CONTENT
+
+    async def test_appended_up_to_what_was_placed(self, room: StoreRoom) -> None:
+        """The front passes over it."""
+        spool = await room.store.spool(DIGEST)
+        await spool.expect(len(CONTENT))
+        half = len(CONTENT) // 2
+        assert await spool.place(half, [CONTENT[half:]]) == 0
+        assert await spool.append([CONTENT[:10]]) == 10
+        assert await spool.append([CONTENT[10:half]]) == len(CONTENT)
+        assert spool.matches()
+        await spool.discard()
 
     async def test_no_bytes_and_sha512(self, room: StoreRoom) -> None:
         """Blobs as any other."""

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from regproxy.errors import StorageFailed, TransferStopped
+from regproxy.extents import Extents
 from regproxy.interfaces import IFile, ISpool
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
@@ -68,7 +69,7 @@ class MemoryFile:
 
 @implementer(ISpool)
 class MemorySpool:
-    """A blob being written. Operations for ``script``: ``spool.expect``, ``spool.append``,
+    """A blob being written. Operations for ``script``: ``spool.expect``, ``spool.append``, ``spool.place``,
     ``spool.add_source``, ``spool.commit``, ``spool.discard``, ``spool.reject``.
     """
 
@@ -86,6 +87,7 @@ class MemorySpool:
         self._content = adopted.content if adopted is not None else bytearray()
         self._hash = digest.hasher()
         self._outstanding = 0
+        self._placed = Extents()
         self._last: Deferred[None] = succeed(None)
         self._refused: StorageFailed | None = None
         self._leaving = False
@@ -123,16 +125,32 @@ class MemorySpool:
 
     def append(self, chunks: list[bytes]) -> Deferred[int]:
         """See ISpool; TransferStopped after the end."""
+        return self._in_turn("append", None, b"".join(chunks))
+
+    def place(self, offset: int, chunks: list[bytes]) -> Deferred[int]:
+        """See ISpool; TransferStopped after the end."""
+        if self._adopted is not None:
+            raise RuntimeError("an adopted file is read from its beginning to its end")
+        return self._in_turn("place", offset, b"".join(chunks))
+
+    def catch_up(self) -> Deferred[int]:
+        """See ISpool; it has always caught up."""
+        return succeed(self.front)
+
+    def _in_turn(self, operation: str, offset: int | None, content: bytes) -> Deferred[int]:
         self._outstanding += 1
         before, self._last = self._last, Deferred()
-        return Deferred.fromCoroutine(self._append(b"".join(chunks), before, self._last))
+        return Deferred.fromCoroutine(self._write(operation, offset, content, before, self._last))
 
-    async def _append(self, content: bytes, before: Deferred[None], done: Deferred[None]) -> int:
+    async def _write(
+        self, operation: str, offset: int | None, content: bytes, before: Deferred[None], done: Deferred[None]
+    ) -> int:
         try:
             await before
             if self._refused is not None:
                 raise self._refused
-            return await self._append_now(content)
+            await self._enter(operation)
+            return self._write_now(self.front if offset is None else offset, content)
         except StorageFailed as error:
             self._refused = error
             raise
@@ -140,13 +158,18 @@ class MemorySpool:
             self._outstanding -= 1
             done.callback(None)
 
-    async def _append_now(self, content: bytes) -> int:
-        await self._enter("append")
+    def _write_now(self, offset: int, content: bytes) -> int:
+        if offset < self.front:
+            raise RuntimeError("bytes before the front are hashed already")
+        stop = offset + len(content)
         if self._adopted is None:
-            self._check_room(self.front + len(content))
-            self._content += content
-        self._hash.update(content)
-        self.front += len(content)
+            self._check_room(stop)
+            self._content += bytes(max(0, stop - len(self._content)))
+            self._content[offset:stop] = content
+        self._placed.add(offset, stop)
+        reach = self._placed.reach(self.front)
+        self._hash.update(self._content[self.front : reach] if self._adopted is None else content)
+        self.front = reach
         return self.front
 
     def matches(self) -> bool:

@@ -27,6 +27,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
+from regproxy.upstream.backlog import unread_bytes
 from regproxy.upstream.reach import ForbiddenAddress
 from regproxy.upstream.ways import Way
 
@@ -201,6 +202,7 @@ class _Tagged:
         self._use.answered = True
         response.abort = lambda: self._abort(self._protocol, self._use)
         response.peer = self._peer
+        response.unread_bytes = lambda: unread_bytes(self._protocol.transport)
         return cast(IResponse, response)
 
     def _explain(self, failure: Failure) -> Failure:

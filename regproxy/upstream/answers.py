@@ -22,6 +22,7 @@ MAX_BLOB_BYTES = 16 << 40
 """The longest blob that an upstream may announce: 16 TiB, what one file of ext4 holds."""
 
 _DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
+_STRONG_ETAG = re.compile(r'"[!#-~]{0,200}"', re.ASCII)
 
 
 def judge(
@@ -75,6 +76,17 @@ def retry_after_s(header: str | None, wall_s: float) -> int | None:
         return None
     when = (date if date.tzinfo else date.replace(tzinfo=timezone.utc)).timestamp()
     return max(0, min(round(when - wall_s), MAX_RETRY_AFTER_S))
+
+
+def serves_ranges(accept_ranges: str | None) -> bool:
+    """Whether an Accept-Ranges says that bytes may be asked for by Range."""
+    return "bytes" in [unit.strip().lower() for unit in (accept_ranges or "").split(",")]
+
+
+def strong_validator(etag: str | None) -> str | None:
+    """An ETag that If-Range may carry: a weak one says nothing of bytes (RFC 9110 section 13.1.5)."""
+    text = (etag or "").strip()
+    return text if _STRONG_ETAG.fullmatch(text) else None
 
 
 def content_length(header: str | None) -> int | None:

@@ -3,17 +3,26 @@ size, one GET by Range to read on."""
 
 from __future__ import annotations
 
+from functools import partial
+
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from regproxy.errors import ContentMismatch, UpstreamFailed
-from regproxy.headers.ranges import parse_content_range
+from regproxy.errors import ContentMismatch, RangeIgnored, UpstreamFailed
+from regproxy.headers.ranges import Span, parse_content_range
 from regproxy.interfaces import IBlob, IBody, IRemoteBlobs
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
-from regproxy.upstream.answers import HEAD_REFUSED, MAX_BLOB_BYTES, content_length, is_absurd_length
-from regproxy.upstream.calls import Calls
+from regproxy.upstream.answers import (
+    HEAD_REFUSED,
+    MAX_BLOB_BYTES,
+    content_length,
+    is_absurd_length,
+    serves_ranges,
+    strong_validator,
+)
+from regproxy.upstream.calls import Calls, Question
 from regproxy.upstream.client import Answer
 from regproxy.upstream.limits import Limits
 from regproxy.upstream.questions import Questions
@@ -66,7 +75,31 @@ class RemoteBlobs:
 
     async def _open(self, repository: Repository, digest: Digest) -> IBlob:
         answer = await self._get(repository, digest)
-        return RemoteBlob(answer, self._clock, self._limits.idle_s, self._running.register)
+        piece = None
+        if answer.length is not None and serves_ranges(answer.header("Accept-Ranges")):
+            validator = strong_validator(answer.header("ETag"))
+            piece = partial(self._open_piece, repository, digest, answer.length, validator)
+        return RemoteBlob(answer, self._clock, self._limits.idle_s, self._running.register, piece)
+
+    def _open_piece(
+        self, repository: Repository, digest: Digest, size: int, validator: str | None, start: int, stop: int
+    ) -> Deferred[IBody]:
+        """As :attr:`IRangedBlob.piece`."""
+        span = Span(start, stop)
+        return self._running.call(
+            self._piece(self._questions.piece(repository, digest, span, validator), span, size),
+            f"{repository.path}@{digest} from {start} to {stop}",
+            self._limits.first_byte_s,
+        )
+
+    async def _piece(self, question: Question, span: Span, size: int) -> IBody:
+        answer = await self._calls.ask(question)
+        self._calls.insist(answer, question, also=206)
+        sent = parse_content_range(answer.header("Content-Range") or "") if answer.status == 206 else None
+        if sent != (span, size) or answer.length != span.length:
+            answer.abort()
+            raise RangeIgnored(self._name, "asked for some bytes of a blob it sent others")
+        return RemoteBlob(answer, self._clock, self._limits.idle_s, self._running.register).body()
 
     async def _resume(self, repository: Repository, digest: Digest, start: int, size: int | None) -> IBody:
         question = self._questions.blob("GET", repository, digest, start)

@@ -82,6 +82,10 @@ class Answer:
         """Close the connection under it; harmless once the body has been read whole."""
         self._response.original.abort()
 
+    def unread_bytes(self) -> int:
+        """What has come of the body and nobody took yet, TLS and headers included."""
+        return int(self._response.original.unread_bytes())
+
     def deliver(self, protocol: IProtocol) -> None:
         """Let the body flow to ``protocol``."""
         self._delivered = True

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import attrs
+
+from regproxy.headers.ranges import Span
 from regproxy.oci.digest import Digest
 from regproxy.oci.media_type import ACCEPT
 from regproxy.oci.repository import Repository
@@ -28,6 +31,12 @@ class Questions:
         what = f"blob {digest} of {repository.path}"
         headers = {"Range": f"bytes={start}-"} if start else {}
         return Question(method, url, what, "blob", pull_scope(repository.path), headers)
+
+    def piece(self, repository: Repository, digest: Digest, span: Span, validator: str | None) -> Question:
+        """Some bytes of a blob, if it still is the one that ``validator`` was given for (R85)."""
+        whole = self.blob("GET", repository, digest)
+        condition = {} if validator is None else {"If-Range": validator}
+        return attrs.evolve(whole, headers={"Range": f"bytes={span.start}-{span.stop - 1}", **condition})
 
     def manifest(
         self,

@@ -24,7 +24,7 @@ from regproxy.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from regproxy.interfaces import How, IBlob, IBody
+from regproxy.interfaces import How, IBody, IRangedBlob
 from regproxy.upstream.client import Answer
 
 HIGH_BYTES = 4 * 1024 * 1024
@@ -78,6 +78,11 @@ class BodyStream(Protocol):
             return succeed(None)
         self._waiting = Deferred(lambda _: None)
         return self._waiting
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that have come and that nobody took."""
+        return self._buffered + (0 if self._ended else self._answer.unread_bytes())
 
     def stop(self, error: RegproxyError) -> None:
         """End it now, with ``error`` for whoever reads on; a connection in use is aborted."""
@@ -195,7 +200,7 @@ class RemoteBody:
         self._stream.stop(TransferStopped("the body was closed by its reader"))
 
 
-@implementer(IBlob)
+@implementer(IRangedBlob)
 class RemoteBlob:
     """A blob whose GET has been answered with 200; the connection is paused until body()."""
 
@@ -207,8 +212,10 @@ class RemoteBlob:
         clock: IReactorTime,
         idle_s: float,
         register: Callable[[Callable[[], None]], Callable[[], None]],
+        piece: Callable[[int, int], Deferred[IBody]] | None = None,
     ) -> None:
         """``register`` notes how to stop this blob, and returns how to take that note back."""
+        self.piece = piece
         self.size = answer.length
         self._answer = answer
         self._clock = clock
@@ -225,6 +232,10 @@ class RemoteBlob:
         self._stream = BodyStream(self._answer, self._clock, self._idle_s, self._forget, skip=start)
         self._answer.deliver(self._stream)
         return RemoteBody(self._stream, None if stop is None else stop - start)
+
+    def backlog(self) -> int:
+        """As :meth:`IRangedBlob.backlog`."""
+        return 0 if self._stream is None else self._stream.backlog
 
     def close(self) -> None:
         """Close the connection, unless a body owns it."""

@@ -143,7 +143,11 @@ def test_paths_are_relative_to_the_file_wherever_one_stands(
             "limits: {request_line: 32 KiB}",
             ["f:1: limits.header_size: expected at least limits.request_line, which is part of it"],
         ),
-        ("fill: {ahead: 3}", ["f:1: fill: not supported in this version; remove it"]),
+        ("fill: {ahead: 65}", ["f:1: fill.ahead: expected a whole number from 0 to 64"]),
+        (
+            "fill: {connections_per_blob: -1}",
+            ["f:1: fill.connections_per_blob: expected a whole number from 1 to 16"],
+        ),
     ],
 )
 def test_every_fault_says_where_it_is_and_what_would_be_right(
@@ -189,6 +193,7 @@ def test_what_comes_later_is_not_taken_in_silence(faults: Faults, section: str, 
     frame = {
         "": "{}",
         "storage": "storage: {{{}}}",
+        "fill": "fill: {{{}}}",
         "tag": "tags: [{{{}}}]",
         "access": "access: {{{}}}",
         "upstream": "upstreams: {{a.example: {{{}}}}}",

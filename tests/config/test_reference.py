@@ -14,6 +14,7 @@ from regproxy.config.reference import reference, table
 from regproxy.config.setting import Setting
 from regproxy.settings import (
     AccessSettings,
+    FillSettings,
     LimitSettings,
     LogSettings,
     Settings,
@@ -109,6 +110,9 @@ def test_the_records_have_the_same_defaults() -> None:
         t.HEADER_SIZE.usual,
     )
     assert LogSettings() == LogSettings(t.LOG_FORMAT.usual, t.LOG_ACCESS.usual)
+    assert FillSettings() == FillSettings(
+        t.CONNECTIONS_PER_BLOB.usual, t.CONNECTIONS_PER_UPSTREAM.usual, t.AHEAD.usual
+    )
     assert fields[AccessSettings]["catalog"] == usual(t.CATALOG)
     for setting in (t.DEFAULT, t.PREFIX, t.PUBLIC, t.INSECURE, t.PRIVATE):
         assert fields[UpstreamSettings][setting.key] == usual(setting)

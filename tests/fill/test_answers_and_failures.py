@@ -159,7 +159,7 @@ class TestFailures:
         for body in bodies:
             drain(body)
         waiting = [Seen(body.ready()) for body in bodies]
-        feed.fail(UpstreamUnreachable("registry.test", "reset"))
+        world.break_for_good(feed)
         assert [seen.result for seen in waiting] == [None] * 5
         for body in bodies:
             with pytest.raises(UpstreamUnreachable):
@@ -172,7 +172,7 @@ class TestFailures:
         world = World()
         repository, digest, feed, first = begun(world)
         first.result.close()
-        feed.fail(UpstreamUnreachable("registry.test", "reset"))
+        world.break_for_good(feed)
         world.remote.feed(repository, digest, Feed.whole(CONTENT))
         assert content_of(world.open(repository, digest).result) == CONTENT
 
@@ -181,7 +181,7 @@ class TestFailures:
         repository, digest, feed, first = begun(world)
         first.result.close()
         gate = world.store.script.hold("spool.discard", times=1)
-        feed.fail(UpstreamUnreachable("registry.test", "reset"))
+        world.break_for_good(feed)
         world.remote.feed(repository, digest, Feed.whole(SMALL + CONTENT))
         world.remote.feed(repository, digest, Feed.whole(CONTENT))
         assert content_of(world.open(repository, digest).result) == CONTENT
@@ -223,7 +223,7 @@ class TestFailures:
         _, _, feed, first = begun(world)
         first.result.close()
         gate = world.store.script.hold("spool.discard")
-        feed.fail(UpstreamUnreachable("registry.test", "reset"))
+        world.break_for_good(feed)
         stopping = Seen(world.proxy.stop())
         assert stopping.waiting
         gate.open()

@@ -86,13 +86,13 @@ class TestFilesThatWereTouched:
         world.store.touch(digest, LARGE)
         gate = world.store.script.hold("spool.append", times=1)
         body = world.open(world.repository(), digest).result.body()
-        real, early = MemorySpool._append, []
+        real, early = MemorySpool._write, []
 
-        async def append(spool, *chunks):
+        async def write(spool, *what):
             early.append(body.read(16 * KIB))
-            return await real(spool, *chunks)
+            return await real(spool, *what)
 
-        monkeypatch.setattr(MemorySpool, "_append", append)
+        monkeypatch.setattr(MemorySpool, "_write", write)
         gate.open()
         assert b"".join(early[1:])
         assert b"".join(filter(None, early)) + drain(body) == LARGE

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
+from regproxy.errors import UpstreamUnreachable
 from regproxy.interfaces import IBlob, IBody, IUses
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
@@ -94,6 +95,12 @@ class World:
 
     def upstream_calls(self) -> int:
         return sum(len(remote.script.calls) for remote in self.remotes.values())
+
+    def break_for_good(self, feed: Feed) -> None:
+        """The transfer breaks, and so does each one that is to go on from there."""
+        feed.fail(UpstreamUnreachable(NAME, "reset"))
+        for _ in range(200):
+            self.clock.advance(0.5)
 
     def tick(self) -> None:
         """Let a batch go that lingers for more bytes."""

@@ -147,7 +147,8 @@ async def test_a_body_that_follows_a_fill(world):
 async def test_a_fill_that_breaks_cuts_the_connection(world):
     fresh = os.urandom(2 << 20)
     world.registry.put_blob("team/app", fresh)
-    world.registry.script(Match(kind="blob"), actions.cut(1 << 20))
+    world.registry.script(Match(kind="blob", ranged=True), actions.status(404))
+    world.registry.script(Match(kind="blob", ranged=False), actions.cut(1 << 20))
     answer = await world.client.ask(path(fresh))
     assert (answer.status, answer.complete) == (200, False)
     assert fresh.startswith(answer.body)

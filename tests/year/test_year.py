@@ -30,10 +30,11 @@ YEAR_DAYS, MONTH_DAYS = 360, 30
 LAST_START_DAY = 180
 """From then on it is one life, in which whatever leaks adds up."""
 CACHES = {
-    "content.REMEMBERED_LINKS": 100,
-    "content.MEMORY_BYTES": 20_000,
-    "store.REMEMBERED_TAGS": 100,
-    "revocations._REMEMBERED": 100,
+    "storage.content.REMEMBERED_LINKS": 100,
+    "storage.content.MEMORY_BYTES": 20_000,
+    "storage.store.REMEMBERED_TAGS": 100,
+    "storage.revocations._REMEMBERED": 100,
+    "proxy.ahead.MAX_REPOSITORIES": 100,
 }
 """Bounded, but a year of these few images would not fill them."""
 
@@ -192,7 +193,7 @@ def year(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Year:
     monkeypatch.setattr(os, "fdatasync", lambda descriptor: None)
     monkeypatch.setattr("regproxy.storage.store.DiskThread", AtOnce)
     for cache, limit in CACHES.items():
-        monkeypatch.setattr(f"regproxy.storage.{cache}", limit)
+        monkeypatch.setattr(f"regproxy.{cache}", limit)
     return Year(tmp_path / "root", SEED)
 
 

@@ -1,0 +1,76 @@
+"""The connections of fills to each upstream, and what is known of how many are worth having.
+
+Laws: a first connection is never refused, it only counts; limits are for those beside it. What was
+learned is forgotten after a while: lines and upstreams change.
+"""
+
+from __future__ import annotations
+
+import attrs
+from twisted.internet.interfaces import IReactorTime
+
+from regproxy.settings import FillSettings
+
+REMEMBER_S = 600.0
+REFUSED_S = 3600.0
+
+
+@attrs.define
+class _Line:
+    open: int = 0
+    worth: int = 1
+    bytes_s: float = 0.0
+    learned_s: float = float("-inf")
+    refused_s: float = float("-inf")
+
+
+class Lines:
+    """By upstream: how many connections are open, how many for one blob were worth it."""
+
+    def __init__(self, clock: IReactorTime, limits: FillSettings) -> None:
+        self._clock = clock
+        self._limits = limits
+        self._lines: dict[str, _Line] = {}
+
+    def __repr__(self) -> str:
+        return f"<Lines {self._lines}>"
+
+    def _of(self, upstream: str) -> _Line:
+        return self._lines.setdefault(upstream, _Line())
+
+    def most(self, upstream: str) -> int:
+        """How many connections one blob may have; 1 where the upstream serves no ranges."""
+        refused = self._clock.seconds() - self._of(upstream).refused_s < REFUSED_S
+        return 1 if refused else self._limits.connections_per_blob
+
+    def worth(self, upstream: str) -> tuple[int, float] | None:
+        """How many were worth it for a blob not long ago, and their bytes a second; None: not known."""
+        line = self._of(upstream)
+        if self._clock.seconds() - line.learned_s >= REMEMBER_S:
+            return None
+        return min(line.worth, self.most(upstream)), line.bytes_s
+
+    def learn(self, upstream: str, connections: int, bytes_s: float) -> None:
+        """So many brought so much, and one more nothing more."""
+        line = self._of(upstream)
+        line.worth, line.bytes_s, line.learned_s = connections, bytes_s, self._clock.seconds()
+
+    def refuse(self, upstream: str) -> None:
+        """It was asked for a range, and sent something else."""
+        self._of(upstream).refused_s = self._clock.seconds()
+
+    def first(self, upstream: str) -> None:
+        """The connection that a client waits for; give it back by :meth:`close`."""
+        self._of(upstream).open += 1
+
+    def another(self, upstream: str) -> bool:
+        """One more beside a first one, if the upstream's limit allows; give it back by :meth:`close`."""
+        line = self._of(upstream)
+        if line.open >= self._limits.connections_per_upstream:
+            return False
+        line.open += 1
+        return True
+
+    def close(self, upstream: str) -> None:
+        """A connection is not used any more."""
+        self._of(upstream).open -= 1

@@ -1,0 +1,356 @@
+"""The connections of one transfer: the first, which asked for the whole, and those beside it.
+
+Laws: every byte is brought by one connection, and by another only where the first one failed before
+it. The first is closed when it comes to what another brings. What one leaves undone the others
+do; with nobody left, this transfer itself asks on, a bounded number of times. Where ranges are not
+served the first goes on to the end. A disk that refuses ends all of them before anybody is told.
+Whether the bytes are right is the fill's to find out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections import deque
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from regproxy.errors import (
+    ContentMismatch,
+    RangeIgnored,
+    StorageFailed,
+    TransferStopped,
+    UpstreamError,
+    UpstreamTrouble,
+    UpstreamUnreachable,
+)
+from regproxy.extents import Extent, Extents
+from regproxy.fill import pieces
+from regproxy.fill.lines import Lines
+from regproxy.fill.source import Source
+from regproxy.fill.tail import Tail
+from regproxy.fill.transfer import next_batch, pump
+from regproxy.interfaces import IBody, ISpool
+from regproxy.singleflight import Waiters
+
+_log = Logger()
+
+
+class Ranges:
+    """One transfer of ``tail``, whose first connection is open, into ``spool``.
+
+    ``landed`` is told each new front. ``source`` says how to read on, and whether more than one
+    connection is wanted at all; ``another`` gives the source to go on from when it has failed for good.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        tail: Tail,
+        spool: ISpool,
+        lines: Lines,
+        clock: IReactorTime,
+        landed: Callable[[int], None],
+        another: Callable[[], Source | None] = lambda: None,
+    ) -> None:
+        self.there = Extents()
+        """What is on disk and may be read, behind the front too."""
+        self.mixed = False
+        """Whether the bytes came over more than one connection."""
+        self._source = source
+        self._upstream = source.repository.upstream
+        self._tail = tail
+        self._size = tail.size
+        self._border = tail.size
+        self._spool = spool
+        self._lines = lines
+        self._clock = clock
+        self._tell = landed
+        self._another = another
+        self._urgent: deque[Extent] = deque()
+        self._piece = None if source.plain else tail.piece
+        self._missing = Extents()
+        self._beside: set[Deferred[None]] = set()
+        self._first_runs = True
+        self._over = False
+        self._enough = False
+        """Whether one connection was too many: none is added."""
+        self._refusal: BaseException | None = None
+        self._news: Waiters[None] = Waiters()
+        self._looking: IDelayedCall | None = None
+        self._brought = 0
+        self._bytes_s = float(pieces.USUAL_PIECE_BYTES)
+        self._before_bytes_s = 0.0
+        self._mark = (clock.seconds(), 0)
+        self._measured_connections = 1
+
+    def __repr__(self) -> str:
+        return f"<Ranges of {self._tail} beside={len(self._beside)} missing={self._missing}>"
+
+    async def run(self) -> None:
+        """Bring all bytes; raises what ended it: StorageFailed, or why nobody could go on."""
+        if self._source.local:
+            await pump(self._tail, self._spool, self._clock, self._landed)
+            return
+        self._lines.first(self._upstream)
+        try:
+            self._begin_beside()
+            await self._first()
+            await self._rest()
+        finally:
+            self._lines.close(self._upstream)
+            await self._end()
+
+    # the first connection
+
+    async def _first(self) -> None:
+        try:
+            await pump(self._tail, self._spool, self._clock, self._landed, self._room)
+        except UpstreamTrouble as error:
+            if isinstance(error, ContentMismatch) or self._size is None or self._source.resume is None:
+                raise
+            _log.info("{error}; it is asked on from {front}", error=str(error), front=self._spool.front)
+            self._missing.add(self._spool.front, self._border or 0)
+        finally:
+            self._first_runs = False
+        if self._tail.offset != self._size:
+            self._tail.close()
+
+    def _room(self) -> int | None:
+        """How many bytes more the first connection is to bring; None: all that come."""
+        return None if self._border is None else self._border - self._tail.offset
+
+    # those beside it
+
+    def _begin_beside(self) -> None:
+        """As many as were worth it before; from then on it is measured."""
+        if self._piece is None or self._size is None or self._size <= pieces.RANGES_ABOVE_BYTES:
+            return
+        connections, self._bytes_s = self._lines.worth(self._upstream) or (1, self._bytes_s)
+        while len(self._beside) + 1 < connections and self._add():
+            pass
+        self._measure_after(pieces.FIRST_LOOK_S)
+
+    def _look(self) -> None:
+        """Add a connection while that is worth it."""
+        look = pieces.Look(
+            1 + len(self._beside), self._measured(), self._before_bytes_s, self._tail.backlog()
+        )
+        if look.connections != self._measured_connections:
+            return  # it comes to its end
+        self._bytes_s = look.bytes_s
+        if look.connections == 1 or look.before_bytes_s:
+            self._lines.learn(self._upstream, pieces.worth(look), look.bytes_s)
+        if pieces.wants_another(look, self._lines.most(self._upstream)) and self._add():
+            self._before_bytes_s = look.bytes_s
+            self._looking = self._clock.callLater(
+                pieces.SETTLING_S, self._measure_after, pieces.NEXT_LOOK_S - pieces.SETTLING_S
+            )
+
+    def _measure_after(self, seconds: float) -> None:
+        self._mark = (self._clock.seconds(), self._arrived)
+        self._measured_connections = 1 + len(self._beside)
+        self._looking = self._clock.callLater(seconds, self._look)
+
+    @property
+    def _arrived(self) -> int:
+        return self._tail.offset + self._brought
+
+    def _measured(self) -> float:
+        since_s, before = self._mark
+        return (self._arrived - before) / max(self._clock.seconds() - since_s, 0.001)
+
+    def _add(self) -> bool:
+        """One more connection, if there is something for it to bring, and the upstream's limit allows."""
+        if self._enough or not self._share() or not self._lines.another(self._upstream):
+            return False
+        self._start()
+        return not self._enough
+
+    def _start(self) -> None:
+        self.mixed = True
+        beside = Deferred.fromCoroutine(self._work())
+        if not beside.called:
+            self._beside.add(beside)
+        beside.addBoth(self._ended, beside)
+
+    def _share(self) -> bool:
+        """Whether there are bytes that nobody brings; the first connection gives up most of its own."""
+        size, offset = self._size, self._tail.offset
+        if size is not None and self._border == size and not self._missing:
+            border = pieces.border(offset, size, len(self._beside) + 2, self._bytes_s)
+            self._border = min(size, border + pieces.MIN_PIECE_BYTES)
+            self._missing.add(self._border, size)
+        return bool(self._missing)
+
+    async def _work(self) -> None:
+        while (piece := self._next()) is not None:
+            await self._bring(piece)
+
+    def _next(self) -> Extent | None:
+        piece = self._wanted()
+        if piece is None and self._piece is not None:
+            piece = pieces.next_piece(self._missing, 1 + len(self._beside), self._bytes_s)
+        elif piece is None:
+            piece = self._missing.first
+        if piece is not None:
+            self._missing.remove(*piece)
+        return piece
+
+    def _wanted(self) -> Extent | None:
+        """What a reader waits for that nobody brings yet."""
+        while self._urgent and self._piece is not None:
+            start, stop = self._urgent.popleft()
+            found = next((each for each in self._missing if each[0] <= start < each[1]), None)
+            if found is not None:
+                return start, min(stop, found[1], start + pieces.USUAL_PIECE_BYTES)
+        return None
+
+    # a reader far ahead
+
+    def want(self, start: int, stop: int) -> None:
+        """A reader waits for bytes from ``start`` on, up to ``stop`` at most: they get a connection of
+        their own, unless they come soon or on another one."""
+        size = self._size
+        if self._piece is None or size is None or self._over or size <= pieces.RANGES_ABOVE_BYTES:
+            return
+        if (
+            self._first_runs
+            and pieces.far(start, self._tail.offset, self._bytes_s)
+            and start < (self._border or 0)
+        ):
+            self._missing.add(start, self._border or 0)
+            self._border = start
+        if not any(each[0] <= start < each[1] for each in self._missing):
+            return
+        self._urgent.append((start, stop))
+        if len(self._beside) < pieces.MAX_BESIDE and not self._enough:
+            self._lines.first(self._upstream)  # a client waits for it
+            self._start()
+
+    def _ended(self, result: Failure | None, beside: Deferred[None]) -> None:
+        self._beside.discard(beside)
+        self._lines.close(self._upstream)
+        if isinstance(result, Failure):
+            self._failed(result)
+        self._news.fire(None)
+
+    def _failed(self, failure: Failure) -> None:
+        """It was one too many, or ranges are not served: the others do what it left."""
+        self._enough = True
+        if failure.check(RangeIgnored):
+            self._piece = None
+            self._lines.refuse(self._upstream)
+        if not failure.check(UpstreamError, TransferStopped):
+            self._refusal = failure.value
+        if self._first_runs and self._missing.first is not None and self._missing.first[0] == self._border:
+            start, self._border = self._missing.first
+            self._missing.remove(start, self._border)
+
+    # what all of them do
+
+    async def _bring(self, piece: Extent) -> None:
+        """The bytes of ``piece``; what it could not bring is missing again."""
+        offset, stop = piece
+        try:
+            body = await self._open(offset, stop)
+            try:
+                while batch := await next_batch(body, self._clock, stop - offset):
+                    front = await self._spool.place(offset, batch)
+                    size = sum(map(len, batch))
+                    self.there.add(offset, offset + size)
+                    offset += size
+                    self._brought += size
+                    self._landed(front)
+            finally:
+                body.close()
+            if offset < stop:
+                raise UpstreamUnreachable(self._upstream, f"it ended a blob {stop - offset} bytes too early")
+        finally:
+            self._missing.add(offset, stop)
+
+    def _open(self, start: int, stop: int) -> Deferred[IBody]:
+        if self._piece is not None:
+            return self._piece(start, stop)
+        assert self._source.resume is not None, "only who can read on comes here"
+        return self._source.resume(start, self._size)
+
+    def _landed(self, front: int) -> None:
+        self.there.add(0, front)
+        self._tail.landed(front)
+        self._tell(front)
+
+    # the end
+
+    async def _rest(self) -> None:
+        """Bring what nobody brings, wait for the others; then all is there, and hashed."""
+        failures = 0
+        while self._refusal is None:
+            piece = self._next()
+            if piece is None and not self._beside:
+                break
+            if piece is None:
+                await self._news.add()
+                continue
+            self.mixed = True
+            brought = self._brought
+            try:
+                await self._bring(piece)
+            except UpstreamError as error:
+                failures = 1 if self._brought > brought else failures + 1
+                failures = await self._recover(error, failures)
+            else:
+                failures = 0
+        if self._refusal is not None:
+            raise self._refusal
+        await self._catch_up()
+
+    async def _recover(self, error: UpstreamError, failures: int) -> int:
+        """Wait before it is asked again, or go over to another source; the failures that count from now
+        on. Raises ``error`` when nobody is left."""
+        if isinstance(error, RangeIgnored) and self._piece is not None:
+            self._piece = None
+            self._lines.refuse(self._upstream)
+            return failures
+        wait_s = pieces.retry_after_s(failures, random.random())
+        if (
+            wait_s is not None
+            and isinstance(error, UpstreamTrouble)
+            and not isinstance(error, ContentMismatch)
+        ):
+            await deferLater(self._clock, wait_s)
+            return failures
+        self._source.error = error
+        other = self._another()
+        if other is None:
+            raise error
+        _log.warn("{error}; it goes on from {other}", error=str(error), other=str(other.repository))
+        self._source, self._piece = other, None
+        return 0
+
+    async def _catch_up(self) -> None:
+        before = -1
+        while before < self._spool.front < (self._size or 0):
+            before = self._spool.front
+            self._landed(await self._spool.catch_up())
+
+    async def _end(self) -> None:
+        """Nobody writes any more when this returns."""
+        self._over = True
+        self._look_no_more()
+        if not self.mixed:
+            return
+        for beside in list(self._beside):
+            beside.cancel()
+        with contextlib.suppress(StorageFailed, TransferStopped):
+            await self._spool.catch_up()  # behind every write that is under way
+
+    def _look_no_more(self) -> None:
+        looking, self._looking = self._looking, None
+        if looking is not None and looking.active():
+            looking.cancel()

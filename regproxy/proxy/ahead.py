@@ -1,0 +1,166 @@
+"""Looking ahead: who asks for one layer of an image soon asks for the others.
+
+Laws: only what a manifest names that this repository was just served. It is one more fill, as if
+a client had asked and left: the upstream's own answer gives the right, and the first trouble ends
+it for that image. At most ``ahead`` run for an image, in the manifest's order; a client who asks for
+one of them meanwhile joins it. Nothing waits for any of this, and it costs a hit nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from regproxy.errors import RegproxyError
+from regproxy.fill.table import FillTable
+from regproxy.interfaces import ILocalStore
+from regproxy.oci import media_type as types
+from regproxy.oci.digest import Digest
+from regproxy.oci.manifest import Descriptor
+from regproxy.oci.repository import Repository
+
+_log = Logger()
+
+MAX_LAYER_BYTES = 2 * 1024 * 1024 * 1024
+"""A larger one is fetched when somebody wants it."""
+MAX_REPOSITORIES = 1024
+RECENT_MANIFESTS = 8
+"""Of each repository: a pull asks for an index, a manifest, then the layers."""
+
+
+def worth_having(named: Iterable[Descriptor], asked: Digest) -> Iterator[Descriptor]:
+    """What of an image is fetched beside ``asked``, in order; nothing when it does not name it."""
+    found = [each for each in named if each.media_type not in types.MANIFEST_TYPES]
+    if not any(each.digest == asked for each in found):
+        return
+    for each in found:
+        foreign = "foreign" in each.media_type or "nondistributable" in each.media_type
+        if each.digest != asked and not foreign and 0 < each.size_bytes <= MAX_LAYER_BYTES:
+            yield each
+
+
+class LookAhead:
+    """``begin`` starts the fill of a blob for a repository and fires when that is over."""
+
+    def __init__(
+        self,
+        store: ILocalStore,
+        fills: FillTable,
+        begin: Callable[[Repository, Digest], Deferred[None]],
+        ahead: int,
+    ) -> None:
+        self._store = store
+        self._fills = fills
+        self._begin = begin
+        self._ahead = ahead
+        self._served: OrderedDict[Repository, tuple[Digest, ...]] = OrderedDict()
+        self._images: dict[tuple[Repository, Digest], _Image] = {}
+        self._fetched: OrderedDict[Digest, int] = OrderedDict()
+        self.fetched_bytes = 0
+        """Looked ahead, so far."""
+        self.wanted_bytes = 0
+        """Of them, what somebody asked for afterwards."""
+
+    def __repr__(self) -> str:
+        return f"<LookAhead {len(self._images)} images>"
+
+    def served(self, repository: Repository, digest: Digest) -> None:
+        """A manifest, or index, was given to a client."""
+        recent = self._served.get(repository, ())
+        if digest not in recent:
+            self._served[repository] = (*recent[1 - RECENT_MANIFESTS :], digest)
+            if len(self._served) > MAX_REPOSITORIES:
+                self._served.popitem(last=False)
+
+    def asked(self, repository: Repository, digest: Digest) -> None:
+        """A client wants this blob, and the disk does not have it."""
+        self.used(digest)
+        if not self._ahead:
+            return
+        for top in reversed(self._served.get(repository, ())):
+            image = self._images.get((repository, top))
+            if image is not None:
+                image.asked(digest)
+                continue
+            manifest = self._store.manifest_at_hand(repository, top)
+            layers = () if manifest is None else tuple(worth_having(manifest.names(), digest))
+            if layers:
+                self._look(repository, top, layers)
+                return
+
+    def used(self, digest: Digest) -> None:
+        """A client is given this blob."""
+        if self._fetched:
+            self.wanted_bytes += self._fetched.pop(digest, 0)
+
+    def _look(self, repository: Repository, top: Digest, layers: Iterable[Descriptor]) -> None:
+        def ended() -> None:
+            del self._images[repository, top]
+
+        image = self._images[repository, top] = _Image(
+            layers, self._ahead, partial(self._begin, repository), self._lacks, self._note, ended
+        )
+        image.go_on()
+
+    def _lacks(self, digest: Digest) -> bool:
+        return self._store.holds(digest) is None and self._fills.running(digest) is None
+
+    def _note(self, layer: Descriptor) -> None:
+        self.fetched_bytes += layer.size_bytes
+        self._fetched[layer.digest] = layer.size_bytes
+        if len(self._fetched) > MAX_REPOSITORIES:
+            self._fetched.popitem(last=False)
+
+
+class _Image:
+    """The layers of one image that are still to come; ``ended`` is called once, when none is."""
+
+    def __init__(
+        self,
+        layers: Iterable[Descriptor],
+        most: int,
+        begin: Callable[[Digest], Deferred[None]],
+        lacks: Callable[[Digest], bool],
+        note: Callable[[Descriptor], None],
+        ended: Callable[[], None],
+    ) -> None:
+        self._layers = deque(layers)
+        self._most = most
+        self._begin = begin
+        self._lacks = lacks
+        self._note = note
+        self._tell = ended
+        self._ahead: set[Digest] = set()
+        self._over = False
+
+    def asked(self, digest: Digest) -> None:
+        """A client waits for it now: it is not ahead any more."""
+        self._ahead.discard(digest)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Begin what may begin."""
+        while self._layers and len(self._ahead) < self._most:
+            layer = self._layers.popleft()
+            if self._lacks(layer.digest):
+                self._ahead.add(layer.digest)
+                self._note(layer)
+                begun = self._begin(layer.digest)
+                begun.addErrback(self._give_up).addCallback(self._ended, layer.digest)
+        if not self._layers and not self._ahead and not self._over:
+            self._over = True
+            self._tell()
+
+    def _give_up(self, failure: Failure) -> None:
+        failure.trap(RegproxyError)
+        self._layers.clear()
+        _log.debug("looking ahead ended: {error}", error=str(failure.value))
+
+    def _ended(self, _: None, digest: Digest) -> None:
+        self._ahead.discard(digest)
+        self.go_on()

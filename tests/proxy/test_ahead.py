@@ -1,0 +1,197 @@
+"""Who asks for one layer of an image gets the others sooner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from regproxy.errors import NotFound, UpstreamUnreachable
+from regproxy.oci.digest import Digest
+from regproxy.oci.manifest import Descriptor
+from regproxy.proxy.ahead import MAX_LAYER_BYTES, MAX_REPOSITORIES, worth_having
+from regproxy.proxy.registry import ProxyRegistry
+from regproxy.settings import FillSettings
+from regproxy.testing.bodies import Feed
+from regproxy.testing.images import sized_image
+from tests.proxy.world import TAG, Seen, World, content_of, drain
+
+IMAGE = sized_image(3000, 3001, 3002, 3003, 3004)
+NAMED = list(IMAGE.manifest.names())
+CONFIG, *REST = [each.digest for each in NAMED]
+LAYERS_OF = dict(IMAGE.blobs)
+
+
+@pytest.fixture(autouse=True)
+def stopped() -> Iterator[None]:
+    """What a test leaves running ends with it."""
+    yield
+    while Scene.made:
+        Scene.made.pop().world.proxy.stop()
+
+
+class Scene:
+    """An image whose layers come by hand, from an upstream that holds it."""
+
+    made: ClassVar[list[Scene]] = []
+
+    def __init__(self, ahead: int = 2) -> None:
+        self.made.append(self)
+        self.world = World()
+        self.repository = self.world.repository()
+        self.world.remote.put_image(self.repository, TAG.name, IMAGE)
+        world = self.world
+        rules = dict.fromkeys(world.remotes, ())
+        self.world.proxy = ProxyRegistry(
+            world.store,
+            world.remotes,
+            rules,
+            world.clock,
+            world.clock.seconds,
+            fill=FillSettings(ahead=ahead),
+        )
+        self.feeds = {
+            each.digest: world.remote.feed(self.repository, each.digest, Feed(each.size_bytes))
+            for each in NAMED
+        }
+
+    def pull_manifest(self) -> None:
+        assert not Seen(self.world.proxy.tags.get(self.repository, TAG)).waiting
+
+    def ask(self, digest: Digest) -> Seen:
+        return self.world.open(self.repository, digest)
+
+    @property
+    def running(self) -> list[Digest]:
+        return [state.digest for state in self.world.proxy.fills.snapshot()]
+
+    def finish(self, digest: Digest) -> None:
+        self.feeds[digest].give(LAYERS_OF[digest])
+        self.feeds[digest].end()
+
+    @property
+    def ahead(self):
+        return self.world.proxy.blobs.ahead
+
+
+def test_the_others_come_in_order_a_few_at_a_time():
+    scene = Scene()
+    scene.pull_manifest()
+    scene.ask(CONFIG).result.close()
+    assert scene.running == [CONFIG, *REST[:2]]
+    scene.finish(REST[0])
+    assert scene.running == [CONFIG, *REST[1:3]]
+    for digest in REST[1:]:
+        scene.finish(digest)
+    scene.finish(CONFIG)
+    assert set(scene.world.store.contents) >= {CONFIG, *REST}
+    assert scene.world.asked("blobs.open") == len(NAMED), "each once"
+
+
+def test_one_that_a_client_waits_for_is_not_ahead_any_more():
+    scene = Scene()
+    scene.pull_manifest()
+    scene.ask(CONFIG).result.close()
+    body = scene.ask(REST[0]).result.body()
+    assert scene.running == [CONFIG, *REST[:3]]
+    scene.finish(REST[0])
+    assert drain(body) == LAYERS_OF[REST[0]]
+    body.close()
+    assert scene.world.asked("blobs.open") == 4
+
+
+def test_what_is_here_is_not_fetched():
+    scene = Scene(ahead=9)
+    scene.world.store.put_blob(scene.repository, LAYERS_OF[REST[1]])
+    scene.pull_manifest()
+    scene.ask(REST[0]).result.close()
+    assert set(scene.running) == {CONFIG, *REST} - {REST[1]}
+
+
+def test_off():
+    scene = Scene(ahead=0)
+    scene.pull_manifest()
+    scene.ask(CONFIG).result.close()
+    assert scene.running == [CONFIG]
+
+
+def test_nothing_without_a_manifest_that_was_just_served():
+    scene = Scene()
+    scene.ask(CONFIG).result.close()
+    assert scene.running == [CONFIG]
+    scene.pull_manifest()
+    for number in range(MAX_REPOSITORIES):
+        scene.ahead.served(scene.world.repository(f"other/{number}"), IMAGE.digest)
+    scene.ask(REST[0]).result.close()
+    assert scene.running == [CONFIG, REST[0]]
+
+
+def test_not_by_another_repositorys_manifest():
+    scene = Scene()
+    scene.pull_manifest()
+    other = scene.world.repository("other/app")
+    scene.world.remote.holding(other).blobs[CONFIG] = LAYERS_OF[CONFIG]
+    assert content_of(scene.world.open(other, CONFIG).result) == LAYERS_OF[CONFIG]
+    assert scene.running == []
+
+
+@pytest.mark.parametrize(
+    "error", [NotFound("registry.test", "404"), UpstreamUnreachable("registry.test", "x")]
+)
+def test_the_first_trouble_ends_it(error):
+    scene = Scene()
+    scene.world.remote.script.fail("blobs.open", error, reference=REST[0])
+    scene.pull_manifest()
+    scene.ask(CONFIG).result.close()
+    assert scene.running == [CONFIG]
+    assert scene.ask(REST[0]).failed_with(type(error))
+    assert scene.running == [CONFIG, *REST[1:3]], "the next one who asks makes it look again"
+
+
+def test_what_was_looked_ahead_and_what_of_it_was_wanted_is_counted():
+    scene = Scene(ahead=9)
+    scene.pull_manifest()
+    scene.ask(CONFIG).result.close()
+    every = sum(each.size_bytes for each in NAMED[1:])
+    assert (scene.ahead.fetched_bytes, scene.ahead.wanted_bytes) == (every, 0)
+    scene.ask(REST[0]).result.close()
+    assert scene.ahead.wanted_bytes == len(LAYERS_OF[REST[0]]), "joined"
+    scene.ask(REST[0]).result.close()
+    for digest in (CONFIG, *REST):
+        scene.finish(digest)
+    assert content_of(scene.ask(REST[1]).result) == LAYERS_OF[REST[1]]
+    both = len(LAYERS_OF[REST[0]]) + len(LAYERS_OF[REST[1]])
+    assert scene.ahead.wanted_bytes == both, "from the disk, and each once"
+
+
+def test_stopping_ends_it():
+    scene = Scene(ahead=9)
+    scene.pull_manifest()
+    scene.ask(CONFIG).result.close()
+    assert Seen(scene.world.proxy.stop()).result is None
+    assert scene.running == []
+
+
+digests = st.integers(0, 9).map(lambda n: Digest.of(bytes([n])))
+media_types = st.sampled_from(
+    ["application/vnd.oci.image.layer.v1.tar+gzip", "application/vnd.oci.image.manifest.v1+json",
+     "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "text/plain",
+     "application/vnd.oci.image.layer.nondistributable.v1.tar"]
+)  # fmt: skip
+descriptors = st.builds(
+    Descriptor, digests, st.sampled_from([0, 1, MAX_LAYER_BYTES, MAX_LAYER_BYTES + 1]), media_types
+)
+
+
+@given(st.lists(descriptors, max_size=8), digests)
+def test_only_layers_of_the_image_that_names_what_is_asked_for(named, asked):
+    found = list(worth_having(named, asked))
+    assert all(each in named and each.digest != asked for each in found)
+    assert all(0 < each.size_bytes <= MAX_LAYER_BYTES for each in found)
+    assert not any("foreign" in each.media_type or "nondist" in each.media_type for each in found)
+    assert not any("manifest" in each.media_type for each in found)
+    if not any(each.digest == asked and "manifest" not in each.media_type for each in named):
+        assert found == []
