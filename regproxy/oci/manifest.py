@@ -6,7 +6,7 @@ types, never a permission (R41).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -67,8 +67,15 @@ class Manifest:
 
     def names(self) -> list[Descriptor]:
         """Children, config and layers, those with a digest we can store; [] when unreadable."""
+        return self._named(("manifests", "layers", "blobs", "config"))
+
+    def layers(self) -> list[Descriptor]:
+        """As :meth:`names`, what whoever runs the image needs beside its config."""
+        return self._named(("layers",))
+
+    def _named(self, keys: Sequence[str]) -> list[Descriptor]:
         try:
-            listed = islice(_listed(_parse(self.content)), _MAX_DESCRIPTORS)
+            listed = islice(_listed(_parse(self.content), keys), _MAX_DESCRIPTORS)
             return [found for entry in listed for found in _descriptor(entry)]
         except InvalidManifest:
             return []
@@ -121,13 +128,14 @@ def _parse(content: bytes) -> Mapping[str, Any]:
     return document
 
 
-def _listed(document: Mapping[str, Any]) -> Iterator[object]:
-    """What stands where descriptors belong."""
-    for key in ("manifests", "layers", "blobs"):
-        listed = document.get(key)
-        if isinstance(listed, list):
-            yield from listed
-    yield document.get("config")
+def _listed(document: Mapping[str, Any], keys: Sequence[str]) -> Iterator[object]:
+    """What stands where descriptors belong, alone or in lists."""
+    for key in keys:
+        found = document.get(key)
+        if isinstance(found, list):
+            yield from found
+        elif found is not None:
+            yield found
 
 
 def _descriptor(entry: object) -> Iterator[Descriptor]:

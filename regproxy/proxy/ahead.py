@@ -19,9 +19,8 @@ from twisted.python.failure import Failure
 from regproxy.errors import RegproxyError
 from regproxy.fill.table import FillTable
 from regproxy.interfaces import ILocalStore
-from regproxy.oci import media_type as types
 from regproxy.oci.digest import Digest
-from regproxy.oci.manifest import Descriptor
+from regproxy.oci.manifest import Descriptor, Manifest
 from regproxy.oci.repository import Repository
 
 _log = Logger()
@@ -33,12 +32,11 @@ RECENT_MANIFESTS = 8
 """Of each repository: a pull asks for an index, a manifest, then the layers."""
 
 
-def worth_having(named: Iterable[Descriptor], asked: Digest) -> Iterator[Descriptor]:
-    """What of an image is fetched beside ``asked``, in order; nothing when it does not name it."""
-    found = [each for each in named if each.media_type not in types.MANIFEST_TYPES]
-    if not any(each.digest == asked for each in found):
+def worth_having(manifest: Manifest, asked: Digest) -> Iterator[Descriptor]:
+    """The layers of an image that are fetched beside ``asked``, in order; none when it does not name it."""
+    if not any(each.digest == asked for each in manifest.names()):
         return
-    for each in found:
+    for each in manifest.layers():
         foreign = "foreign" in each.media_type or "nondistributable" in each.media_type
         if each.digest != asked and not foreign and 0 < each.size_bytes <= MAX_LAYER_BYTES:
             yield each
@@ -88,7 +86,7 @@ class LookAhead:
                 image.asked(digest)
                 continue
             manifest = self._store.manifest_at_hand(repository, top)
-            layers = () if manifest is None else tuple(worth_having(manifest.names(), digest))
+            layers = () if manifest is None else tuple(worth_having(manifest, digest))
             if layers:
                 self._look(repository, top, layers)
                 return

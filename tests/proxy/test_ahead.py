@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from regproxy.errors import NotFound, UpstreamUnreachable
 from regproxy.oci.digest import Digest
-from regproxy.oci.manifest import Descriptor
+from regproxy.oci.manifest import Descriptor, Manifest
+from regproxy.oci.media_type import OCI_MANIFEST
 from regproxy.proxy.ahead import MAX_LAYER_BYTES, MAX_REPOSITORIES, worth_having
 from regproxy.proxy.registry import ProxyRegistry
 from regproxy.settings import FillSettings
@@ -21,7 +23,7 @@ from tests.proxy.world import TAG, Seen, World, content_of, drain
 
 IMAGE = sized_image(3000, 3001, 3002, 3003, 3004)
 NAMED = list(IMAGE.manifest.names())
-CONFIG, *REST = [each.digest for each in NAMED]
+*REST, CONFIG = [each.digest for each in NAMED]
 LAYERS_OF = dict(IMAGE.blobs)
 
 
@@ -108,7 +110,7 @@ def test_what_is_here_is_not_fetched():
     scene.world.store.put_blob(scene.repository, LAYERS_OF[REST[1]])
     scene.pull_manifest()
     scene.ask(REST[0]).result.close()
-    assert set(scene.running) == {CONFIG, *REST} - {REST[1]}
+    assert set(scene.running) == {*REST} - {REST[1]}
 
 
 def test_off():
@@ -155,7 +157,7 @@ def test_what_was_looked_ahead_and_what_of_it_was_wanted_is_counted():
     scene = Scene(ahead=9)
     scene.pull_manifest()
     scene.ask(CONFIG).result.close()
-    every = sum(each.size_bytes for each in NAMED[1:])
+    every = sum(len(LAYERS_OF[each]) for each in REST)
     assert (scene.ahead.fetched_bytes, scene.ahead.wanted_bytes) == (every, 0)
     scene.ask(REST[0]).result.close()
     assert scene.ahead.wanted_bytes == len(LAYERS_OF[REST[0]]), "joined"
@@ -175,23 +177,38 @@ def test_stopping_ends_it():
     assert scene.running == []
 
 
-digests = st.integers(0, 9).map(lambda n: Digest.of(bytes([n])))
+def test_a_config_is_fetched_when_it_is_asked_for():
+    """Clients of artifacts never do."""
+    scene = Scene(ahead=9)
+    scene.pull_manifest()
+    scene.ask(REST[0]).result.close()
+    assert set(scene.running) == set(REST)
+
+
 media_types = st.sampled_from(
-    ["application/vnd.oci.image.layer.v1.tar+gzip", "application/vnd.oci.image.manifest.v1+json",
-     "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "text/plain",
-     "application/vnd.oci.image.layer.nondistributable.v1.tar"]
-)  # fmt: skip
-descriptors = st.builds(
-    Descriptor, digests, st.sampled_from([0, 1, MAX_LAYER_BYTES, MAX_LAYER_BYTES + 1]), media_types
+    [
+        "application/vnd.oci.image.layer.v1.tar+gzip",
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar",
+        "text/plain",
+    ]
 )
+sizes = st.sampled_from([0, 1, MAX_LAYER_BYTES, MAX_LAYER_BYTES + 1])
+digests = st.integers(0, 9).map(lambda n: Digest.of(bytes([n])))
+descriptors = st.builds(Descriptor, digests, sizes, media_types)
 
 
-@given(st.lists(descriptors, max_size=8), digests)
-def test_only_layers_of_the_image_that_names_what_is_asked_for(named, asked):
-    found = list(worth_having(named, asked))
-    assert all(each in named and each.digest != asked for each in found)
+def described(each: Descriptor) -> dict[str, object]:
+    return {"digest": str(each.digest), "size": each.size_bytes, "mediaType": each.media_type}
+
+
+@given(st.lists(descriptors, max_size=8), descriptors, digests)
+def test_only_layers_of_the_image_that_names_what_is_asked_for(layers, config, asked):
+    document = {"schemaVersion": 2, "config": described(config), "layers": list(map(described, layers))}
+    manifest = Manifest.receive(json.dumps(document).encode(), OCI_MANIFEST)
+    found = list(worth_having(manifest, asked))
+    assert all(each in layers and each.digest != asked for each in found)
     assert all(0 < each.size_bytes <= MAX_LAYER_BYTES for each in found)
     assert not any("foreign" in each.media_type or "nondist" in each.media_type for each in found)
-    assert not any("manifest" in each.media_type for each in found)
-    if not any(each.digest == asked and "manifest" not in each.media_type for each in named):
+    if asked not in [each.digest for each in (config, *layers)]:
         assert found == []

@@ -13,7 +13,7 @@ from twisted.internet import reactor
 from regproxy.config import builtin_realm
 from regproxy.config.upstreams import builtin
 from regproxy.config.wellknown import WELL_KNOWN
-from regproxy.settings import Quirks, UpstreamSettings
+from regproxy.settings import FillSettings, Quirks, UpstreamSettings
 from regproxy.testing.images import make_index, sized_image
 from regproxy.testing.personalities import PERSONALITIES, DockerHub, Personality
 from tests.system.client import Answer, Client
@@ -77,7 +77,8 @@ async def new_world(tmp_path) -> AsyncIterator[NewWorld]:
     async def make(name: str, **changed: Any) -> World:
         personality = PERSONALITIES[name](reactor)
         await personality.start()
-        mirror = Mirror(tmp_path / "content", attrs.evolve(like(personality), **changed))
+        calm = FillSettings(ahead=0)  # so that each request is counted by itself
+        mirror = Mirror(tmp_path / "content", attrs.evolve(like(personality), **changed), fill=calm)
         await mirror.start()
         personality.put_image(REPOSITORY, "1", IMAGE)
         worlds.append(World(personality, mirror))
