@@ -21,6 +21,7 @@ from regproxy.settings import Quirks, UpstreamSettings
 from regproxy.upstream.agents import BUFFER_BYTES, ExactAgent, Pool
 from regproxy.upstream.answers import DENIED
 from regproxy.upstream.authorization import NO_QUIRKS, Door
+from regproxy.upstream.bandwidth import Bandwidth, read_size
 from regproxy.upstream.blobs import RemoteBlobs
 from regproxy.upstream.calls import Calls, Doors
 from regproxy.upstream.client import Client
@@ -75,9 +76,15 @@ class RemoteRegistry:
         self._questions = Questions(settings.endpoints[0])
         reader = ManifestReader(settings.name, self._questions, self._calls, in_thread)
         pages = TagPages(settings.name, self._questions, self._calls, in_thread)
-        heads = settings.quirks.blob_heads
         self.blobs = RemoteBlobs(
-            settings.name, self._questions, bodies, self._running, reactor, limits, heads
+            settings.name,
+            self._questions,
+            bodies,
+            self._running,
+            reactor,
+            limits,
+            Bandwidth(settings.bandwidth_bytes_s, reactor),
+            settings.quirks.blob_heads,
         )
         self.manifests = RemoteManifests(settings.name, reader, self._running, limits)
         self.tags = RemoteTags(settings.name, reader, pages, self._running, limits)
@@ -141,7 +148,7 @@ class _Links:
         named = {*map(Origin.of, settings.endpoints), *_trusted(settings, realm)}
         self._bounds = Bounds.of(named, settings.private)
         self._policy = TlsPolicy(settings.name, settings.ca, settings.client_cert, named)
-        self._pools = Pool(reactor), Pool(reactor, BUFFER_BYTES)
+        self._pools = Pool(reactor), Pool(reactor, read_size(BUFFER_BYTES, settings.bandwidth_bytes_s))
 
     def small(self, sent_by: Reach) -> IAgent:
         """For short answers."""
