@@ -136,6 +136,7 @@ class BodyStream(Protocol):
             self._finish(None)
             return
         host = self._answer.origin.host
+        self._answer.broke()
         self._finish(UpstreamUnreachable(self._answer.upstream, f"{host} cut the connection inside a blob"))
 
     def _finish(self, error: RegproxyError | None) -> None:
@@ -191,6 +192,7 @@ class BodyStream(Protocol):
             self._arm(left)
             return
         host = self._answer.origin.host
+        self._answer.broke()
         reason = f"{host} sent nothing for {self._idle_s:g} s inside a blob"
         self._finish(UpstreamTimeout(self._answer.upstream, reason))
         self._answer.abort()

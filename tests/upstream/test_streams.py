@@ -211,6 +211,7 @@ class Watched:
         self.aborted = 0
         self.gone = 0
         self.received_bytes = 0
+        self.broken = 0
         self.stream = BodyStream(self, self.clock, 30.0, self._gone, spent=spent)
         self.transport = StringTransport()
         self.stream.makeConnection(self.transport)
@@ -220,6 +221,9 @@ class Watched:
 
     def received(self, size_bytes: int) -> None:
         self.received_bytes += size_bytes
+
+    def broke(self) -> None:
+        self.broken += 1
 
     def _gone(self) -> None:
         self.gone += 1
