@@ -106,6 +106,8 @@ class UpstreamSettings:
     listen: tuple[str, ...] = ()
     """Endpoint descriptions whose requests all mean the upstream."""
     quirks: Quirks = Quirks()
+    bandwidth_bytes_s: int | None = None
+    """What all blobs from it may take together; None: as much as there is."""
     tags: tuple[TagRule, ...] = ()
     ttl_s: float | None = 7 * DAY_S
     allow: tuple[Pattern, ...] = ()

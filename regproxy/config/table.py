@@ -398,6 +398,14 @@ USERS: Setting[str] = Setting(
     example='[alice, "certificate:node-*"]',
     many=True,
 )
+BANDWIDTH: Setting[int | None] = Setting(
+    "upstream",
+    "bandwidth",
+    values.rate_or_off,
+    "what all blobs from it may take together, such as 20 MiB/s; nobody is refused, all get slower",
+    default="off",
+    example="20 MiB/s",
+)
 UPSTREAM_TTL: Setting[float | None] = Setting(
     "upstream",
     "ttl",
@@ -476,6 +484,7 @@ TABLE: tuple[Setting[object], ...] = (
     ALLOW,
     DENY,
     USERS,
+    BANDWIDTH,
     UPSTREAM_TTL,
 )
 """In the order of the reference file."""

@@ -124,6 +124,7 @@ def _upstream(name: str, section: Section, ttl_s: float | None) -> UpstreamSetti
         hosts=read_hosts(section),
         listen=read_listen(section),
         quirks=known.quirks if known and endpoints[0] == known.api else Quirks(),
+        bandwidth_bytes_s=section.value(t.BANDWIDTH),
         tags=read_tags(section, t.UPSTREAM_TAGS),
         ttl_s=section.optional(t.UPSTREAM_TTL) if section.has(t.UPSTREAM_TTL) else ttl_s,
         allow=_patterns(section, t.ALLOW),

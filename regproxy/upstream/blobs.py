@@ -3,6 +3,7 @@ size, one GET by Range to read on."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from twisted.internet.defer import Deferred
@@ -22,6 +23,7 @@ from regproxy.upstream.answers import (
     serves_ranges,
     strong_validator,
 )
+from regproxy.upstream.bandwidth import Bandwidth
 from regproxy.upstream.calls import Calls, Question
 from regproxy.upstream.client import Answer
 from regproxy.upstream.limits import Limits
@@ -42,9 +44,11 @@ class RemoteBlobs:
         running: Running,
         clock: IReactorTime,
         limits: Limits,
+        bandwidth: Bandwidth,
         heads: bool = True,
     ) -> None:
         """``heads``: HEAD of a blob is worth a try."""
+        self._bandwidth = bandwidth
         self._name = name
         self._heads = heads
         self._questions = questions
@@ -79,7 +83,7 @@ class RemoteBlobs:
         if answer.length is not None and serves_ranges(answer.header("Accept-Ranges")):
             validator = strong_validator(answer.header("ETag"))
             piece = partial(self._open_piece, repository, digest, answer.length, validator)
-        return RemoteBlob(answer, self._clock, self._limits.idle_s, self._running.register, piece)
+        return self._opened(answer, piece)
 
     def _open_piece(
         self, repository: Repository, digest: Digest, size: int, validator: str | None, start: int, stop: int
@@ -99,7 +103,7 @@ class RemoteBlobs:
         if sent != (span, size) or answer.length != span.length:
             answer.abort()
             raise RangeIgnored(self._name, "asked for some bytes of a blob it sent others")
-        return RemoteBlob(answer, self._clock, self._limits.idle_s, self._running.register).body()
+        return self._opened(answer).body()
 
     async def _resume(self, repository: Repository, digest: Digest, start: int, size: int | None) -> IBody:
         question = self._questions.blob("GET", repository, digest, start)
@@ -112,7 +116,7 @@ class RemoteBlobs:
         except BaseException:
             answer.abort()
             raise
-        blob = RemoteBlob(answer, self._clock, self._limits.idle_s, self._running.register)
+        blob = self._opened(answer)
         return blob.body(0 if partial else start)
 
     def _check_span(self, answer: Answer, start: int | None, size: int | None) -> None:
@@ -127,6 +131,12 @@ class RemoteBlobs:
             raise ContentMismatch(self._name, f"the blob had {size} bytes before, and has {total} now")
         if length is not None and answer.length not in (None, length):
             raise UpstreamFailed(self._name, "its Content-Length and Content-Range contradict each other")
+
+    def _opened(
+        self, answer: Answer, piece: Callable[[int, int], Deferred[IBody]] | None = None
+    ) -> RemoteBlob:
+        register, spent = self._running.register, self._bandwidth.spent
+        return RemoteBlob(answer, self._clock, self._limits.idle_s, register, piece, spent)
 
     async def _stat(self, repository: Repository, digest: Digest) -> int | None:
         size = await self._head(repository, digest) if self._heads else None

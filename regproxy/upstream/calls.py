@@ -8,17 +8,21 @@ come without credentials. A step may lead only where the answer that asks for it
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
+from typing import Any
 
 import attrs
+from twisted.internet.defer import Deferred
 from twisted.web.http_headers import Headers
 
-from regproxy.errors import UpstreamError, UpstreamFailed, UpstreamRefused
+from regproxy.errors import UpstreamError, UpstreamFailed, UpstreamRefused, UpstreamTrouble
 from regproxy.headers.challenges import parse_challenges
 from regproxy.headers.origins import Origin
-from regproxy.upstream.answers import DENIED, REDIRECTS, judge, judge_form
+from regproxy.upstream.answers import DENIED, GONE, REDIRECTS, judge, judge_form
 from regproxy.upstream.authorization import Door, Pass
 from regproxy.upstream.client import Answer, Client
+from regproxy.upstream.endpoints import Endpoint, Endpoints
 from regproxy.upstream.reach import PUBLIC_ONLY, Reach
 from regproxy.upstream.redirects import Refuse, decide_redirect
 from regproxy.upstream.scopes import scope_at
@@ -83,17 +87,70 @@ class Calls:
     """Asks questions over one client: bodies and small answers have a client each."""
 
     def __init__(
-        self, name: str, client: Client, doors: Doors, wall: Callable[[], float], insecure: bool = False
+        self,
+        name: str,
+        client: Client,
+        doors: Doors,
+        wall: Callable[[], float],
+        endpoints: Endpoints,
+        within_s: Callable[[Coroutine[Deferred[Any], Any, Answer], str], Deferred[Answer]],
+        insecure: bool = False,
     ) -> None:
-        """``insecure``: a redirect may lead from https to http."""
+        """``insecure``: a redirect may lead from https to http. ``within_s`` bounds what one endpoint
+        of several may take; the second argument says what was asked."""
         self._name = name
+        self._endpoints = endpoints
+        self._within_s = within_s
         self._client = client
         self._doors = doors
         self._wall = wall
         self._insecure = insecure
 
     async def ask(self, question: Question) -> Answer:
-        """The answer after authorisation and redirects, of any other status."""
+        """The answer after authorisation and redirects, of any other status.
+
+        Of several endpoints that of the first one that is not in trouble. What another than the first
+        of the settings refuses, or does not have, is no answer: it may only be behind (R90).
+        """
+        base = self._endpoints.first
+        if len(self._endpoints) == 1 or not question.url.startswith(base + "/"):
+            return await self._walk(question)
+        trouble: UpstreamError | None = None
+        for endpoint in self._endpoints.order():
+            there = attrs.evolve(question, url=endpoint.url + question.url[len(base) :])
+            try:
+                answer = await self._within_s(self._walk(there), question.what)
+            except UpstreamRefused:
+                raise
+            except UpstreamTrouble as error:
+                self._endpoints.failed(endpoint)
+                trouble = trouble or error
+                continue
+            refusal = self._refusal(answer, question, endpoint)
+            if refusal is None:
+                answer.endpoint = endpoint.url
+                answer.later = endpoint.later
+                answer.broke = partial(self._endpoints.failed, endpoint)
+                return answer
+            trouble = trouble or refusal
+        assert trouble is not None, "there is one endpoint at least"
+        raise trouble
+
+    def _refusal(self, answer: Answer, question: Question, endpoint: Endpoint) -> UpstreamError | None:
+        """Why the answer of one endpoint of several does not count; it is discarded then."""
+        if answer.status < 500:
+            self._endpoints.answered(endpoint)
+            if not (endpoint.later and answer.status in DENIED | GONE | {429}):
+                return None
+        else:
+            self._endpoints.failed(endpoint)
+        answer.discard()
+        found = self.error(answer, question)
+        if isinstance(found, UpstreamTrouble):
+            return found
+        return UpstreamFailed(self._name, f"{answer.origin.host}, asked instead, has no {question.what}")
+
+    async def _walk(self, question: Question) -> Answer:
         visited: tuple[str, ...] = (question.url,)
         step = Step(question.url)
         while True:

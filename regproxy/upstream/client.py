@@ -53,6 +53,12 @@ class Answer:
         self.status: int = response.code
         self.length: int | None = None if response.length == UNKNOWN_LENGTH else response.length
         self.received = received
+        self.endpoint: str | None = None
+        """Which of several endpoints was asked."""
+        self.later = False
+        """Whether it is another than the first of the settings."""
+        self.broke: Callable[[], None] = _nothing
+        """To be called when it breaks off inside the body, so that another endpoint is asked next."""
         self._response = response
         self._clock = clock
         self._delivered = False
@@ -121,6 +127,10 @@ class Answer:
             raise UpstreamUnreachable(
                 self.upstream, f"{self.origin.host} cut the connection in the middle of {what}"
             ) from None
+
+
+def _nothing() -> None:
+    """There is no other endpoint."""
 
 
 @implementer(IBodyProducer)

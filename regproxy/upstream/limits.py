@@ -12,6 +12,8 @@ class Limits:
     connect_s: float = 5.0
     first_byte_s: float = 12.0
     """From the question to the headers of the last answer: token, redirects and retries included."""
+    endpoint_s: float = 5.0
+    """Of these, what one endpoint of several may take before the next one is asked."""
     list_s: float = 30.0
     """For all pages of a list of tags."""
     idle_s: float = 30.0

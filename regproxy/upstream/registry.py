@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import attrs
@@ -13,7 +15,14 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
-from regproxy.errors import TransferStopped, UpstreamError, UpstreamFailed, UpstreamRefused, UpstreamTrouble
+from regproxy.errors import (
+    TransferStopped,
+    UpstreamError,
+    UpstreamFailed,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamTrouble,
+)
 from regproxy.headers.origins import Origin
 from regproxy.interfaces import IRemoteRegistry
 from regproxy.metrics.upstreams import UpstreamFigures
@@ -21,10 +30,13 @@ from regproxy.settings import Quirks, UpstreamSettings
 from regproxy.upstream.agents import BUFFER_BYTES, ExactAgent, Pool
 from regproxy.upstream.answers import DENIED
 from regproxy.upstream.authorization import NO_QUIRKS, Door
+from regproxy.upstream.bandwidth import Bandwidth, read_size
 from regproxy.upstream.blobs import RemoteBlobs
 from regproxy.upstream.calls import Calls, Doors
-from regproxy.upstream.client import Client
+from regproxy.upstream.client import Answer, Client
 from regproxy.upstream.credentials import CredentialSource
+from regproxy.upstream.deadlines import within
+from regproxy.upstream.endpoints import Endpoints
 from regproxy.upstream.limits import LIMITS, Limits
 from regproxy.upstream.manifests import ManifestReader, RemoteManifests
 from regproxy.upstream.pages import TagPages
@@ -41,7 +53,7 @@ from regproxy.upstream.ways import WayFinder
 
 @implementer(IRemoteRegistry)
 class RemoteRegistry:
-    """One upstream, read side. The first endpoint is asked; the others wait for failover."""
+    """One upstream, read side. Its endpoints are asked in order: the next where one is in trouble."""
 
     def __init__(
         self,
@@ -70,14 +82,36 @@ class RemoteRegistry:
         self._small = small = Client(settings.name, self._links.small, reactor, figures)
         bulk = Client(settings.name, self._links.bulk, reactor, figures)
         doors = _Hall(settings, small, wall, realm, self._running, limits, self._credentials, figures).doors()
-        self._calls = Calls(settings.name, small, doors, wall, settings.insecure)
-        bodies = Calls(settings.name, bulk, doors, wall, settings.insecure)
+        self._endpoints = Endpoints(settings.endpoints, reactor)
+
+        def within_s(work: Coroutine[Deferred[Any], Any, Answer], what: str) -> Deferred[Answer]:
+            def late() -> UpstreamTimeout:
+                reason = f"one of its endpoints took longer than {limits.endpoint_s:g} s to give {what}"
+                return UpstreamTimeout(settings.name, reason)
+
+            return within(reactor, limits.endpoint_s, work, late)
+
+        calls = partial(
+            Calls,
+            doors=doors,
+            wall=wall,
+            endpoints=self._endpoints,
+            within_s=within_s,
+            insecure=settings.insecure,
+        )
+        self._calls, bodies = calls(settings.name, small), calls(settings.name, bulk)
         self._questions = Questions(settings.endpoints[0])
         reader = ManifestReader(settings.name, self._questions, self._calls, in_thread)
         pages = TagPages(settings.name, self._questions, self._calls, in_thread)
-        heads = settings.quirks.blob_heads
         self.blobs = RemoteBlobs(
-            settings.name, self._questions, bodies, self._running, reactor, limits, heads
+            settings.name,
+            self._questions,
+            bodies,
+            self._running,
+            reactor,
+            limits,
+            Bandwidth(settings.bandwidth_bytes_s, reactor),
+            settings.quirks.blob_heads,
         )
         self.manifests = RemoteManifests(settings.name, reader, self._running, limits)
         self.tags = RemoteTags(settings.name, reader, pages, self._running, limits)
@@ -105,7 +139,14 @@ class RemoteRegistry:
         return asking.addErrback(_no_answer)
 
     async def _ping(self) -> bool:
-        question = self._questions.base()
+        *others, last = self._endpoints.order()
+        for endpoint in others:
+            with contextlib.suppress(UpstreamError):
+                return await self._ping_at(endpoint.url)
+        return await self._ping_at(last.url)
+
+    async def _ping_at(self, endpoint: str) -> bool:
+        question = Questions(endpoint).base()
         answer = await self._small.exchange(question.method, question.url, Headers(), question.kind)
         answer.discard()
         if answer.status >= 500:
@@ -141,7 +182,7 @@ class _Links:
         named = {*map(Origin.of, settings.endpoints), *_trusted(settings, realm)}
         self._bounds = Bounds.of(named, settings.private)
         self._policy = TlsPolicy(settings.name, settings.ca, settings.client_cert, named)
-        self._pools = Pool(reactor), Pool(reactor, BUFFER_BYTES)
+        self._pools = Pool(reactor), Pool(reactor, read_size(BUFFER_BYTES, settings.bandwidth_bytes_s))
 
     def small(self, sent_by: Reach) -> IAgent:
         """For short answers."""

@@ -36,9 +36,17 @@ class BodyStream(Protocol):
     """The bytes of one answer, buffered between two marks; pull them with :meth:`take`."""
 
     def __init__(
-        self, answer: Answer, clock: IReactorTime, idle_s: float, gone: Callable[[], None], skip: int = 0
+        self,
+        answer: Answer,
+        clock: IReactorTime,
+        idle_s: float,
+        gone: Callable[[], None],
+        skip: int = 0,
+        spent: Callable[[int], float] = lambda size_bytes: 0.0,
     ) -> None:
-        """``gone`` is called once, when the connection needs no more care; ``skip`` bytes are dropped."""
+        """``gone`` is called once, when the connection needs no more care; ``skip`` bytes are dropped;
+        ``spent`` is told of bytes that came, and says for how many seconds to take no more."""
+        self._spent = spent
         self._answer = answer
         self._clock = clock
         self._idle_s = idle_s
@@ -46,7 +54,9 @@ class BodyStream(Protocol):
         self._skip = skip
         self._chunks: deque[bytes] = deque()
         self._buffered = 0
-        self._paused = False
+        self._full = False
+        self._held: IDelayedCall | None = None
+        self._flows = True
         self._ended = False
         self._error: RegproxyError | None = None
         self._waiting: Deferred[None] | None = None
@@ -68,8 +78,9 @@ class BodyStream(Protocol):
             self._chunks.appendleft(chunk[max_bytes:])
             chunk = chunk[:max_bytes]
         self._buffered -= len(chunk)
-        if self._paused and self._buffered < LOW_BYTES:
-            self._resume()
+        if self._full and self._buffered < LOW_BYTES:
+            self._full = False
+            self._flow()
         return chunk
 
     def wait(self) -> Deferred[None]:
@@ -95,11 +106,15 @@ class BodyStream(Protocol):
         self._answer.abort()
 
     def dataReceived(self, data: bytes) -> None:
-        """Keep it; pause the connection when it is much."""
+        """Keep it; pause the connection when it is much, or faster than it may come."""
         if self._ended:
             return
         self._answer.received(len(data))
         self._last_byte = self._clock.seconds()
+        hold_s = self._spent(len(data))
+        if hold_s and self._held is None:
+            self._held = self._clock.callLater(hold_s, self._go_on)
+            self._flow()
         if self._skip:
             dropped = min(self._skip, len(data))
             self._skip -= dropped
@@ -108,8 +123,9 @@ class BodyStream(Protocol):
                 return
         self._chunks.append(data)
         self._buffered += len(data)
-        if self._buffered > HIGH_BYTES and not self._paused:
-            self._pause()
+        if self._buffered > HIGH_BYTES:
+            self._full = True
+            self._flow()
         self._wake()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -120,12 +136,16 @@ class BodyStream(Protocol):
             self._finish(None)
             return
         host = self._answer.origin.host
+        self._answer.broke()
         self._finish(UpstreamUnreachable(self._answer.upstream, f"{host} cut the connection inside a blob"))
 
     def _finish(self, error: RegproxyError | None) -> None:
         self._ended = True
         self._error = error
         self._disarm()
+        if self._held is not None:
+            self._held.cancel()
+            self._held = None
         self._gone()
         self._wake(error if isinstance(error, TransferStopped) else None)
 
@@ -138,18 +158,24 @@ class BodyStream(Protocol):
         else:
             waiting.errback(Failure(error))
 
-    def _pause(self) -> None:
-        self._paused = True
-        self._disarm()
-        cast(IPushProducer, self.transport).pauseProducing()
+    def _go_on(self) -> None:
+        self._held = None
+        self._flow()
 
-    def _resume(self) -> None:
-        self._paused = False
-        if self._ended:
+    def _flow(self) -> None:
+        """Pause or resume the connection, as it should be now."""
+        flows = not self._full and self._held is None
+        if flows == self._flows or self._ended:
             return
-        self._last_byte = self._clock.seconds()
-        self._arm(self._idle_s)
-        cast(IPushProducer, self.transport).resumeProducing()
+        self._flows = flows
+        transport = cast(IPushProducer, self.transport)
+        if flows:
+            self._last_byte = self._clock.seconds()
+            self._arm(self._idle_s)
+            transport.resumeProducing()
+        else:
+            self._disarm()
+            transport.pauseProducing()
 
     def _arm(self, seconds: float) -> None:
         self._watch = self._clock.callLater(seconds, self._look)
@@ -166,6 +192,7 @@ class BodyStream(Protocol):
             self._arm(left)
             return
         host = self._answer.origin.host
+        self._answer.broke()
         reason = f"{host} sent nothing for {self._idle_s:g} s inside a blob"
         self._finish(UpstreamTimeout(self._answer.upstream, reason))
         self._answer.abort()
@@ -213,8 +240,11 @@ class RemoteBlob:
         idle_s: float,
         register: Callable[[Callable[[], None]], Callable[[], None]],
         piece: Callable[[int, int], Deferred[IBody]] | None = None,
+        spent: Callable[[int], float] = lambda size_bytes: 0.0,
     ) -> None:
-        """``register`` notes how to stop this blob, and returns how to take that note back."""
+        """``register`` notes how to stop this blob, and returns how to take that note back; ``spent``
+        is for :class:`BodyStream`."""
+        self._spent = spent
         self.piece = piece
         self.size = answer.length
         self._answer = answer
@@ -229,7 +259,9 @@ class RemoteBlob:
         if self._owned:
             raise RuntimeError("body() is called at most once, on an open blob")
         self._owned = True
-        self._stream = BodyStream(self._answer, self._clock, self._idle_s, self._forget, skip=start)
+        self._stream = BodyStream(
+            self._answer, self._clock, self._idle_s, self._forget, skip=start, spent=self._spent
+        )
         self._answer.deliver(self._stream)
         return RemoteBody(self._stream, None if stop is None else stop - start)
 

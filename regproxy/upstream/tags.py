@@ -62,6 +62,10 @@ class RemoteTags:
                 )
             return None
         digest = None if answer.status in HEAD_UNSUPPORTED else stated_digest(answer)
+        if answer.later and known is not None and digest != known.descriptor.digest:
+            raise UpstreamFailed(
+                self._name, f"{answer.origin.host}, asked instead, knows {question.what} as another one"
+            )
         if digest is None:
             return _changed(await self._get(repository, tag), known)
         if known is not None and known.descriptor.digest == digest:

@@ -119,7 +119,7 @@ async def test_tls_bodies_are_aborted(
     closer: Any = blob
     if when == "paused":
         closer = blob.body()
-        while not closer._stream._paused:
+        while closer._stream._flows:
             await turns(1)
     lost = tls_server.connections[0].lost
     closer.close()

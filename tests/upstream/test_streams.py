@@ -202,7 +202,7 @@ class Watched:
     class origin:
         host = "a.example"
 
-    def __init__(self) -> None:
+    def __init__(self, spent: Callable[[int], float] = lambda size_bytes: 0.0) -> None:
         from twisted.internet.testing import StringTransport
 
         from regproxy.upstream.streams import BodyStream
@@ -211,7 +211,8 @@ class Watched:
         self.aborted = 0
         self.gone = 0
         self.received_bytes = 0
-        self.stream = BodyStream(self, self.clock, 30.0, self._gone)
+        self.broken = 0
+        self.stream = BodyStream(self, self.clock, 30.0, self._gone, spent=spent)
         self.transport = StringTransport()
         self.stream.makeConnection(self.transport)
 
@@ -220,6 +221,9 @@ class Watched:
 
     def received(self, size_bytes: int) -> None:
         self.received_bytes += size_bytes
+
+    def broke(self) -> None:
+        self.broken += 1
 
     def _gone(self) -> None:
         self.gone += 1
