@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.task import deferLater
 
 from regproxy.testing import actions
 from regproxy.testing.certificates import self_signed
@@ -193,6 +194,8 @@ async def test_docker_registry_as_mirror_keeps_its_port_over_a_restart(
     await mirror.start()
     try:
         assert await copy(mirror.netloc, tmp_path / "cold") == ""
+        while len([*(tmp_path / "mirror").glob("**/_layers/**/link")]) < 2:
+            await deferLater(reactor, 0.05)  # it stores what its client has long got
         await mirror.stop()
         await mirror.start()
         upstream.clear()
