@@ -262,6 +262,19 @@ def test_who_shows_which_certificate_gets_in(folder: Path, more: tuple[str, ...]
         assert shaken.server.get_peer_certificate().to_cryptography() == shown.certificate
 
 
+def test_an_authority_that_is_taken_away_lets_nobody_in_any_more(folder: Path) -> None:
+    """From the next handshake on."""
+    other = self_signed()
+    (folder / "clients.pem").write_bytes(AUTHORITY.certificate_pem + other.certificate_pem)
+    certificates = made(folder, f"clientCA={folder}/clients.pem", "clientCertificate=optional")
+    leaving, staying = (client_context(certificate=one.sign("node-7")) for one in (AUTHORITY, other))
+    assert shake(certificates.context(), leaving).error == ""
+    (folder / "new").write_bytes(other.certificate_pem)
+    (folder / "new").replace(folder / "clients.pem")
+    assert "certificate" in shake(certificates.context(), leaving).error
+    assert shake(certificates.context(), staying).error == ""
+
+
 def test_without_an_authority_no_certificate_is_asked_for(folder: Path) -> None:
     shaken = shake(made(folder).context(), client_context(certificate=AUTHORITY.sign("node-7")))
     assert (shaken.error, shaken.server.get_peer_certificate()) == ("", None)
