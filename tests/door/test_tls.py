@@ -409,12 +409,19 @@ async def test_a_handshake_that_fails_is_a_line_in_the_access_log(
         assert cause in record.cause
 
 
-async def test_a_connection_that_breaks_behind_its_handshake_is_no_line(
+async def test_a_connection_that_breaks_before_or_behind_its_handshake_is_no_line(
     folder: Path, ports: list[IListeningPort]
 ) -> None:
+    """The first as balancers look whether a port is open."""
     async with Front(filled()) as front:
         port = listen_now(reactor, description(folder), front.site)
         ports.append(port)
+        probe = await connectProtocol(
+            TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port), RawClient()
+        )
+        probe.transport.loseConnection()
+        await probe.ended()
+        await let_go(front)
         client = await connect(port)
         await ask(client)
         client.transport.transport.write(b"no TLS record")
