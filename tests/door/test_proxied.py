@@ -119,10 +119,12 @@ async def test_without_a_header_nothing_is_served(ports: Ports, data: bytes) -> 
     """And nothing is an error of ours."""
     async with Front(filled()) as front:
         port = listen(ports, front, "haproxy:tcp:0:interface=127.0.0.1", BALANCER)
-        connected = await connect(port)
-        connected.transport.write(data)
-        assert await connected.ended() == b""
+        with logging() as logged:
+            connected = await connect(port)
+            connected.transport.write(data)
+            assert await connected.ended() == b""
         assert front.records == []
+        assert logged.lines("error", "critical") == []
 
 
 async def test_a_plain_listener_takes_no_header(ports: Ports) -> None:
