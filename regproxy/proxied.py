@@ -18,7 +18,10 @@ from twisted.internet.interfaces import (
     IStreamServerEndpoint,
 )
 from twisted.logger import Logger
-from twisted.protocols.haproxy import proxyEndpoint
+from twisted.protocols.haproxy._exceptions import InvalidProxyHeader
+from twisted.protocols.haproxy._info import ProxyInfo
+from twisted.protocols.haproxy._v1parser import V1Parser
+from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper, HAProxyWrappingFactory
 from zope.interface import implementer
 
 from regproxy.access.forwarded import TrustedProxies
@@ -30,8 +33,31 @@ MAX_TOLD = 100
 
 def behind_proxies(endpoint: Any, proxies: TrustedProxies) -> IStreamServerEndpoint:
     """``endpoint`` for connections that ``proxies``, and peers on a unix socket, pass on."""
-    wrapped: IStreamServerEndpoint = proxyEndpoint(_Guarded(endpoint, proxies))
-    return wrapped
+    return _Guarded(endpoint, proxies)
+
+
+class _Version1(V1Parser):
+    """Twisted's, which refuses the short form of UNKNOWN and fails where a port is no number."""
+
+    @classmethod
+    def parse(cls, line: bytes) -> ProxyInfo:
+        if line == b"PROXY UNKNOWN":
+            return ProxyInfo(line, None, None)
+        try:
+            return super().parse(line)
+        except ValueError as error:
+            raise InvalidProxyHeader from error
+
+
+class _Connection(HAProxyProtocolWrapper):
+    def dataReceived(self, data: bytes) -> None:
+        if self._parser is None and len(data) >= 8 and data.startswith(V1Parser.PROXYSTR):
+            self._parser = _Version1()
+        super().dataReceived(data)
+
+
+class _Proxied(HAProxyWrappingFactory):
+    protocol: Any = _Connection
 
 
 @implementer(IStreamServerEndpoint)
@@ -41,7 +67,9 @@ class _Guarded:
         self._proxies = proxies
 
     def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
-        listening: Deferred[IListeningPort] = self._endpoint.listen(_OnlyFrom(factory, self._proxies))
+        listening: Deferred[IListeningPort] = self._endpoint.listen(
+            _OnlyFrom(_Proxied(factory), self._proxies)
+        )
         return listening
 
 

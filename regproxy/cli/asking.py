@@ -101,7 +101,9 @@ def _ask_one(address: Address, seconds: float, question: Question) -> bytes:
     except TimeoutError:
         raise Wrong(f"no answer within {seconds:g} s", SILENT) from None
     except ssl.SSLError as error:
-        raise Wrong(f"no TLS with it ({_reason(error)})") from None
+        trust = isinstance(error, ssl.SSLCertVerificationError)
+        hint = "; SSL_CERT_FILE names the file of an authority of your own" if trust else ""
+        raise Wrong(f"no TLS with it ({_reason(error)}){hint}") from None
     except OSError as error:
         raise Wrong(*_told(error)) from None
 

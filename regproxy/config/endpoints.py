@@ -50,7 +50,9 @@ class Endpoint:
         inner = text.removeprefix("haproxy:")
         kind, *rest = _split(inner)
         if kind not in _KINDS:
-            raise Unfit("expected tcp6:PORT, tcp:PORT:interface=ADDRESS, ssl:, unix:PATH or systemd:")
+            raise Unfit(
+                "expected tcp6:PORT, tcp:PORT:interface=ADDRESS, ssl:, unix:PATH, systemd: or haproxy:"
+            )
         return cls(kind, tuple(_named(kind, rest)), inner != text)
 
     def get(self, name: str) -> str | None:

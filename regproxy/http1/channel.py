@@ -11,7 +11,8 @@ from typing import Any
 
 import attrs
 from twisted.internet.interfaces import ISSLTransport
-from twisted.web.http import REQUEST_TIMEOUT, HTTPChannel, Request
+from twisted.python.failure import Failure
+from twisted.web.http import BAD_REQUEST, REQUEST_TIMEOUT, HTTPChannel, Request
 
 from regproxy.errors import (
     HeadersTooLarge,
@@ -22,8 +23,9 @@ from regproxy.errors import (
 )
 from regproxy.http1 import malformed
 from regproxy.http1.connections import Verdict
+from regproxy.http1.handshake import handshake_fault
 from regproxy.http1.heads import head_block, whole_answer
-from regproxy.http1.timed import LINGER_S, Ending, TimedChannel
+from regproxy.http1.timed import DONE, LINGER_S, Ending, TimedChannel
 
 READS = (b"GET", b"HEAD")
 MAX_DRAINED_BYTES = 64 * 1024
@@ -58,6 +60,7 @@ class StrictChannel(TimedChannel):
     _begun = False
     _answering = False
     _refused = False
+    _heard = False
 
     # for those who make a listener of it
 
@@ -87,6 +90,7 @@ class StrictChannel(TimedChannel):
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes of a request: it must be whole, with a body, ``header_s`` after its first byte."""
+        self._heard = True
         if self._refused:
             return
         if self._verdict is not Verdict.ADMITTED:
@@ -174,6 +178,13 @@ class StrictChannel(TimedChannel):
     def lineLengthExceeded(self, line: bytes) -> None:
         """A line longer than a whole head may be."""
         self._refuse_malformed(self._too_long())
+
+    def connectionLost(self, reason: Failure = DONE) -> None:
+        """The connection is closed; a handshake that failed is noted, since nothing else tells of it."""
+        fault = None if self._heard or self._refused else handshake_fault(reason.value)
+        if fault is not None:
+            self.note_refusal(b"-", b"-", BAD_REQUEST, 0, Ending("tls", fault))
+        TimedChannel.connectionLost(self, reason)
 
     # refusals
 

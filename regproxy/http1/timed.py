@@ -24,7 +24,8 @@ from regproxy.http1.watch import Watched
 LINGER_S = 2.0
 """How long a client that is refused has to ask, and to read the answer; and one that is to go, to go."""
 
-_DONE = Failure(ConnectionDone())
+DONE = Failure(ConnectionDone())
+"""How a connection ends that nobody says anything of."""
 
 
 @attrs.frozen(slots=True)
@@ -92,7 +93,7 @@ class TimedChannel(HTTPChannel):
         self._expect(self.site.limits.idle_s, self._end)
         HTTPChannel.loseConnection(self)
 
-    def connectionLost(self, reason: Failure = _DONE) -> None:
+    def connectionLost(self, reason: Failure = DONE) -> None:
         """Give the place back; unfinished requests learn of it."""
         self.has_left = self._closed = True
         self._held = None

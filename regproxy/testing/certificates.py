@@ -51,10 +51,10 @@ class Certificate:
         key.write_bytes(self.key_pem)
         return certificate, key
 
-    def sign(self, common_name: str | None, hosts: Sequence[str] = ()) -> Certificate:
+    def sign(self, common_name: str | None, hosts: Sequence[str] = (), expired: bool = False) -> Certificate:
         """A client's (or server's) certificate that this one signs; ``common_name`` None: none in it."""
         subject = [] if common_name is None else [x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
-        return _made(x509.Name(subject), hosts, self)
+        return _made(x509.Name(subject), hosts, self, expired)
 
     def server_options(self) -> CertificateOptions:
         """What a TLS listener needs."""

@@ -48,6 +48,9 @@ _TLS_HINTS = {
     "certificate verify failed": "its certificate has expired, or nobody whom we trust signed it: if an "
     "authority of your own did, 'ca:' names its file",
     "certificate required": "it asks who we are: 'client_cert:' names a certificate and its key",
+    "alert bad certificate": "it asks who we are, and takes no answer or not this one: 'client_cert:' names "
+    "a certificate and its key",
+    "handshake failure": "it may ask who we are: 'client_cert:' names a certificate and its key",
     "unknown ca": "it does not know the authority that signed our 'client_cert'",
     "wrong version number": "if it speaks plain HTTP, write 'endpoints: [http://...]' and 'insecure: true'",
 }

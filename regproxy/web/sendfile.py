@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet import main, tcp
+from twisted.internet import main, tcp, unix
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
@@ -142,6 +142,9 @@ def takes_files(transport: object, body: object) -> bool:
 
 
 def enable(port: object) -> None:
-    """Let the connections that come in by ``port`` take files, where they are plain TCP."""
-    if isinstance(port, tcp.Port):
+    """Let the connections that come in by ``port`` take files, where they are plain TCP.
+
+    Twisted's port of a unix socket is one of TCP's, and has connections of its own kind.
+    """
+    if isinstance(port, tcp.Port) and not isinstance(port, unix.Port):
         port.transport = SendfileServer

@@ -300,6 +300,7 @@ def test_tls_by_any_other_certificate_is_refused(tmp_path: Path) -> None:
             error = failed(attrs.evolve(address, tls=True, pinned=pinned))
         assert error.code == STRANGE
         assert "no TLS with it" in str(error)
+        assert "SSL_CERT_FILE" in str(error)
 
 
 def test_a_certificate_that_cannot_be_read_and_a_port_without_tls(tmp_path: Path) -> None:

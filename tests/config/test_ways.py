@@ -61,7 +61,7 @@ def test_there_are_none_unless_they_are_written(read: Load) -> None:
             "a.example: {listen: ['5002']}",
             [
                 "f:1: upstreams.a.example.listen: expected tcp6:PORT, tcp:PORT:interface=ADDRESS, ssl:, "
-                "unix:PATH or systemd:"
+                "unix:PATH, systemd: or haproxy:"
             ],
         ),
     ],

@@ -49,6 +49,7 @@ PLANS: tuple[tuple[str, Run | Begin | Not], ...] = (
     (r"install -.*", SYSTEMD),
     (r"openssl rand .*", Not("the group is the unit's; tests/test_secretfile.py reads such files")),
     (r"python3 -m venv .*pip install .*", Not("tests/packaging/test_installs.py installs it")),
+    (r"\S+/pip install .*", Not("tests/packaging/test_installs.py installs it")),
     (r"journalctl .*", Run(frozenset({0, 1}))),  # 1: no journal on this machine
     (r"(docker|podman|buildah|ctr|oras|helm) .*", CLIENTS),
     (r"twistd .*regproxy.*", Begin(b" serves on ")),

@@ -57,10 +57,18 @@ def listen(ports: Ports, front: Front, description: str, proxies: TrustedProxies
 
 
 @pytest.mark.parametrize(
-    ("header", "client"), [(V1, "10.9.8.7"), (V1_SIX, "fd00::7"), (V2, "10.9.8.7"), (V2_LOCAL, "127.0.0.1")]
+    ("header", "client"),
+    [
+        (V1, "10.9.8.7"),
+        (V1_SIX, "fd00::7"),
+        (b"PROXY UNKNOWN\r\n", "127.0.0.1"),
+        (b"PROXY UNKNOWN 10.9.8.7 10.0.0.1 1 2\r\n", "127.0.0.1"),
+        (V2, "10.9.8.7"),
+        (V2_LOCAL, "127.0.0.1"),
+    ],
 )
 async def test_the_header_of_a_trusted_peer_counts(ports: Ports, header: bytes, client: str) -> None:
-    """LOCAL is the balancer's own check."""
+    """LOCAL and UNKNOWN are the balancer's own checks."""
     async with Front(filled()) as front:
         port = listen(ports, front, "haproxy:tcp:0:interface=127.0.0.1", BALANCER)
         connected = await connect(port)
@@ -96,15 +104,27 @@ async def test_a_stranger_is_cut_off_before_a_byte_is_read(
 
 
 @pytest.mark.parametrize(
-    "data", [ASK, b"PROXY\r\n\r\n", b"PROXY TCP4 " + b"x" * 200, b"\x16\x03\x01" + b"x" * 20]
+    "data",
+    [
+        ASK,
+        b"PROXY\r\n\r\n",
+        b"PROXY TCP4 " + b"x" * 200,
+        b"PROXY TCP4 10.9.8.7 10.0.0.1 a b\r\n" + ASK,
+        b"PROXY TCP4 \xff\xfe 10.0.0.1 1 2\r\n" + ASK,
+        b"PROXY UNKNOWNX\r\n" + ASK,
+        b"\x16\x03\x01" + b"x" * 20,
+    ],
 )
 async def test_without_a_header_nothing_is_served(ports: Ports, data: bytes) -> None:
+    """And nothing is an error of ours."""
     async with Front(filled()) as front:
         port = listen(ports, front, "haproxy:tcp:0:interface=127.0.0.1", BALANCER)
-        connected = await connect(port)
-        connected.transport.write(data)
-        assert await connected.ended() == b""
+        with logging() as logged:
+            connected = await connect(port)
+            connected.transport.write(data)
+            assert await connected.ended() == b""
         assert front.records == []
+        assert logged.lines("error", "critical") == []
 
 
 async def test_a_plain_listener_takes_no_header(ports: Ports) -> None:

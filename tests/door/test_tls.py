@@ -19,7 +19,9 @@ from OpenSSL import SSL, crypto
 from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol, wrapClientTLS
 from twisted.internet.interfaces import IListeningPort
-from twisted.internet.ssl import CertificateOptions
+from twisted.internet.ssl import Certificate as TwistedCertificate
+from twisted.internet.ssl import CertificateOptions, trustRootFromCertificates
+from twisted.internet.task import deferLater
 
 from regproxy.access.reread import Unusable
 from regproxy.config.endpoints import Endpoint
@@ -251,13 +253,26 @@ def test_who_shows_which_certificate_gets_in(folder: Path, more: tuple[str, ...]
         "none": None,
         "ours": AUTHORITY.sign("node-7"),
         "stranger": self_signed().sign("node-7"),
-        "expired": self_signed(expired=True),
+        "expired": AUTHORITY.sign("node-7", expired=True),
     }[kind]
     shaken = shake(asking(folder, *more), client_context(certificate=shown))
     good = kind == "ours" or (kind == "none" and more == ("clientCertificate=optional",))
     assert (shaken.error == "") == good
     if good and shown is not None:
         assert shaken.server.get_peer_certificate().to_cryptography() == shown.certificate
+
+
+def test_an_authority_that_is_taken_away_lets_nobody_in_any_more(folder: Path) -> None:
+    """From the next handshake on."""
+    other = self_signed()
+    (folder / "clients.pem").write_bytes(AUTHORITY.certificate_pem + other.certificate_pem)
+    certificates = made(folder, f"clientCA={folder}/clients.pem", "clientCertificate=optional")
+    leaving, staying = (client_context(certificate=one.sign("node-7")) for one in (AUTHORITY, other))
+    assert shake(certificates.context(), leaving).error == ""
+    (folder / "new").write_bytes(other.certificate_pem)
+    (folder / "new").replace(folder / "clients.pem")
+    assert "certificate" in shake(certificates.context(), leaving).error
+    assert shake(certificates.context(), staying).error == ""
 
 
 def test_without_an_authority_no_certificate_is_asked_for(folder: Path) -> None:
@@ -353,6 +368,66 @@ async def test_a_client_certificate_is_who_asks(folder: Path, ports: list[IListe
             client.transport.write(ASK)
             assert parse(await client.ended())[0].status == 200
         assert [record.user for record in front.records] == ["node-7", "node-8.test", None]
+
+
+async def let_go(front: Front) -> None:
+    """The listener's side of each connection has ended, too."""
+    for _ in range(1000):
+        if front.site.connections.open == 0:
+            return
+        await deferLater(reactor, 0.01)
+    raise AssertionError("a connection is open")
+
+
+def stranger() -> TwistedCertificate:
+    return TwistedCertificate.loadPEM(self_signed().certificate_pem)
+
+
+@pytest.mark.parametrize(
+    ("shown", "trusts", "cause"),
+    [
+        (None, True, "it has to show one that an authority of clientCA signed"),
+        (self_signed().sign("node-7"), True, "no authority of clientCA signed the client's"),
+        (AUTHORITY.sign("node-7"), False, "the client does not know who signed our certificate"),
+    ],
+    ids=["none", "stranger", "it does not trust us"],
+)
+async def test_a_handshake_that_fails_is_a_line_in_the_access_log(
+    folder: Path, ports: list[IListeningPort], shown: Certificate | None, trusts: bool, cause: str
+) -> None:
+    (folder / "clients.pem").write_bytes(AUTHORITY.certificate_pem)
+    options = {} if trusts else {"trustRoot": trustRootFromCertificates([stranger()])}
+    async with Front(filled()) as front:
+        port = listen_now(reactor, description(folder, f"clientCA={folder}/clients.pem"), front.site)
+        ports.append(port)
+        client = await connect(port, shown, **options)
+        client.transport.write(ASK)
+        assert await client.ended() == b""
+        await let_go(front)
+        (record,) = front.records
+        assert (record.status, record.path, record.note) == (400, "-", "tls")
+        assert cause in record.cause
+
+
+async def test_a_connection_that_breaks_before_or_behind_its_handshake_is_no_line(
+    folder: Path, ports: list[IListeningPort]
+) -> None:
+    """The first as balancers look whether a port is open."""
+    async with Front(filled()) as front:
+        port = listen_now(reactor, description(folder), front.site)
+        ports.append(port)
+        probe = await connectProtocol(
+            TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port), RawClient()
+        )
+        probe.transport.loseConnection()
+        await probe.ended()
+        await let_go(front)
+        client = await connect(port)
+        await ask(client)
+        client.transport.transport.write(b"no TLS record")
+        await client.ended()
+        await let_go(front)
+        assert [record.status for record in front.records] == [200]
 
 
 async def test_a_password_that_comes_by_tls_is_no_warning(folder: Path, ports: list[IListeningPort]) -> None:

@@ -209,6 +209,19 @@ class TestRefusalsAndLies:
         assert world.store.link(evil, digest) is None
         assert world.store.link(app, digest) is not None
 
+    def test_who_tells_another_size_has_not_got_what_is_on_disk(self):
+        """Its HEAD gives no right to bytes of ours that it does not mean."""
+        world = World("evil.test")
+        evil, app = world.repository(upstream="evil.test"), world.repository()
+        digest = world.store.put_blob(app, CONTENT)
+        feed = world.remotes["evil.test"].feed(evil, digest, Feed(7))
+        body = world.open(evil, digest).result.body()
+        feed.give(bytes(7))
+        with pytest.raises(ContentMismatch):
+            drain(body)
+        body.close()
+        assert world.store.link(evil, digest) is None
+
     def test_every_source_is_tried_before_a_blob_is_given_up(self):
         world = World("b.test", "c.test")
         repositories = [world.repository("x", name) for name in world.remotes]

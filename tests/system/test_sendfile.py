@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from regproxy.errors import ContentMismatch, TransferStopped
+from regproxy.listeners import listen_now
 from regproxy.oci.digest import Digest
 from regproxy.testing import actions
 from regproxy.testing.registry import ScriptableRegistry
@@ -66,9 +67,17 @@ class Reply:
     body: bytes
 
 
-def converse(port: int, sent: bytes, methods: list[str]) -> list[Reply]:
-    """Send all of ``sent`` at once, read an answer for each of ``methods`` by its length."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+def converse(where: int | str, sent: bytes, methods: list[str]) -> list[Reply]:
+    """Send all of ``sent`` at once, read an answer for each of ``methods`` by its length.
+
+    ``where`` is a port, or the path of a unix socket.
+    """
+    family, address = (
+        (socket.AF_UNIX, where) if isinstance(where, str) else (socket.AF_INET, ("127.0.0.1", where))
+    )
+    with socket.socket(family) as connection:
+        connection.settimeout(20)
+        connection.connect(address)
         connection.sendall(sent)
         stream = connection.makefile("rb")
         return [read_reply(stream, method) for method in methods]
@@ -128,6 +137,21 @@ async def test_the_kernel_sends_them_and_the_record_counts_them(world, monkeypat
     assert sum(seen) > len(LARGE) // 2
     assert max(seen) <= sendfile.TURN_BYTES
     assert [(record.sent_bytes, record.complete) for record in records] == [(len(LARGE), True)]
+
+
+@pytest.mark.parametrize("wrapped", ["", "haproxy:"])
+async def test_clients_on_a_unix_socket_are_served(world, tmp_path, wrapped):
+    """Not by sendfile; Twisted's port of a unix socket is one of TCP's as well."""
+    where = str(tmp_path / "clients.sock")
+    port = listen_now(reactor, f"{wrapped}unix:{where}", world.mirror.mirror.factory)
+    sendfile.enable(port)
+    header = b"PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n" if wrapped else b""
+    wanted = [LARGE, SMALL, LARGE]
+    replies = await deferToThread(
+        converse, where, header + b"".join(map(request, wanted)), ["GET"] * len(wanted)
+    )
+    assert [reply.body for reply in replies] == wanted
+    await port.stopListening()
 
 
 async def test_a_body_that_follows_a_fill(world):

@@ -19,6 +19,8 @@ def broken(*words: str) -> SSL.Error:
         (broken("certificate verify failed"), "'ca:' names its file"),
         (broken("certificate verify failed"), "expired"),
         (broken("tlsv13 alert certificate required"), "'client_cert:' names a certificate"),
+        (broken("tls alert bad certificate"), "'client_cert:' names a certificate"),  # Go, TLS 1.2 and 1.3
+        (broken("sslv3 alert handshake failure"), "'client_cert:' names a certificate"),  # OpenSSL, TLS 1.2
         (broken("tlsv1 alert unknown ca"), "the authority that signed our 'client_cert'"),
         (broken("wrong version number"), "'insecure: true'"),
         (VerificationError(errors=[]), "for another name"),
