@@ -72,7 +72,9 @@ class RegistryRequest(StrictRequest):
         return not self.site.proxies.secure(self.peer, own, self._forwarded("Proto"))
 
     def _forwarded(self, what: str) -> list[str]:
-        return [str(value) for value in self.requestHeaders.getRawHeaders(f"X-Forwarded-{what}") or ()]
+        """Their values: any bytes, since proxies pass on what a client sends."""
+        values = self.requestHeaders.getRawHeaders(f"X-Forwarded-{what}".encode("ascii")) or ()
+        return [value.decode("latin-1") for value in values]
 
     def process(self) -> None:
         """Serve it: the rules of HTTP first, then the resource."""
