@@ -235,7 +235,8 @@ def build_resource(
     """What answers requests, behind the entrance."""
     access = settings.access
     api = RegistryApi(registry, reactor, catalog=entrance if access.catalog else None)
-    return ApiResource(api, Routes(settings.upstreams), access.networks, gate, entrance)
+    routes = Routes(settings.upstreams, private=not access.anonymous)
+    return ApiResource(api, routes, access.networks, gate, entrance)
 
 
 def counting(figures: Figures, log: Recorder) -> Recorder:

@@ -107,10 +107,11 @@ Route: TypeAlias = BaseRoute | CatalogRoute | ManifestRoute | BlobRoute | TagsRo
 
 
 class Routes:
-    """The map of one set of upstreams; built once, never changed."""
+    """The map of one set of upstreams; built once, never changed. ``private``: nothing is for everybody."""
 
-    def __init__(self, upstreams: Iterable[UpstreamSettings]) -> None:
+    def __init__(self, upstreams: Iterable[UpstreamSettings], private: bool = False) -> None:
         self._namespaces = Namespaces(upstreams)
+        self._private = private
         self._known: dict[tuple[bytes, bytes, str | None, str | None], Route] = {}
 
     @property
@@ -178,7 +179,8 @@ class Routes:
         upstream, path = self._namespaces.split(meant, name)
         repository = Repository.parse(upstream.name, "/".join(path))
         before = "" if said.before is None else f"/{said.before}"
-        return Place(repository, "/".join(name), said.namespace, upstream.guarded, before)
+        private = self._private or upstream.guarded
+        return Place(repository, "/".join(name), said.namespace, private, before)
 
     def _catalog(self, prefix: list[str], asked: dict[str, str], said: Said, meant: Meant | None) -> Route:
         first = prefix[0] if prefix else None

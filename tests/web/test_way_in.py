@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -18,12 +19,14 @@ from regproxy.access.identity import Identity, Proof
 from regproxy.access.keys import parse_keys
 from regproxy.access.policy import Policy
 from regproxy.access.tokens import Tokens
+from regproxy.compose import build_resource
 from regproxy.headers.challenges import parse_challenges
-from regproxy.interfaces import How, TagAnswer
+from regproxy.interfaces import How, TagAnswer, TagList
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Tag
-from regproxy.settings import Pattern, UpstreamSettings
+from regproxy.settings import AccessSettings, Pattern, Settings, StorageSettings, UpstreamSettings
+from regproxy.web.gate import Gate
 from tests.access.known import Thread, basic, entrance
 from tests.access.signing import ALL, AUDIENCE, ISSUER, NOW_S, jwk, key_set, signed
 from tests.logged import logging
@@ -480,6 +483,27 @@ async def test_private_answers_are_for_nobodys_cache() -> None:
         hit = await at.ask("GET", f"/v2/corp.example/team-a/app/manifests/{MANIFEST.digest}", ALICE)
         assert hit.headers["cache-control"].startswith("private")
         assert hit.body == CONTENT
+        at.registry.lists[Repository("corp.example", "team-a/app")] = TagList(("1", "2"), How.HIT)
+        for target in ("manifests/latest", "manifests/latest?n=1", "tags/list", "tags/list?n=1"):
+            reply = await asked(at, f"/v2/corp.example/team-a/app/{target}", ALICE)
+            assert (reply.status, reply.headers["cache-control"]) == (200, "private"), target
+
+
+async def test_what_is_listed_for_one_is_not_kept_for_another() -> None:
+    async with front(anonymous=True, catalog=True) as at:
+        reply = await asked(at, "/v2/_catalog?ns=corp.example", ALICE)
+        assert (reply.status, reply.headers["cache-control"]) == (200, "private")
+
+
+def test_where_everybody_must_be_known_nothing_is_for_everybody() -> None:
+    """An open upstream's content too: a shared cache in front would give it to who is not known."""
+    for anonymous in (False, True):
+        access = AccessSettings(anonymous=anonymous)
+        settings = Settings((), (), StorageSettings(Path("/nowhere")), ALL_UPSTREAMS, access=access)
+        registry: Any = None
+        resource = build_resource(settings, registry, Gate(), entrance(ALL_UPSTREAMS), reactor)
+        route: Any = resource._routes.find(b"/v2/nginx/manifests/latest", b"")
+        assert route.place.private is not anonymous
 
 
 def test_the_doubles_are_what_they_seem() -> None:
