@@ -226,7 +226,7 @@ class StrictChannel(TimedChannel):
         half_close = getattr(self.transport, "loseWriteConnection", None)
         if half_close is None or ISSLTransport.providedBy(self.transport):
             self.loseConnection()
-            return
-        self._networkProducer.unregisterProducer()
+        else:
+            self._networkProducer.unregisterProducer()
+            half_close()
         self._expect(LINGER_S, self.transport.abortConnection)
-        half_close()
