@@ -92,7 +92,8 @@ class StrictChannel(TimedChannel):
         if self._verdict is not Verdict.ADMITTED:
             # not sooner: an answer to what was not sent yet is an error to some clients
             method = b"HEAD" if data.startswith(b"HEAD ") else b"-"
-            self._write_refusal(self.site.connections.no_room(self._verdict), method, note="crowded")
+            note = "stranger" if self._verdict is Verdict.STRANGER else "crowded"
+            self._write_refusal(self.site.connections.no_room(self._verdict), method, note=note)
             return
         if not (self._begun or self._answering) and data.startswith(_TLS_HANDSHAKE):
             self._write_refusal(InvalidRequest(_PLAIN_HTTP), note="tls")

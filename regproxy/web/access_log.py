@@ -37,9 +37,9 @@ class AccessRecord:
     body, ``ms`` the milliseconds from the request's last byte to the end of its answer; ``how``,
     ``upstream`` and ``digest`` are None where there is nothing to tell. ``complete`` is False when
     the client left, or the answer was cut. ``note`` is a word for what never became a request:
-    ``tls``, ``malformed``, ``late``, ``silent``, ``crowded``, or ``slow`` for a client that did not
-    take its answer. ``cause`` is why there was no good answer, in the words that the client was told.
-    ``user`` is who asked, where that is known.
+    ``tls``, ``malformed``, ``late``, ``silent``, ``crowded``, ``stranger``, or ``slow`` for a client that
+    did not take its answer. ``cause`` is why there was no good answer, in the words that the client was
+    told. ``user`` is who asked, where that is known.
     """
 
     client: str
