@@ -55,6 +55,7 @@ class StrictChannel(TimedChannel):
     _networkProducer: Any
     _lines = 0
     _line = b""
+    _known = False
     _begun = False
     _answering = False
     _refused = False
@@ -89,6 +90,12 @@ class StrictChannel(TimedChannel):
         """Bytes of a request: it must be whole, with a body, ``header_s`` after its first byte."""
         if self._refused:
             return
+        if not self._known:
+            self._known = True
+            if self._is_moved_out() and not self.site.connections.may_tell:
+                self._refused = True
+                self.transport.abortConnection()
+                return
         if self._verdict is not Verdict.ADMITTED:
             # not sooner: an answer to what was not sent yet is an error to some clients
             method = b"HEAD" if data.startswith(b"HEAD ") else b"-"
