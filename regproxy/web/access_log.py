@@ -92,7 +92,7 @@ def client_name(peer: str | None) -> str:
 @lru_cache(maxsize=4096)
 def quote_user(name: str) -> str:
     """A name for a line of text: whoever signs certificates or tokens may put anything into it."""
-    return quote(name, safe="@:._-+")
+    return quote(name, safe="@:._-+", errors="backslashreplace")
 
 
 def write_nothing(record: AccessRecord) -> None:
