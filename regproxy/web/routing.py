@@ -51,7 +51,10 @@ class Place:
 
 @attrs.frozen(slots=True)
 class BaseRoute:
-    """``/v2/``: are you a registry? (R1)"""
+    """``/v2/``: are you a registry? (R1) And of the ``upstream`` that the client means, where it says so:
+    what it is told here decides whether it logs in."""
+
+    upstream: str | None = None
 
 
 @attrs.frozen(slots=True)
@@ -152,7 +155,7 @@ class Routes:
         said = Said(listener, host, before, asked.get("ns"))
         meant = self._namespaces.meant(said)
         if rest in ([], [""]):
-            return BaseRoute()
+            return BaseRoute(None if meant is None else meant.upstream.name)
         if rest[-1] == "_catalog" and len(rest) <= 2:
             return self._catalog(rest[:-1], asked, said, meant)
         if _is_upload(rest):

@@ -30,7 +30,7 @@ from regproxy.web.gate import Gate
 from tests.access.known import Thread, basic, entrance
 from tests.access.signing import ALL, AUDIENCE, ISSUER, NOW_S, jwk, key_set, signed
 from tests.logged import logging
-from tests.web.doubles import BLOB, BLOB_DIGEST, CONTENT, MANIFEST, Front, MemoryRegistry, Reply
+from tests.web.doubles import BLOB, BLOB_DIGEST, CONTENT, MANIFEST, Front, MemoryRegistry, Reply, parse
 
 HUB = UpstreamSettings(
     "docker.io",
@@ -181,6 +181,30 @@ async def test_log_in_is_discovered_and_works() -> None:
         assert (await at.ask("GET", "/v2/")).status == 401
         assert (await at.ask("GET", "/v2/", ALICE)).status == 200
         assert (await at.ask("GET", "/v2/", ALICE.replace("Basic", "basic"))).status == 200
+
+
+@pytest.mark.parametrize(
+    "ways", [("/v2/", "corp.example"), ("/v2/?ns=corp.example", "mirror"), ("/corp.example/v2/", "mirror")]
+)
+async def test_log_in_is_discovered_beside_what_is_for_everyone(ways: tuple[str, str]) -> None:
+    """Who asks whether this is the registry of that upstream is told that it wants a login."""
+    target, host = ways
+    async with front(anonymous=True) as at:
+
+        async def status(*lines: str) -> int:
+            head = "\r\n".join([f"GET {target} HTTP/1.1", f"Host: {host}", "Connection: close", *lines])
+            reply, _ = parse(await at.raw(f"{head}\r\n\r\n".encode("latin-1")))
+            assert (reply.status == 401) == bool(challenges(reply))
+            return reply.status
+
+        assert [await status(), await status(ALICE), await status(BOB), await status(FOREIGN)] == [
+            401,
+            200,
+            403,
+            401,
+        ]
+        assert (await at.ask("GET", "/v2/")).status == 200
+        assert (await at.ask("GET", "/v2/?ns=docker.io", FOREIGN)).status == 200
 
 
 async def test_two_identities_differ() -> None:
