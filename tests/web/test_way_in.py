@@ -154,9 +154,9 @@ async def test_nobody_learns_anything_who_is_not_known() -> None:
                 reply = await asked(at, target, *lines)
                 assert reply.status == 401
                 assert challenges(reply) == [("basic", {"realm": "regproxy"})]
-                seen.add((reply.error["code"], reply.error["message"] if not lines else ""))
-        assert {code for code, _ in seen} == {"UNAUTHORIZED"}
-        assert len({message for _, message in seen if message}) == 1
+                seen.add((reply.error["code"], tuple(lines), reply.body, *sorted(reply.stable.items())))
+        assert {code for code, *_ in seen} == {"UNAUTHORIZED"}
+        assert len(seen) == len({lines for _, lines, *_ in seen}) == 3, "one answer to each, headers and all"
 
 
 async def test_a_wrong_password_is_told_so() -> None:
