@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
@@ -19,6 +20,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.logger import Logger
 from twisted.protocols.haproxy import proxyEndpoint
+from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
 from zope.interface import implementer
 
 from regproxy.access.forwarded import TrustedProxies
@@ -34,13 +36,30 @@ def behind_proxies(endpoint: Any, proxies: TrustedProxies) -> IStreamServerEndpo
     return wrapped
 
 
+class _Balanced(HAProxyProtocolWrapper):
+    """A path on the balancer's machine is no socket of ours, whose mode has let its clients in: who comes
+    by one is the balancer itself."""
+
+    def getPeer(self) -> Any:
+        """As the header says, if that is an address of a network."""
+        return self._of_network(super().getPeer(), "getPeer")
+
+    def getHost(self) -> Any:
+        """As the header says, if that is an address of a network."""
+        return self._of_network(super().getHost(), "getHost")
+
+    def _of_network(self, said: IAddress, own: str) -> Any:
+        return getattr(self.transport, own)() if isinstance(said, UNIXAddress) else said
+
+
 @implementer(IStreamServerEndpoint)
 class _Guarded:
     def __init__(self, endpoint: Any, proxies: TrustedProxies) -> None:
         self._endpoint = endpoint
         self._proxies = proxies
 
-    def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
+    def listen(self, factory: Any) -> Deferred[IListeningPort]:
+        factory.protocol = _Balanced
         listening: Deferred[IListeningPort] = self._endpoint.listen(_OnlyFrom(factory, self._proxies))
         return listening
 

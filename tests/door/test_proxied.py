@@ -35,6 +35,7 @@ V2 = (
     + socket.inet_aton("10.0.0.1")
     + struct.pack("!HH", 4711, 5000)
 )
+V2_UNIX = b"\r\n\r\n\x00\r\nQUIT\n\x21\x31" + struct.pack("!H108s108s", 216, b"/run/a", b"/run/b")
 V2_LOCAL = b"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
 Ports = list[IListeningPort]
 
@@ -60,10 +61,18 @@ def listen(ports: Ports, front: Front, description: str, proxies: TrustedProxies
 
 
 @pytest.mark.parametrize(
-    ("header", "client"), [(V1, "10.9.8.7"), (V1_SIX, "fd00::7"), (V2, "10.9.8.7"), (V2_LOCAL, "127.0.0.1")]
+    ("header", "client"),
+    [
+        (V1, "10.9.8.7"),
+        (V1_SIX, "fd00::7"),
+        (V2, "10.9.8.7"),
+        (V2_LOCAL, "127.0.0.1"),
+        (V2_UNIX, "127.0.0.1"),
+    ],
 )
 async def test_the_header_of_a_trusted_peer_counts(ports: Ports, header: bytes, client: str) -> None:
-    """LOCAL is the balancer's own check."""
+    """LOCAL is the balancer's own check; a socket of the balancer's machine is none of ours, whose mode
+    would let its clients in."""
     async with Front(filled()) as front:
         port = listen(ports, front, "haproxy:tcp:0:interface=127.0.0.1", BALANCER)
         connected = await connect(port)
