@@ -27,7 +27,7 @@ from regproxy.interfaces import IRemoteRegistry
 from regproxy.metrics.figures import Figures
 from regproxy.metrics.lag import LagMeter
 from regproxy.proxy.registry import ProxyRegistry
-from regproxy.settings import LimitSettings, Settings, UpstreamSettings
+from regproxy.settings import LimitSettings, Network, Settings, UpstreamSettings
 from regproxy.storage.store import DiskStore
 from regproxy.storage.thread import DiskThread
 from regproxy.upstream.credentials import CredentialSource
@@ -112,10 +112,7 @@ class CountedRequest(RegistryRequest):
 
 
 class MirrorSite(RegistrySite):
-    """The factory for client connections, which knows how many responses are under way.
-
-    No address may have more connections than ``limits`` say, a proxy in front neither.
-    """
+    """The factory for client connections, which knows how many responses are under way."""
 
     under_way = 0
 
@@ -127,8 +124,9 @@ class MirrorSite(RegistrySite):
         limits: LimitSettings,
         figures: Figures,
         proxies: TrustedProxies,
+        networks: Sequence[Network],
     ) -> None:
-        super().__init__(resource, reactor, record, limits, turned_away=figures.turned_away, proxies=proxies)
+        super().__init__(resource, reactor, record, limits, figures.turned_away, proxies, networks)
         self.requestFactory = CountedRequest
 
 
@@ -198,7 +196,8 @@ def build_mirror(
     resource = build_resource(settings, registry, gate, entrance, reactor)
     log = write_nothing if access is None else AccessLog(access, settings.log.format, wall)
     proxies = TrustedProxies(settings.access.trusted_proxies)
-    site = MirrorSite(resource, reactor, counting(figures, log), settings.limits, figures, proxies)
+    networks = settings.access.networks
+    site = MirrorSite(resource, reactor, counting(figures, log), settings.limits, figures, proxies, networks)
     show_connections(figures, lambda: site.connections.open)
     show_rooms(figures, lambda: site.under_way, registry.fills, store, expiry.scheduler, pulse, names)
     looked = registry.blobs.ahead
@@ -235,7 +234,8 @@ def build_resource(
     """What answers requests, behind the entrance."""
     access = settings.access
     api = RegistryApi(registry, reactor, catalog=entrance if access.catalog else None)
-    return ApiResource(api, Routes(settings.upstreams), access.networks, gate, entrance)
+    routes = Routes(settings.upstreams, private=not access.anonymous)
+    return ApiResource(api, routes, access.networks, gate, entrance)
 
 
 def counting(figures: Figures, log: Recorder) -> Recorder:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
@@ -50,10 +51,24 @@ class _Version1(V1Parser):
 
 
 class _Connection(HAProxyProtocolWrapper):
+    """A path on the balancer's machine is no socket of ours, whose mode has let its clients in: who comes
+    by one is the balancer itself."""
+
     def dataReceived(self, data: bytes) -> None:
         if self._parser is None and len(data) >= 8 and data.startswith(V1Parser.PROXYSTR):
             self._parser = _Version1()
         super().dataReceived(data)
+
+    def getPeer(self) -> Any:
+        """As the header says, if that is an address of a network."""
+        return self._of_network(super().getPeer(), "getPeer")
+
+    def getHost(self) -> Any:
+        """As the header says, if that is an address of a network."""
+        return self._of_network(super().getHost(), "getHost")
+
+    def _of_network(self, said: IAddress, own: str) -> Any:
+        return getattr(self.transport, own)() if isinstance(said, UNIXAddress) else said
 
 
 class _Proxied(HAProxyWrappingFactory):

@@ -23,6 +23,7 @@ from twisted.logger import Logger
 
 from regproxy import __version__, compose, logs
 from regproxy.access.forwarded import TrustedProxies
+from regproxy.admin.door import Door
 from regproxy.admin.figures import metrics
 from regproxy.admin.health import healthz, readyz
 from regproxy.admin.pages import Page
@@ -137,15 +138,14 @@ class MirrorService(MultiService):
                 port = self._listen(mirror, description, BoundListener(mirror.factory, upstream.name))
                 self._bound[port] = upstream.name
         show_readiness(mirror.figures, self._reasons, self._wall())
-        admin = AdminSite(
-            self._pages(mirror),
-            self._settings.access.networks,
-            self._reactor,
-            self._settings.limits,
-            door(self._settings, mirror, self._reactor),
-        )
+        pages, operations = self._pages(mirror), door(self._settings, mirror, self._reactor)
         for description in self._settings.admin:
-            self._listen_admin(description, admin)
+            self._listen_admin(description, self._admin_site(pages, operations))
+
+    def _admin_site(self, pages: dict[str, Page], operations: Door) -> AdminSite:
+        """One for each listener: who crowds one keeps nobody out of another."""
+        access, limits = self._settings.access, self._settings.limits
+        return AdminSite(pages, access.networks, self._reactor, limits, operations, self._proxies)
 
     def _fitted(self, files: int) -> Settings:
         """The settings, with no more connections than ``files`` are enough for."""

@@ -63,6 +63,12 @@ class Entrance:
         if not verdict.allows:
             raise self._refusal(verdict, pull_scope(repository), tried)
 
+    def check_asks(self, identity: Identity, upstream: str, *, tried: bool = False) -> None:
+        """Let ``identity`` ask anything at all of ``upstream``, or raise."""
+        verdict = self.policy.uses(identity, upstream)
+        if not verdict.allows:
+            raise self._refusal(verdict, None, tried)
+
     def check_uses(self, identity: Identity, upstream: str, *, tried: bool = False) -> None:
         """Let ``identity`` list what is there of ``upstream``, or raise."""
         verdict = self.policy.uses(identity, upstream)

@@ -14,7 +14,8 @@ MAX_COST = 16
 """A hash of cost 16 takes some 3 s; a larger one would hold up everybody who waits behind it."""
 MAX_TOLD = 5
 """So many lines that cannot be used are named."""
-_HASH = re.compile(rb"\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}")
+_HASH = re.compile(rb"\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
+"""The last sign of a salt carries two bits: with others bcrypt refuses to look at a password at all."""
 
 
 @attrs.frozen(slots=True)

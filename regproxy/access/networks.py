@@ -11,6 +11,7 @@ from twisted.internet.address import UNIXAddress
 from regproxy.errors import AccessDenied
 from regproxy.settings import Network
 
+NOT_SERVED = "this mirror does not serve your address; its operator can add it to access.networks"
 MAX_KNOWN = 4096
 """So many clients' addresses are kept parsed: each is looked at several times a request."""
 
@@ -36,13 +37,13 @@ def admit(host: str | None, networks: Iterable[Network]) -> None:
 
     ``None`` is a peer on a unix socket: the socket's file mode decided already.
     """
-    if host is None:
-        return
-    address = normalise(host)
-    if address is None or not any(address in network for network in networks):
-        raise AccessDenied(
-            "this mirror does not serve your address; its operator can add it to access.networks"
-        )
+    if host is not None and not is_within(normalise(host), networks):
+        raise AccessDenied(NOT_SERVED)
+
+
+def is_within(address: IPv4Address | IPv6Address | None, networks: Iterable[Network]) -> bool:
+    """Whether one of the ``networks`` has ``address``; none has None, which is no address."""
+    return address is not None and any(address in network for network in networks)
 
 
 def peer_host(address: object) -> str | None:

@@ -38,7 +38,7 @@ def purge_action(purging: Purging, names: ImageNames) -> Action[PurgeRequest]:
 
     def read(body: Body) -> PurgeRequest:
         image, dry_run = (fields(body, ("image", "dry_run")).get(key) for key in ("image", "dry_run"))
-        if not isinstance(image, str) or dry_run not in (None, True, False):
+        if not isinstance(image, str) or not isinstance(dry_run, bool | None):  # 1 == True, and would purge
             raise InvalidRequest("expected image, a name, and perhaps dry_run, true or false")
         return PurgeRequest(*names.parse(image), dry_run is True)
 

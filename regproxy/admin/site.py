@@ -14,6 +14,7 @@ from twisted.web import http
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
+from regproxy.access.forwarded import TrustedProxies
 from regproxy.access.networks import admit, peer_host
 from regproxy.admin.attempts import Attempt
 from regproxy.admin.door import PREFIX, Door
@@ -38,7 +39,8 @@ from regproxy.http1.sockets import socket_peer
 from regproxy.settings import LimitSettings, Network
 
 CONNECTIONS = 64
-"""An allowance of their own: operators get in, however many clients there are."""
+"""An allowance of its own for each listener: operators get in, however many clients there are, and by
+the socket however many come by TCP."""
 
 _STATUS: Mapping[type[RegproxyError], int] = {
     InvalidRequest: 400,
@@ -138,9 +140,10 @@ class AdminRequest(StrictRequest):
 
 
 class AdminSite(StrictSite):
-    """HTTP/1.1 for the admin listeners; on TCP only for clients in ``networks``. No ``door``: only reads.
+    """HTTP/1.1 for an admin listener; on TCP only for clients in ``networks``. No ``door``: only reads.
 
-    ``limits`` are the clients' but for the number of connections.
+    ``limits`` are the clients' but for the number of connections. ``proxies`` may speak for clients, by
+    the PROXY protocol.
     """
 
     protocol: Any = AdminChannel
@@ -152,13 +155,23 @@ class AdminSite(StrictSite):
         reactor: Any,
         limits: LimitSettings,
         door: Door | None = None,
+        proxies: TrustedProxies | None = None,
     ) -> None:
         self.networks = networks
         self.door = door
         self._pages = Pages(pages)
         nowhere = Refused(404, f"no such page: there is {self._pages}")
         own = attrs.evolve(limits, connections=CONNECTIONS, per_address=None)
-        super().__init__(nowhere, AdminRequest, reactor, own, allowance=f"{CONNECTIONS} for operators")
+        trusted = proxies or TrustedProxies()
+        super().__init__(
+            nowhere,
+            AdminRequest,
+            reactor,
+            own,
+            lambda address: trusted.trust(str(address)),
+            allowance=f"{CONNECTIONS} for operators",
+            networks=networks,
+        )
         self.displayTracebacks = False
 
     def page(self, request: AdminRequest) -> IResource:

@@ -18,6 +18,7 @@ from regproxy.config.setting import Setting
 from regproxy.config.tags import read_tags
 from regproxy.config.unused import without_effect
 from regproxy.config.upstreams import read_upstreams
+from regproxy.config.ways import bound_listeners
 from regproxy.settings import (
     FillSettings,
     LimitSettings,
@@ -47,15 +48,18 @@ def _read(report: Report, node: nodes.Mapping, environ: Mapping[str, str], sourc
     storage = _storage(root, environ)
     ttl_s = root.value(t.TTL)
     listen = _listen(root)
-    access = read_access(root, listen)
+    everywhere = (*listen, *bound_listeners(root))
+    access = read_access(root, everywhere)
     for setting in (t.LISTEN, t.ADMIN):
         check_proxied(root, setting, access)
-    tell_of_shut_listeners(root, listen, access)
+    for _, section in root.named(t.UPSTREAMS):
+        check_proxied(section, t.UPSTREAM_LISTEN, access)
+    tell_of_shut_listeners(root, everywhere, access)
     return Settings(
         listen=listen,
         admin=_admin(root, storage, environ),
         storage=storage,
-        upstreams=read_upstreams(root, ttl_s, knows_clients=knows_clients(access, listen)),
+        upstreams=read_upstreams(root, ttl_s, knows_clients=knows_clients(access, everywhere)),
         tags=read_tags(root, t.TAGS) or (TagRule(),),
         ttl_s=ttl_s,
         access=access,

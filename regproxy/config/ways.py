@@ -27,6 +27,11 @@ def read_listen(section: Section) -> tuple[str, ...]:
     return _endpoints(section, t.UPSTREAM_LISTEN)
 
 
+def bound_listeners(root: Section) -> tuple[str, ...]:
+    """The endpoints of all upstreams."""
+    return tuple(each for _, section in root.named(t.UPSTREAMS) for each in read_listen(section))
+
+
 def check_ways(root: Section, upstreams: Sequence[UpstreamSettings], sections: Mapping[str, Section]) -> None:
     """One host, one endpoint, one upstream; and a warning for each name that hides repositories."""
     owners = {name: upstream for upstream in upstreams for name in (upstream.name, *upstream.aliases)}

@@ -57,6 +57,7 @@ class StrictChannel(TimedChannel):
     _networkProducer: Any
     _lines = 0
     _line = b""
+    _known = False
     _begun = False
     _answering = False
     _refused = False
@@ -93,10 +94,17 @@ class StrictChannel(TimedChannel):
         self._heard = True
         if self._refused:
             return
+        if not self._known:
+            self._known = True
+            if self._is_moved_out() and not self.site.connections.may_tell:
+                self._refused = True
+                self.transport.abortConnection()
+                return
         if self._verdict is not Verdict.ADMITTED:
             # not sooner: an answer to what was not sent yet is an error to some clients
             method = b"HEAD" if data.startswith(b"HEAD ") else b"-"
-            self._write_refusal(self.site.connections.no_room(self._verdict), method, note="crowded")
+            note = "stranger" if self._verdict is Verdict.STRANGER else "crowded"
+            self._write_refusal(self.site.connections.no_room(self._verdict), method, note=note)
             return
         if not (self._begun or self._answering) and data.startswith(_TLS_HANDSHAKE):
             self._write_refusal(InvalidRequest(_PLAIN_HTTP), note="tls")
@@ -237,7 +245,7 @@ class StrictChannel(TimedChannel):
         half_close = getattr(self.transport, "loseWriteConnection", None)
         if half_close is None or ISSLTransport.providedBy(self.transport):
             self.loseConnection()
-            return
-        self._networkProducer.unregisterProducer()
+        else:
+            self._networkProducer.unregisterProducer()
+            half_close()
         self._expect(LINGER_S, self.transport.abortConnection)
-        half_close()

@@ -3,7 +3,8 @@
 A connection beyond is told so in one short answer and closed: its client goes elsewhere, or tries
 again, at once instead of after a timeout, and those who are being served notice nothing. Not to accept
 would be cheaper and would shut out everyone, health checks included, for as long as the crowd stays.
-Who comes beyond even MAX_TURNED_AWAY of these is dropped without a word.
+Who comes beyond even MAX_TURNED_AWAY of these is dropped without a word. A stranger, whose address is
+not served at all, is told that in the same way, and never takes a place of those who are.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from ipaddress import IPv4Address, IPv6Address
 
 from twisted.logger import Logger
 
-from regproxy.access.networks import MAX_KNOWN, normalise
-from regproxy.errors import TooManyConnections
+from regproxy.access.networks import MAX_KNOWN, NOT_SERVED, normalise
+from regproxy.errors import AccessDenied, TooManyConnections
 
 MAX_TURNED_AWAY = 256
 """So many may be on their way out at once, beside the connections that are served."""
@@ -33,6 +34,7 @@ class Verdict(enum.Enum):
     ADMITTED = ""
     FULL = "connections"
     CROWDED = "per_address"
+    STRANGER = "networks"
 
 
 def verdict(in_all: int, from_there: int, connections: int, per_address: int | None) -> Verdict:
@@ -64,7 +66,8 @@ def nobody(address: Address) -> bool:
 class Connections:
     """Those that are open. ``is_exempt``: this address may have any number, as a proxy has whose clients
     are many; it counts in all. ``turned_away`` hears of each one; ``monotonic`` is for the log, where
-    ``allowance`` names what says how many there may be in all."""
+    ``allowance`` names what says how many there may be in all. ``is_stranger``: a peer of this address,
+    None for what is no address, is not served."""
 
     log = Logger()
 
@@ -76,7 +79,9 @@ class Connections:
         is_exempt: Callable[[Address], bool] = nobody,
         turned_away: Callable[[str], object] = lambda limit: None,
         allowance: str = "limits.connections",
+        is_stranger: Callable[[Address | None], bool] = lambda address: False,
     ) -> None:
+        self._is_stranger = is_stranger
         self._connections = connections
         self._per_address = per_address
         self._monotonic = monotonic
@@ -96,6 +101,9 @@ class Connections:
 
     def enter(self, host: str | None) -> Verdict:
         """Let a connection of ``host`` in (None: a unix socket), or count it as turned away."""
+        if host is not None and self._is_stranger(normalise(host)):
+            self.leaving += 1
+            return Verdict.STRANGER
         there = self._counted(host)
         found = verdict(self.open, self._by_address[there], self._connections, self._per_address)
         if found is Verdict.ADMITTED:
@@ -108,8 +116,10 @@ class Connections:
         self._say(found)
         return found
 
-    def no_room(self, found: Verdict) -> TooManyConnections:
+    def no_room(self, found: Verdict) -> AccessDenied | TooManyConnections:
         """What a client is told that is turned away."""
+        if found is Verdict.STRANGER:
+            return AccessDenied(NOT_SERVED)
         whose = "your address" if found is Verdict.CROWDED else "this mirror"
         return TooManyConnections(
             f"{whose} may have no more connections than are open now ({self._names[found]}); try again later"

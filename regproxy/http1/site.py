@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
+from regproxy.access.networks import is_within
 from regproxy.http1.connections import Address, Connections, nobody
 from regproxy.http1.progress import WINDOW_S
 from regproxy.http1.watch import Watch
-from regproxy.settings import LimitSettings
+from regproxy.settings import LimitSettings, Network
 
 
 class StrictSite(Site):
     """The factory of :class:`~regproxy.http1.channel.StrictChannel` connections, under ``limits``.
 
     HTTP/2 is not spoken, not even where the h2 package is installed: bodies are sent with HTTP/1.1
-    framing. ``is_exempt``, ``turned_away`` and ``allowance`` are for :class:`Connections`.
+    framing. ``is_exempt``, ``turned_away`` and ``allowance`` are for :class:`Connections`. ``networks``:
+    peers elsewhere, that are not exempt, are turned away as they come; None: nobody is.
     """
 
     window_s = WINDOW_S
@@ -34,14 +36,32 @@ class StrictSite(Site):
         is_exempt: Callable[[Address], bool] = nobody,
         turned_away: Callable[[str], object] = lambda limit: None,
         allowance: str = "limits.connections",
+        networks: Sequence[Network] | None = None,
     ) -> None:
         # no timer of Twisted's for each connection: the watch has all of them
         super().__init__(resource, request_factory, timeout=None, reactor=reactor)  # type: ignore[no-untyped-call]
         self.limits = limits
         self.watch = Watch(reactor)
         self.connections = Connections(
-            limits.connections, limits.per_address, time.monotonic, is_exempt, turned_away, allowance
+            limits.connections,
+            limits.per_address,
+            time.monotonic,
+            is_exempt,
+            turned_away,
+            allowance,
+            lambda address: self._is_stranger(address, networks, is_exempt),
         )
+
+    def _is_stranger(
+        self,
+        address: Address | None,
+        networks: Sequence[Network] | None,
+        is_exempt: Callable[[Address], bool],
+    ) -> bool:
+        """Never a proxy: whom it speaks for is judged by each request."""
+        if networks is None or is_within(address, networks):
+            return False
+        return address is None or not is_exempt(address)
 
     def acceptableProtocols(self) -> list[bytes]:
         """HTTP/1.1 only."""

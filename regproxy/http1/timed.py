@@ -59,6 +59,16 @@ class TimedChannel(HTTPChannel):
         self._verdict = self.site.connections.enter(self._peer)
         HTTPChannel.connectionMade(self)
 
+    def _is_moved_out(self) -> bool:
+        """Take a place anew where a PROXY header has named the client since; whether there is none."""
+        peer = peer_host(self.transport.getPeer())
+        if peer == self._peer or self._verdict is not Verdict.ADMITTED:
+            return False
+        self.site.connections.leave(self._peer, self._verdict)
+        self._peer = peer
+        self._verdict = self.site.connections.enter(peer)
+        return self._verdict is not Verdict.ADMITTED
+
     def _expect(self, within_s: float, then: Callable[[], object]) -> None:
         """Instead of what was expected before."""
         if not self._closed:

@@ -37,9 +37,9 @@ class AccessRecord:
     body, ``ms`` the milliseconds from the request's last byte to the end of its answer; ``how``,
     ``upstream`` and ``digest`` are None where there is nothing to tell. ``complete`` is False when
     the client left, or the answer was cut. ``note`` is a word for what never became a request:
-    ``tls``, ``malformed``, ``late``, ``silent``, ``crowded``, or ``slow`` for a client that did not
-    take its answer. ``cause`` is why there was no good answer, in the words that the client was told.
-    ``user`` is who asked, where that is known.
+    ``tls``, ``malformed``, ``late``, ``silent``, ``crowded``, ``stranger``, or ``slow`` for a client that
+    did not take its answer. ``cause`` is why there was no good answer, in the words that the client was
+    told. ``user`` is who asked, where that is known.
     """
 
     client: str
@@ -92,7 +92,7 @@ def client_name(peer: str | None) -> str:
 @lru_cache(maxsize=4096)
 def quote_user(name: str) -> str:
     """A name for a line of text: whoever signs certificates or tokens may put anything into it."""
-    return quote(name, safe="@:._-+")
+    return quote(name, safe="@:._-+", errors="backslashreplace")
 
 
 def write_nothing(record: AccessRecord) -> None:

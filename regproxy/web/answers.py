@@ -22,6 +22,9 @@ MAX_WARNING_BYTES = 4096
 API_VERSION = ("Docker-Distribution-Api-Version", "registry/2.0")
 """On every answer of a registry (R2)."""
 
+PRIVATE = ("Cache-Control", "private")
+"""On what only some may have, and what may change: a cache in front need not look at who asks."""
+
 _FOR_EVER = "max-age=31536000, immutable"
 
 
@@ -65,6 +68,8 @@ def manifest_answer(found: Descriptor, asked: Asked, remarks: Remarks, *, by_tag
     headers = _identity(found.digest, remarks)
     if not by_tag:
         headers.append(_cache_control(remarks))
+    elif remarks.private:
+        headers.append(PRIVATE)
     if none_match_hits(asked.none_match, found.digest):
         return Answer(304, tuple(headers))
     headers.append(("Content-Type", essence(found.media_type)))

@@ -25,6 +25,7 @@ from regproxy.oci.manifest import Descriptor
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
 from regproxy.web.answers import (
+    PRIVATE,
     Answer,
     Asked,
     Remarks,
@@ -157,7 +158,7 @@ class RegistryApi:
             upstream, lambda each: entrance.policy.sees(who, each), route.last, catalog_size(route) + 1
         )
         page = catalog_page(route, names)
-        headers = [] if page.link is None else [("Link", page.link)]
+        headers = [PRIVATE] if page.link is None else [PRIVATE, ("Link", page.link)]
         request.reply(_json_answer(page.content, headers), page.content)
 
     async def _referrers(self, request: RegistryRequest, route: ReferrersRoute) -> None:
@@ -226,6 +227,8 @@ class RegistryApi:
         request.how = found.how
         page = tag_page(route, found.tags)
         headers = plain_headers(_remarks(route.place, found.warning))
+        if route.place.private:
+            headers.append(PRIVATE)
         if page.link is not None:
             headers.append(("Link", page.link))
         request.reply(_json_answer(page.content, headers), page.content)

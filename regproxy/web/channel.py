@@ -8,7 +8,7 @@ from regproxy.access.networks import peer_host
 from regproxy.errors import RegproxyError
 from regproxy.http1.channel import Refusal, StrictChannel
 from regproxy.http1.timed import Ending
-from regproxy.web.access_log import AccessRecord, client_name, quote_method, quote_path
+from regproxy.web.access_log import DENIED, AccessRecord, client_name, quote_method, quote_path
 from regproxy.web.answers import API_VERSION
 from regproxy.web.errors import problem_for
 from regproxy.web.request import READ_ONLY
@@ -45,6 +45,7 @@ class RegistryChannel(StrictChannel):
                 status=status,
                 sent_bytes=sent_bytes,
                 ms=0.0,
+                how=DENIED if status in (401, 403) else None,
                 note=why.note,
                 cause=why.cause,
             )

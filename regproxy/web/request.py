@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.http import OK
+from twisted.web.http import OK, UNAUTHORIZED
 
 from regproxy.access.identity import ANONYMOUS, Identity
 from regproxy.errors import RegproxyError, WriteRefused
@@ -72,7 +72,9 @@ class RegistryRequest(StrictRequest):
         return not self.site.proxies.secure(self.peer, own, self._forwarded("Proto"))
 
     def _forwarded(self, what: str) -> list[str]:
-        return [str(value) for value in self.requestHeaders.getRawHeaders(f"X-Forwarded-{what}") or ()]
+        """Their values: any bytes, since proxies pass on what a client sends."""
+        values = self.requestHeaders.getRawHeaders(f"X-Forwarded-{what}".encode("ascii")) or ()
+        return [value.decode("latin-1") for value in values]
 
     def process(self) -> None:
         """Serve it: the rules of HTTP first, then the resource."""
@@ -135,7 +137,8 @@ class RegistryRequest(StrictRequest):
     def refuse(self, problem: Problem) -> None:
         """Send an error, whatever was prepared for another answer."""
         self.cause = problem.message
-        self.reply(error_answer(problem, self.namespace))
+        unknown = problem.status == UNAUTHORIZED  # who is not told which names mean something here
+        self.reply(error_answer(problem, None if unknown else self.namespace))
 
     def failed(self, failure: Failure) -> Deferred[None]:
         """The end of a request that failed: an error answer, or an aborted connection (R37).

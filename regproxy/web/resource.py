@@ -96,6 +96,8 @@ class ApiResource(Resource):
             return True
         if isinstance(route, CatalogRoute):
             return False
+        if isinstance(route, BaseRoute) and route.upstream is not None:
+            return self._entrance.policy.uses(ANONYMOUS, route.upstream).allows
         place: Place | None = getattr(route, "place", None)
         return place is None or self._entrance.policy.pulls(ANONYMOUS, place.repository).allows
 
@@ -123,7 +125,9 @@ class ApiResource(Resource):
             raise
         request.route = route
         place: Place | None = getattr(route, "place", None)
-        if place is None:
+        if isinstance(route, BaseRoute) and route.upstream is not None:
+            self._entrance.check_asks(who, route.upstream, tried=tried)
+        elif place is None:
             self._entrance.check_enters(who, tried=tried)
         else:
             request.upstream, request.namespace = place.repository.upstream, place.namespace

@@ -51,7 +51,10 @@ class Place:
 
 @attrs.frozen(slots=True)
 class BaseRoute:
-    """``/v2/``: are you a registry? (R1)"""
+    """``/v2/``: are you a registry? (R1) And of the ``upstream`` that the client means, where it says so:
+    what it is told here decides whether it logs in."""
+
+    upstream: str | None = None
 
 
 @attrs.frozen(slots=True)
@@ -107,10 +110,11 @@ Route: TypeAlias = BaseRoute | CatalogRoute | ManifestRoute | BlobRoute | TagsRo
 
 
 class Routes:
-    """The map of one set of upstreams; built once, never changed."""
+    """The map of one set of upstreams; built once, never changed. ``private``: nothing is for everybody."""
 
-    def __init__(self, upstreams: Iterable[UpstreamSettings]) -> None:
+    def __init__(self, upstreams: Iterable[UpstreamSettings], private: bool = False) -> None:
         self._namespaces = Namespaces(upstreams)
+        self._private = private
         self._known: dict[tuple[bytes, bytes, str | None, str | None], Route] = {}
 
     @property
@@ -151,7 +155,7 @@ class Routes:
         said = Said(listener, host, before, asked.get("ns"))
         meant = self._namespaces.meant(said)
         if rest in ([], [""]):
-            return BaseRoute()
+            return BaseRoute(None if meant is None else meant.upstream.name)
         if rest[-1] == "_catalog" and len(rest) <= 2:
             return self._catalog(rest[:-1], asked, said, meant)
         if _is_upload(rest):
@@ -178,7 +182,8 @@ class Routes:
         upstream, path = self._namespaces.split(meant, name)
         repository = Repository.parse(upstream.name, "/".join(path))
         before = "" if said.before is None else f"/{said.before}"
-        return Place(repository, "/".join(name), said.namespace, upstream.guarded, before)
+        private = self._private or upstream.guarded
+        return Place(repository, "/".join(name), said.namespace, private, before)
 
     def _catalog(self, prefix: list[str], asked: dict[str, str], said: Said, meant: Meant | None) -> Route:
         first = prefix[0] if prefix else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from twisted.internet.interfaces import (
@@ -19,7 +19,7 @@ from zope.interface import implementer
 from regproxy.access.forwarded import TrustedProxies
 from regproxy.http1.connections import Address
 from regproxy.http1.site import StrictSite
-from regproxy.settings import LimitSettings
+from regproxy.settings import LimitSettings, Network
 from regproxy.web.access_log import Recorder, write_nothing
 from regproxy.web.channel import RegistryChannel
 from regproxy.web.request import RegistryRequest
@@ -32,7 +32,7 @@ class RegistrySite(StrictSite):
 
     ``record`` gets one :class:`AccessRecord` a request. ``proxies``: whose word counts for a client's
     address; they may have any number of connections. ``turned_away`` is told the limit for each one
-    that has no room.
+    that has no room. Peers outside ``networks`` that are no proxies get none.
     """
 
     protocol: Any = RegistryChannel
@@ -45,9 +45,12 @@ class RegistrySite(StrictSite):
         limits: LimitSettings = LIMITS,
         turned_away: Callable[[str], object] = lambda limit: None,
         proxies: TrustedProxies | None = None,
+        networks: Sequence[Network] | None = None,
     ) -> None:
         self.proxies = proxies or TrustedProxies()
-        super().__init__(resource, RegistryRequest, reactor, limits, self._is_proxy, turned_away)
+        super().__init__(
+            resource, RegistryRequest, reactor, limits, self._is_proxy, turned_away, networks=networks
+        )
         self.record = record
 
     def _is_proxy(self, address: Address) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import bcrypt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regproxy.access.htpasswd import MAX_COST, parse_htpasswd
+from regproxy.access.htpasswd import _HASH, MAX_COST, parse_htpasswd
 from regproxy.access.identity import MAX_NAME
 from regproxy.access.reread import Unusable
 from tests.access.known import ALICE, BOB
@@ -32,6 +33,7 @@ BAD = [
     b"c" * (MAX_NAME + 1) + b":" + ALICE,
     b"\xff:" + ALICE,
     b"carol:" + ALICE + b":more",
+    b"carol:" + ALICE[:28] + b"A" + ALICE[29:],
     b"carol:" + ALICE.replace(b"$04$", b"$%d$" % (MAX_COST + 1)),
 ]
 
@@ -49,6 +51,12 @@ def test_a_file_of_nothing_else_is_refused(line: bytes) -> None:
     """htpasswd without -B makes such files, and nobody could log in."""
     with pytest.raises(Unusable, match=r"line 2, 3: only bcrypt .* htpasswd -B"):
         parse_htpasswd(b"#\n" + line + b"\n" + line)
+
+
+@given(st.from_regex(_HASH, fullmatch=True))
+def test_a_hash_that_is_taken_can_be_checked(written: bytes) -> None:
+    """One that cannot would be a 500 for its user, and for users that are unknown."""
+    assert not bcrypt.checkpw(b"x", b"$2b$04$" + written[7:])
 
 
 def test_not_every_line_is_named() -> None:

@@ -11,6 +11,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
+from regproxy.access.forwarded import TrustedProxies
 from regproxy.admin.health import healthz
 from regproxy.admin.site import CONNECTIONS, AdminSite
 from regproxy.settings import LimitSettings
@@ -172,3 +173,28 @@ def test_operators_have_places_of_their_own() -> None:
     assert {answer.split(b" ")[1] for answer in answers[:-1]} == {b"404"}
     assert answers[-1].startswith(b"HTTP/1.1 503 ")
     assert "64 for operators" in json.loads(answers[-1].partition(b"\r\n\r\n")[2])["error"]
+
+
+def test_strangers_who_say_nothing_keep_no_operator_out() -> None:
+    """They are told who asks, and the health check beside them is answered."""
+    site = AdminSite({"/healthz": healthz(dict)}, [ip_network("127.0.0.0/8")], Clock(), LimitSettings())
+    for _ in range(2 * CONNECTIONS):
+        site.buildProtocol(STRANGER).makeConnection(StringTransport(peerAddress=STRANGER))
+    protocol = site.buildProtocol(LOCAL)
+    transport = StringTransport(peerAddress=LOCAL)
+    protocol.makeConnection(transport)
+    protocol.dataReceived(request(b"/healthz"))
+    assert transport.value().startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_balancer_outside_the_networks_may_speak_for_clients() -> None:
+    """At first nobody knows for whom: the PROXY header has not come yet."""
+    proxies = TrustedProxies([ip_network(f"{STRANGER.host}/32")])
+    networks = [ip_network("127.0.0.0/8")]
+    site = AdminSite({"/healthz": healthz(dict)}, networks, Clock(), LimitSettings(), proxies=proxies)
+    protocol = site.buildProtocol(STRANGER)
+    transport = StringTransport(peerAddress=STRANGER)
+    protocol.makeConnection(transport)
+    transport.peerAddr = LOCAL
+    protocol.dataReceived(request(b"/healthz"))
+    assert transport.value().startswith(b"HTTP/1.1 200 ")

@@ -156,6 +156,10 @@ def test_how_clients_are_known_is_summed_up(tmp_path: Path) -> None:
     result = check(path)
     assert result.exit_code == 0, result.stderr
     assert "  known by   password, certificate" in result.stdout.splitlines()
+    bound = path.with_name("bound.yml")
+    bound.write_text(path.read_text().replace("listen: ", "upstreams: {a.example: {listen: '", 1))
+    bound.write_text(bound.read_text().replace(f"clientCA={certificate}\n", f"clientCA={certificate}'}}}}\n"))
+    assert "  known by   password, certificate" in check(bound).stdout.splitlines()
     path.write_text(path.read_text().replace(f"clientCA={certificate}", "clientCA=none.pem"))
     assert "none.pem: No such file or directory" in check(path).stderr
 

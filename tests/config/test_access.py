@@ -11,6 +11,7 @@ from regproxy.settings import AccessSettings, Pattern, TokenSettings
 from tests.config.conftest import Faults, Load
 
 CREDENTIALS = "credentials: {username: u, password: x}"
+CERTIFIED = "'ssl:443:privateKey=key.pem:clientCA=ca.pem'"
 ELSE = "htpasswd or tokens, or clientCA on an ssl: listener"
 
 
@@ -48,6 +49,7 @@ def test_everything_written(read: Load, tmp_path: Path) -> None:
         ("access: {tokens: {issuer: me, audience: a, keys_file: keys}}", False),
         ("listen: ssl:443:privateKey=key.pem:clientCA=ca.pem", False),
         ("listen: ssl:443:privateKey=key.pem:clientCA=ca.pem:clientCertificate=optional", False),
+        (f"upstreams: {{a.example: {{listen: {CERTIFIED}}}}}", False),
         ("listen: ssl:443:privateKey=key.pem", True),
         ("access: {htpasswd: users, anonymous: true}", True),
     ],
@@ -120,6 +122,7 @@ def test_credentials_stop_the_start_and_both_lines_are_named(faults: Faults) -> 
         "access: {tokens: {issuer: me, audience: a, keys_file: keys}}\n"
         f"upstreams: {{a.example: {{{CREDENTIALS}}}}}",
         f"listen: ssl:443:privateKey=key.pem:clientCA=ca.pem\nupstreams: {{a.example: {{{CREDENTIALS}}}}}",
+        f"upstreams: {{a.example: {{{CREDENTIALS}, listen: {CERTIFIED}}}}}",
     ],
 )
 def test_one_of_both_is_enough(read: Load, text: str) -> None:
@@ -160,6 +163,13 @@ def test_an_empty_list_lets_nobody_pull(faults: Faults, key: str) -> None:
 def test_a_user_needs_a_name(faults: Faults, name: str) -> None:
     (line,) = faults(f"access: {{htpasswd: users}}\nupstreams: {{a.example: {{users: ['{name}']}}}}")
     assert "expected a name" in line
+
+
+def test_a_bound_listener_is_judged_as_the_others_are(read: Load, faults: Faults) -> None:
+    (line,) = faults("upstreams: {a.example: {listen: ['haproxy:tcp:7000']}}")
+    assert line.startswith("f:1: upstreams.a.example.listen: haproxy: believes whoever connects")
+    (warning,) = read(f"listen: {CERTIFIED}\nupstreams: {{a.example: {{listen: 'tcp:7000'}}}}").warnings
+    assert "tcp:7000 lets nobody in" in warning
 
 
 def test_a_listener_that_lets_nobody_in_is_a_warning(read: Load) -> None:

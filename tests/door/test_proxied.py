@@ -14,14 +14,17 @@ from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint, connectProtocol
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.ssl import CertificateOptions
+from twisted.internet.task import deferLater
 
 from regproxy.access.forwarded import TrustedProxies
 from regproxy.listeners import listen_now
+from regproxy.settings import LimitSettings
 from regproxy.testing.certificates import self_signed
 from tests.logged import logging
 from tests.web.doubles import Front, RawClient, filled, parse
 
 ASK = b"GET /v2/ HTTP/1.1\r\nHost: mirror\r\nConnection: close\r\n\r\n"
+KEPT = b"GET /v2/ HTTP/1.1\r\nHost: mirror\r\n\r\n"
 BALANCER = TrustedProxies([ip_network("127.0.0.0/8")])
 V1 = b"PROXY TCP4 10.9.8.7 10.0.0.1 4711 5000\r\n"
 V1_SIX = b"PROXY TCP6 fd00::7 fd00::1 4711 5000\r\n"
@@ -32,6 +35,7 @@ V2 = (
     + socket.inet_aton("10.0.0.1")
     + struct.pack("!HH", 4711, 5000)
 )
+V2_UNIX = b"\r\n\r\n\x00\r\nQUIT\n\x21\x31" + struct.pack("!H108s108s", 216, b"/run/a", b"/run/b")
 V2_LOCAL = b"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
 Ports = list[IListeningPort]
 
@@ -65,10 +69,12 @@ def listen(ports: Ports, front: Front, description: str, proxies: TrustedProxies
         (b"PROXY UNKNOWN 10.9.8.7 10.0.0.1 1 2\r\n", "127.0.0.1"),
         (V2, "10.9.8.7"),
         (V2_LOCAL, "127.0.0.1"),
+        (V2_UNIX, "127.0.0.1"),
     ],
 )
 async def test_the_header_of_a_trusted_peer_counts(ports: Ports, header: bytes, client: str) -> None:
-    """LOCAL and UNKNOWN are the balancer's own checks."""
+    """LOCAL and UNKNOWN are the balancer's own checks; a socket of the balancer's machine is none of
+    ours, whose mode would let its clients in."""
     async with Front(filled()) as front:
         port = listen(ports, front, "haproxy:tcp:0:interface=127.0.0.1", BALANCER)
         connected = await connect(port)
@@ -84,6 +90,26 @@ async def test_its_address_is_what_access_decides_by(ports: Ports) -> None:
         connected.transport.write(V1.replace(b"10.9.8.7", b"203.0.113.9") + ASK)
         assert parse(await connected.ended())[0].status == 403
         assert front.records[0].client == "203.0.113.9"
+
+
+async def test_its_address_is_what_limits_count(ports: Ports) -> None:
+    """A balancer itself may have any number; none of its clients takes the places of all others."""
+    async with Front(filled(), proxies=BALANCER, limits=LimitSettings(per_address=2)) as front:
+        port = listen(ports, front, "haproxy:tcp:0:interface=127.0.0.1", BALANCER)
+        books = front.site.connections
+        seen = []
+        for header in (V1, V1, V1, V1_SIX, V2_LOCAL, V2_LOCAL, V2_LOCAL):
+            client = await connect(port)
+            front.clients.append(client)
+            client.transport.write(header + KEPT)
+            seen.append((await client.until(lambda got: b"\r\n\r\n" in got)).split(b" ")[1])
+        assert seen == [b"200", b"200", b"503", b"200", b"200", b"200", b"200"]
+        for client in front.clients:
+            client.transport.abortConnection()
+            await client.ended()
+        while books.open or books.leaving:
+            await deferLater(reactor, 0.01)
+        assert dict(books._by_address) == {}
 
 
 @pytest.mark.parametrize("proxies", [None, TrustedProxies([ip_network("10.0.0.0/8")])])

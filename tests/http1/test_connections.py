@@ -80,6 +80,20 @@ def test_a_proxy_and_a_unix_socket_may_have_all() -> None:
     assert books.enter("192.0.2.9") is Verdict.FULL
 
 
+def test_a_stranger_takes_no_place_of_others() -> None:
+    told: list[str] = []
+    books = Connections(1, 1, lambda: 0.0, turned_away=told.append, is_stranger=lambda address: not address)
+    found = [books.enter("somewhere") for _ in range(3)]
+    assert found == [Verdict.STRANGER] * 3
+    assert (books.open, books.leaving, told) == (0, 3, [])
+    assert "access.networks" in books.no_room(found[0]).message
+    assert books.enter("10.0.0.1") is Verdict.ADMITTED
+    assert books.enter(None) is Verdict.FULL, "a unix socket is nowhere strange"
+    for each in found:
+        books.leave("somewhere", each)
+    assert (books.open, books.leaving) == (1, 1)
+
+
 def test_a_flood_is_dropped_without_a_word() -> None:
     books = Connections(1, None, lambda: 0.0)
     books.enter("10.0.0.1")

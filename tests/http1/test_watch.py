@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from regproxy.http1.watch import TICK_S, TURN, Watch, Watched
+from regproxy.http1.watch import LOOKS, TICK_S, TURN, Watch, Watched
 
 STEP_S = 0.25
 LATE_S = TICK_S + STEP_S + 1e-5
@@ -108,6 +108,28 @@ def test_a_crowd_is_ended_in_turns() -> None:
     assert len(ended) == TURN
     clock.pump([0] * 5)
     assert sorted(ended) == list(range(5 * TURN))
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_crowd_that_is_put_off_is_filed_anew_in_turns() -> None:
+    clock, ended = Clock(), []
+    watch = Watch(clock)
+    crowd = [Watched() for _ in range(3 * LOOKS)]
+    for one in crowd:
+        watch.expect(one, 30, lambda: ended.append(1))
+    clock.advance(1)
+    for one in crowd:
+        watch.expect(one, 120, lambda: ended.append(2))
+    (call,) = clock.getDelayedCalls()
+    clock.rightNow += 30
+    call.func()
+    call.cancel()
+    assert len({one.slot for one in crowd}) == 2, "some stay for the next turn"
+    clock.pump([0] * 3)
+    assert len({one.slot for one in crowd}) == 1
+    clock.advance(92)
+    clock.pump([0] * 30)
+    assert ended == [2] * len(crowd)
     assert clock.getDelayedCalls() == []
 
 

@@ -11,7 +11,7 @@ from twisted.internet.task import deferLater
 
 from regproxy import compose
 from regproxy.headers.origins import Origin
-from regproxy.settings import Credentials, Settings, StorageSettings, UpstreamSettings
+from regproxy.settings import AccessSettings, Credentials, Settings, StorageSettings, UpstreamSettings
 from regproxy.storage.store import open_store
 from regproxy.testing.registry import ScriptableRegistry
 from tests.system.client import Client
@@ -29,16 +29,26 @@ class Wall:
         return self.now_s
 
 
+USUAL = AccessSettings()
+
+
 class Mirror:
     """Started by :meth:`start`, ended by :meth:`stop`; both may be repeated on the same folder.
 
-    ``access`` is where lines of the access log go.
+    ``access`` is where lines of the access log go, ``clients`` the settings of that name.
     """
 
-    def __init__(self, root: Path, *upstreams: UpstreamSettings, access: Any = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *upstreams: UpstreamSettings,
+        access: Any = None,
+        clients: AccessSettings = USUAL,
+        **settings: Any,
+    ) -> None:
         self.root = root
         self.wall = Wall()
-        self._settings = Settings((), (), StorageSettings(root), upstreams, **settings)
+        self._settings = Settings((), (), StorageSettings(root), upstreams, access=clients, **settings)
         self._access = access
         self._port: Any = None
         self.client: Client

@@ -6,11 +6,13 @@ import http.client
 import json
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
+from regproxy.admin.site import CONNECTIONS
 from regproxy.testing import actions
 from regproxy.testing.daemon import Daemon
 from regproxy.testing.docker_registry import free_port
@@ -212,6 +215,14 @@ async def test_a_purge_through_the_socket(world: World) -> None:
     assert cost.count("GET manifest") == 3
     assert cost.count("HEAD blob") == 1
     assert cost.count("GET blob") == 4, "the shared layer needs but a proof"
+
+
+async def test_who_crowds_the_port_keeps_nobody_from_the_socket(world: World) -> None:
+    with ExitStack() as crowd:
+        for _ in range(CONNECTIONS):
+            crowd.enter_context(socket.create_connection(("127.0.0.1", world.admin)))
+        shown = await world.regproxy("purge", "--dry-run", "team/other:latest")
+        assert shown.code == 7, shown.text
 
 
 async def test_the_scheduler_forgets_it(world: World) -> None:

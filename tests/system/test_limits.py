@@ -8,6 +8,7 @@ import select
 import socket
 import time
 from collections.abc import AsyncIterator
+from ipaddress import ip_network
 
 import attrs
 import pytest
@@ -17,7 +18,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from regproxy.oci.digest import Digest
-from regproxy.settings import LimitSettings, LogSettings
+from regproxy.settings import AccessSettings, LimitSettings, LogSettings
 from regproxy.testing import actions
 from regproxy.testing.registry import ScriptableRegistry
 from regproxy.testing.rules import Match
@@ -256,6 +257,38 @@ async def test_one_address_may_have_so_many(tmp_path):
             one.socket.close()
 
     await deferToThread(from_two_addresses)
+    while mirror.mirror.factory.connections.open or mirror.mirror.factory.connections.leaving:
+        await deferLater(reactor, 0.01)
+    await mirror.stop()
+    await registry.stop()
+
+
+async def test_strangers_take_no_place(tmp_path):
+    """Whoever is outside of the networks keeps nobody out who is inside, however it lingers."""
+    registry = ScriptableRegistry(reactor)
+    await registry.start()
+    access = AccessSettings(networks=(ip_network("127.0.0.1/32"),))
+    lines = Lines()
+    mirror = Mirror(
+        tmp_path / "content",
+        upstream(registry),
+        access=lines,
+        log=LogSettings("json"),
+        limits=LimitSettings(connections=1),
+        clients=access,
+    )
+    await mirror.start()
+
+    def beside_strangers() -> None:
+        host, _, port = mirror.netloc.rpartition(":")
+        reach = (host, int(port)), 10, ("127.0.0.2", 0)
+        with socket.create_connection(*reach), socket.create_connection(*reach) as asking:
+            asking.sendall(b"POST /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n")
+            assert asking.recv(100).startswith(b"HTTP/1.1 403")
+            assert served(mirror.netloc)
+
+    await deferToThread(beside_strangers)
+    assert [(line["status"], line.get("note")) for line in lines.records] == [(403, "stranger"), (200, None)]
     while mirror.mirror.factory.connections.open or mirror.mirror.factory.connections.leaving:
         await deferLater(reactor, 0.01)
     await mirror.stop()

@@ -48,6 +48,9 @@ def test_who_asked_is_told_and_cannot_forge_a_line() -> None:
     known = attrs.evolve(RECORD, user=name, complete=False)
     assert line(known, "text").endswith(" sha256:ab user=al%20ice%22%0A2026%20user%3Dbob%E2%80%A8 cut")
     assert json.loads(line(known, "json"))["user"] == name
+    broken = attrs.evolve(RECORD, user="a\ud800")
+    assert line(broken, "text").endswith(" user=a%5Cud800"), "a token may say that"
+    assert json.loads(line(broken, "json"))["user"] == "a\ud800"
     assert line(attrs.evolve(RECORD, user="alice@corp"), "text").endswith(" user=alice@corp")
     assert "user" not in json.loads(line(RECORD, "json"))
 

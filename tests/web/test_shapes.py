@@ -284,7 +284,7 @@ def test_nothing_unnamed_is_ever_dialled(
 @pytest.mark.parametrize("end", ["", "/"])
 def test_the_base_route_is_below_each_prefix(upstream: str, end: str) -> None:
     """Docker pings there (R1, R3)."""
-    assert ROUTES.find(f"/{upstream}/v2{end}".encode(), b"") == BaseRoute()
+    assert ROUTES.find(f"/{upstream}/v2{end}".encode(), b"") == BaseRoute(upstream)
 
 
 @pytest.mark.parametrize(

@@ -249,6 +249,8 @@ def test_under_tls_a_refusal_ends_by_a_close_of_tls() -> None:
     wire = Wire(transport=EncryptedTransport())
     assert parse(wire.send(get(b"/v2/x", b"Content-Length: 9", method=b"PUT")))[0].status == 405
     assert (wire.transport.half_closed, wire.transport.disconnecting) == (False, True)
+    wire.clock.advance(LINGER_S)
+    assert wire.transport.aborted, "who does not say goodbye too holds a place no longer than without TLS"
     wire.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -18,16 +19,18 @@ from regproxy.access.identity import Identity, Proof
 from regproxy.access.keys import parse_keys
 from regproxy.access.policy import Policy
 from regproxy.access.tokens import Tokens
+from regproxy.compose import build_resource
 from regproxy.headers.challenges import parse_challenges
-from regproxy.interfaces import How, TagAnswer
+from regproxy.interfaces import How, TagAnswer, TagList
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Tag
-from regproxy.settings import Pattern, UpstreamSettings
+from regproxy.settings import AccessSettings, Pattern, Settings, StorageSettings, UpstreamSettings
+from regproxy.web.gate import Gate
 from tests.access.known import Thread, basic, entrance
 from tests.access.signing import ALL, AUDIENCE, ISSUER, NOW_S, jwk, key_set, signed
 from tests.logged import logging
-from tests.web.doubles import BLOB, BLOB_DIGEST, CONTENT, MANIFEST, Front, MemoryRegistry, Reply
+from tests.web.doubles import BLOB, BLOB_DIGEST, CONTENT, MANIFEST, Front, MemoryRegistry, Reply, parse
 
 HUB = UpstreamSettings(
     "docker.io",
@@ -151,9 +154,9 @@ async def test_nobody_learns_anything_who_is_not_known() -> None:
                 reply = await asked(at, target, *lines)
                 assert reply.status == 401
                 assert challenges(reply) == [("basic", {"realm": "regproxy"})]
-                seen.add((reply.error["code"], reply.error["message"] if not lines else ""))
-        assert {code for code, _ in seen} == {"UNAUTHORIZED"}
-        assert len({message for _, message in seen if message}) == 1
+                seen.add((reply.error["code"], tuple(lines), reply.body, *sorted(reply.stable.items())))
+        assert {code for code, *_ in seen} == {"UNAUTHORIZED"}
+        assert len(seen) == len({lines for _, lines, *_ in seen}) == 3, "one answer to each, headers and all"
 
 
 async def test_a_wrong_password_is_told_so() -> None:
@@ -178,6 +181,30 @@ async def test_log_in_is_discovered_and_works() -> None:
         assert (await at.ask("GET", "/v2/")).status == 401
         assert (await at.ask("GET", "/v2/", ALICE)).status == 200
         assert (await at.ask("GET", "/v2/", ALICE.replace("Basic", "basic"))).status == 200
+
+
+@pytest.mark.parametrize(
+    "ways", [("/v2/", "corp.example"), ("/v2/?ns=corp.example", "mirror"), ("/corp.example/v2/", "mirror")]
+)
+async def test_log_in_is_discovered_beside_what_is_for_everyone(ways: tuple[str, str]) -> None:
+    """Who asks whether this is the registry of that upstream is told that it wants a login."""
+    target, host = ways
+    async with front(anonymous=True) as at:
+
+        async def status(*lines: str) -> int:
+            head = "\r\n".join([f"GET {target} HTTP/1.1", f"Host: {host}", "Connection: close", *lines])
+            reply, _ = parse(await at.raw(f"{head}\r\n\r\n".encode("latin-1")))
+            assert (reply.status == 401) == bool(challenges(reply))
+            return reply.status
+
+        assert [await status(), await status(ALICE), await status(BOB), await status(FOREIGN)] == [
+            401,
+            200,
+            403,
+            401,
+        ]
+        assert (await at.ask("GET", "/v2/")).status == 200
+        assert (await at.ask("GET", "/v2/?ns=docker.io", FOREIGN)).status == 200
 
 
 async def test_two_identities_differ() -> None:
@@ -415,6 +442,8 @@ async def test_behind_a_trusted_proxy_the_clients_address_counts() -> None:
             ("203.0.113.9", 403),
             ("10.0.0.9, 203.0.113.9", 403),
             ("junk", 403),
+            ("\xff", 403),
+            ("\xff, 10.0.0.9", 200),
         ):
             assert (await at.ask("GET", "/v2/", f"X-Forwarded-For: {written}")).status == status
         assert (await at.ask("GET", "/v2/")).status == 403, "the proxy itself is no client"
@@ -423,6 +452,8 @@ async def test_behind_a_trusted_proxy_the_clients_address_counts() -> None:
             "203.0.113.9",
             "203.0.113.9",
             "-",
+            "-",
+            "10.0.0.9",
             "127.0.0.1",
         ]
 
@@ -434,7 +465,7 @@ async def test_others_cannot_claim_an_address() -> None:
         assert at.records[0].client == "127.0.0.1"
 
 
-@pytest.mark.parametrize(("proto", "warned"), [("https", 0), ("http", 1), (None, 1)])
+@pytest.mark.parametrize(("proto", "warned"), [("https", 0), ("http", 1), (None, 1), ("\xff", 1)])
 async def test_a_password_in_clear_is_told_once(proto: str | None, warned: int) -> None:
     """Not where the client spoke TLS to the proxy in front."""
     lines = [ALICE, "X-Forwarded-For: 10.0.0.9"] + ([] if proto is None else [f"X-Forwarded-Proto: {proto}"])
@@ -476,6 +507,27 @@ async def test_private_answers_are_for_nobodys_cache() -> None:
         hit = await at.ask("GET", f"/v2/corp.example/team-a/app/manifests/{MANIFEST.digest}", ALICE)
         assert hit.headers["cache-control"].startswith("private")
         assert hit.body == CONTENT
+        at.registry.lists[Repository("corp.example", "team-a/app")] = TagList(("1", "2"), How.HIT)
+        for target in ("manifests/latest", "manifests/latest?n=1", "tags/list", "tags/list?n=1"):
+            reply = await asked(at, f"/v2/corp.example/team-a/app/{target}", ALICE)
+            assert (reply.status, reply.headers["cache-control"]) == (200, "private"), target
+
+
+async def test_what_is_listed_for_one_is_not_kept_for_another() -> None:
+    async with front(anonymous=True, catalog=True) as at:
+        reply = await asked(at, "/v2/_catalog?ns=corp.example", ALICE)
+        assert (reply.status, reply.headers["cache-control"]) == (200, "private")
+
+
+def test_where_everybody_must_be_known_nothing_is_for_everybody() -> None:
+    """An open upstream's content too: a shared cache in front would give it to who is not known."""
+    for anonymous in (False, True):
+        access = AccessSettings(anonymous=anonymous)
+        settings = Settings((), (), StorageSettings(Path("/nowhere")), ALL_UPSTREAMS, access=access)
+        registry: Any = None
+        resource = build_resource(settings, registry, Gate(), entrance(ALL_UPSTREAMS), reactor)
+        route: Any = resource._routes.find(b"/v2/nginx/manifests/latest", b"")
+        assert route.place.private is not anonymous
 
 
 def test_the_doubles_are_what_they_seem() -> None:
