@@ -18,6 +18,8 @@ MAX_HOPS = 16
 """More proxies in a row than anybody has; what names more of them names no client."""
 MAX_REMEMBERED = 256
 """Signs of a header that is remembered with what it says."""
+MAX_ADDRESS = 64
+"""Signs of the longest address, with brackets, zone and port."""
 UNKNOWN = ""
 """The address of a client that its proxy does not name: it is in no network."""
 
@@ -69,6 +71,8 @@ class TrustedProxies:
 
 def _address(text: str) -> str:
     """The address that a hop writes, with a port or without; :data:`UNKNOWN` for anything else."""
+    if len(text) > MAX_ADDRESS:  # which would be remembered with what it is
+        return UNKNOWN
     found = _WITH_PORT.fullmatch(text)
     address = normalise((found[1] or found[2]) if found else text)
     return UNKNOWN if address is None else str(address)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regproxy.access.forwarded import MAX_HOPS, UNKNOWN, TrustedProxies
+from regproxy.access.networks import normalise
 
 PROXIES = TrustedProxies([ip_network("10.0.0.0/24"), ip_network("fd00::/64")])
 
@@ -82,3 +83,9 @@ def test_only_what_the_last_stranger_wrote_counts(left: list[str]) -> None:
 )
 def test_how_the_client_came(own: bool, written: list[str], secure: bool) -> None:
     assert PROXIES.secure("10.0.0.1", own, written) == secure
+
+
+def test_what_is_too_long_for_an_address_is_not_remembered() -> None:
+    normalise.cache_clear()
+    assert TrustedProxies([ip_network("10.0.0.0/8")]).client("10.0.0.1", ["x" * 10_000]) == UNKNOWN
+    assert normalise.cache_info().currsize <= 2, "the peer, and what names nobody"
