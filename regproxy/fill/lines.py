@@ -40,8 +40,11 @@ class Lines:
 
     def most(self, upstream: str) -> int:
         """How many connections one blob may have; 1 where the upstream serves no ranges."""
-        refused = self._clock.seconds() - self._of(upstream).refused_s < REFUSED_S
-        return 1 if refused else self._limits.connections_per_blob
+        return 1 if self.refused(upstream) else self._limits.connections_per_blob
+
+    def refused(self, upstream: str) -> bool:
+        """Whether the upstream is believed to serve no ranges."""
+        return self._clock.seconds() - self._of(upstream).refused_s < REFUSED_S
 
     def worth(self, upstream: str) -> tuple[int, float] | None:
         """How many were worth it for a blob not long ago, and their bytes a second; None: not known."""
@@ -66,10 +69,14 @@ class Lines:
     def another(self, upstream: str) -> bool:
         """One more beside a first one, if the upstream's limit allows; give it back by :meth:`close`."""
         line = self._of(upstream)
-        if line.open >= self._limits.connections_per_upstream:
+        if not self.within(upstream, 1):
             return False
         line.open += 1
         return True
+
+    def within(self, upstream: str, more: int = 0) -> bool:
+        """Whether the upstream's limit would allow ``more`` than there are."""
+        return self._of(upstream).open + more <= self._limits.connections_per_upstream
 
     def close(self, upstream: str) -> None:
         """A connection is not used any more."""
