@@ -280,9 +280,9 @@ class Fill(FillView):
     async def _commit(self) -> None:
         """Keep it. A disk that refuses costs the copy, not the readers: their files are open."""
         proofs = self._sources.proofs()
-        kept = await self._copy.commit(proofs)
+        self.kept = await self._copy.commit(proofs)
         self.state = State.DONE
-        late = self._sources.proofs() if kept else {}
+        late = self._sources.proofs() if self.kept else {}
         for repository, since_s in late.items():
             if repository not in proofs:  # it came while the commit ran
                 await self._link_late(repository, since_s)

@@ -78,6 +78,11 @@ class Lines:
         """Whether the upstream's limit would allow ``more`` than there are."""
         return self._of(upstream).open + more <= self._limits.connections_per_upstream
 
+    def quiet(self, upstream: str, ahead: int) -> bool:
+        """Whether a connection that nobody waits for is within the limit; ``ahead`` of these are under
+        way, open yet or not."""
+        return self.within(upstream, 1) and ahead < self._limits.connections_per_upstream
+
     def close(self, upstream: str) -> None:
         """A connection is not used any more."""
         self._of(upstream).open -= 1
