@@ -292,6 +292,8 @@ class Ranges:
             try:
                 while batch := await next_batch(body, self._clock, stop - offset):
                     front = await self._spool.place(offset, batch)
+                    if self._over:  # a cancellation that came in the very turn of this result
+                        raise TransferStopped("the transfer has ended")
                     size = sum(map(len, batch))
                     self.there.add(offset, offset + size)
                     offset += size
