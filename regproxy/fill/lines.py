@@ -1,7 +1,8 @@
 """The connections of fills to each upstream, and what is known of how many are worth having.
 
-Laws: a first connection is never refused, it only counts; limits are for those beside it. What was
-learned is forgotten after a while: lines and upstreams change.
+Laws: a first connection is never refused, it only counts; limits are for those beside it, and so is the
+quiet that an upstream asks for (429). What was learned is forgotten after a while: lines and upstreams
+change.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from regproxy.settings import FillSettings
 
 REMEMBER_S = 600.0
 REFUSED_S = 3600.0
+QUIET_S = 30.0
 
 
 @attrs.define
@@ -22,6 +24,7 @@ class _Line:
     bytes_s: float = 0.0
     learned_s: float = float("-inf")
     refused_s: float = float("-inf")
+    quiet_until_s: float = float("-inf")
 
 
 class Lines:
@@ -69,7 +72,7 @@ class Lines:
     def another(self, upstream: str) -> bool:
         """One more beside a first one, if the upstream's limit allows; give it back by :meth:`close`."""
         line = self._of(upstream)
-        if not self.within(upstream, 1):
+        if not self.within(upstream, 1) or self._is_left_alone(upstream):
             return False
         line.open += 1
         return True
@@ -81,7 +84,15 @@ class Lines:
     def quiet(self, upstream: str, ahead: int) -> bool:
         """Whether a connection that nobody waits for is within the limit; ``ahead`` of these are under
         way, open yet or not."""
-        return self.within(upstream, 1) and ahead < self._limits.connections_per_upstream
+        within = self.within(upstream, 1) and ahead < self._limits.connections_per_upstream
+        return within and not self._is_left_alone(upstream)
+
+    def leave_alone(self, upstream: str, retry_after_s: int | None) -> None:
+        """It allows no more requests for now: none is made that no client needs."""
+        self._of(upstream).quiet_until_s = self._clock.seconds() + (retry_after_s or QUIET_S)
+
+    def _is_left_alone(self, upstream: str) -> bool:
+        return self._clock.seconds() < self._of(upstream).quiet_until_s
 
     def close(self, upstream: str) -> None:
         """A connection is not used any more."""

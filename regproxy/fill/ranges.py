@@ -276,6 +276,8 @@ class Ranges:
         if failure.check(RangeIgnored):
             self._piece = None
             self._lines.refuse(self._upstream)
+        if isinstance(failure.value, Throttled):
+            self._lines.leave_alone(self._upstream, failure.value.retry_after_s)
         if not failure.check(UpstreamError, TransferStopped):
             self._refusal = failure.value
         if self._first_runs and self._missing.first is not None and self._missing.first[0] == self._border:
@@ -349,6 +351,8 @@ class Ranges:
             self._piece = None
             self._lines.refuse(self._upstream)
             return failures
+        if isinstance(error, Throttled):
+            self._lines.leave_alone(self._upstream, error.retry_after_s)
         wait_s = _ask_again_after_s(error, failures)
         if wait_s is not None:
             await deferLater(self._clock, wait_s)

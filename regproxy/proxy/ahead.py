@@ -4,7 +4,8 @@ Laws: only what a manifest names that this repository was just served. It is one
 a client had asked and left: the upstream's own answer gives the right, and the first trouble ends
 it for that image. At most ``ahead`` run for an image, in the manifest's order; a client who asks for
 one of them meanwhile joins it. Nothing is begun where the upstream has its limit of connections
-already, nor for a disk that takes no writes. Nothing waits for any of this, and it costs a hit nothing.
+already or allows no more requests for now, nor for a disk that takes no writes. Nothing waits for
+any of this, and it costs a hit nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from regproxy.errors import RegproxyError
+from regproxy.errors import RegproxyError, Throttled
 from regproxy.fill.table import FillTable
 from regproxy.interfaces import ILocalStore
 from regproxy.oci import media_type as types
@@ -122,6 +123,8 @@ class LookAhead:
     def _begin_counted(self, repository: Repository, digest: Digest) -> Deferred[None]:
         def over(result: T) -> T:
             self._under_way[repository.upstream] -= 1
+            if isinstance(result, Failure) and isinstance(result.value, Throttled):
+                self._fills.lines.leave_alone(repository.upstream, result.value.retry_after_s)
             return result
 
         self._under_way[repository.upstream] += 1

@@ -545,10 +545,20 @@ def test_too_many_requests_for_now_are_no_end():
     body = scene.open().result.body()
     scene.flow(0.6)
     scene.remote.script.fail("blobs.piece", Throttled(NAME, "429", 3), times=4)
+    while scene.remote.script.count("blobs.piece") < 3:
+        scene.flow(0.1)
+    other = Scene(world=scene.world, path="team/other", salt=b"another ")
+    scene.remote.piece_from = scene.piece
+    other.wait()
+    before = len(scene.lines)
+    other.flow(1)
+    assert len(scene.lines) == before, "no other blob asks for what it can do without"
+    other.lines[0].give(SIZE)
     scene.flow()
     assert drain(body) == CONTENT
     body.close()
-    check_all_is_well(scene)
+    check_all_is_well(other, opened=2)
+    check_all_is_well(scene, opened=2)
 
 
 def test_one_who_wants_an_hour_of_quiet_has_failed():

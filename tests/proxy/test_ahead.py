@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regproxy.errors import NotFound, StorageFailed, UpstreamUnreachable
+from regproxy.errors import NotFound, StorageFailed, Throttled, UpstreamUnreachable
 from regproxy.fill.relay import LINGER_S
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor
@@ -224,6 +224,22 @@ def test_no_more_are_opened_for_nobody_than_the_limit_says_even_at_once():
         assert scene.world.asked("blobs.open") == 3, "two ahead, and the client's own"
         gate.open()
         asking.result.close()
+
+
+def test_an_upstream_that_allows_no_more_requests_is_left_alone():
+    """A client's own are made, and nothing beside them."""
+    scene = Scene()
+    remote = scene.world.remote
+    remote.script.fail("blobs.open", Throttled("registry.test", "429", 40), reference=REST[0])
+    scene.pull_manifest()
+    scene.ask(CONFIG).result.close()
+    assert scene.running == [CONFIG]
+    remote.script.heal()
+    scene.ask(REST[3]).result.close()
+    assert scene.running == [CONFIG, REST[3]]
+    scene.world.clock.advance(41)
+    scene.ask(REST[2]).result.close()
+    assert scene.running == [CONFIG, REST[3], REST[2], *REST[:2]]
 
 
 def test_what_was_looked_ahead_and_what_of_it_was_wanted_is_counted():
