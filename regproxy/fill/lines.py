@@ -82,9 +82,10 @@ class Lines:
         return self._of(upstream).open + more <= self._limits.connections_per_upstream
 
     def quiet(self, upstream: str, ahead: int) -> bool:
-        """Whether a connection that nobody waits for is within the limit; ``ahead`` of these are under
-        way, open yet or not."""
-        within = self.within(upstream, 1) and ahead < self._limits.connections_per_upstream
+        """Whether a connection that nobody waits for is within the limit, of which these get half at most;
+        ``ahead`` of them are under way, open yet or not."""
+        share = max(1, self._limits.connections_per_upstream // 2)
+        within = self.within(upstream, 1) and ahead < share
         return within and not self._is_left_alone(upstream)
 
     def leave_alone(self, upstream: str, retry_after_s: int | None) -> None:

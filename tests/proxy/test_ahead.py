@@ -204,10 +204,12 @@ def test_what_the_disk_does_not_take_is_no_reason_to_go_on():
 def test_the_upstreams_limit_is_for_what_nobody_waits_for():
     scene = Scene(ahead=4)
     lines = scene.world.proxy.fills.lines
-    with patch.object(lines, "_limits", FillSettings(4, 3)):
+    with patch.object(lines, "_limits", FillSettings(4, 6)):
+        for _ in range(3):
+            lines.first("registry.test")
         scene.pull_manifest()
         scene.ask(CONFIG).result.close()
-        assert scene.running == [CONFIG, *REST[:2]], "three connections"
+        assert scene.running == [CONFIG, *REST[:2]], "six connections"
         scene.ask(REST[3]).result.close()
         assert scene.running == [CONFIG, *REST[:2], REST[3]], "a client's is had in any case"
         for digest in (REST[0], REST[1]):
@@ -218,10 +220,10 @@ def test_the_upstreams_limit_is_for_what_nobody_waits_for():
 def test_no_more_are_opened_for_nobody_than_the_limit_says_even_at_once():
     scene = Scene(ahead=9)
     gate = scene.world.remote.script.hold("blobs.open")
-    with patch.object(scene.world.proxy.fills.lines, "_limits", FillSettings(4, 2)):
+    with patch.object(scene.world.proxy.fills.lines, "_limits", FillSettings(4, 4)):
         scene.pull_manifest()
         asking = scene.ask(CONFIG)
-        assert scene.world.asked("blobs.open") == 3, "two ahead, and the client's own"
+        assert scene.world.asked("blobs.open") == 3, "two ahead, half of the limit, and the client's own"
         gate.open()
         asking.result.close()
 
