@@ -188,7 +188,10 @@ class Ranges:
 
     def _add(self) -> bool:
         """One more connection, if there is something for it to bring, and the upstream's limit allows."""
-        if self._enough or not self._share() or not self._lines.another(self._upstream):
+        if self._enough or not self._lines.another(self._upstream):
+            return False
+        if not self._share():
+            self._lines.close(self._upstream)
             return False
         self._start(lambda: True)
         return not self._enough
