@@ -221,13 +221,18 @@ class Ranges:
         piece = self._wanted()
         if piece is None and not goes_on:
             return None
-        if piece is None and self._piece is not None:
+        if piece is None and not self._is_alone():
             piece = pieces.next_piece(self._missing, 1 + len(self._beside), self._bytes_s)
         elif piece is None:
             piece = self._missing.first
         if piece is not None:
             self._missing.remove(*piece)
         return piece
+
+    def _is_alone(self) -> bool:
+        """Whether no other connection will bring any of what is missing: then it is one piece."""
+        few = self._enough or self._lines.most(self._upstream) == 1
+        return self._piece is None or (few and not self._beside)
 
     def _wanted(self) -> Extent | None:
         """What a reader waits for that nobody brings yet."""

@@ -574,6 +574,19 @@ def test_too_many_requests_for_now_are_no_end():
     check_all_is_well(scene, opened=2)
 
 
+def test_one_connection_that_is_left_asks_for_all_that_is_left_at_once():
+    scene = Scene()
+    scene.wait()
+    scene.flow(1.2)
+    scene.remote.script.fail("blobs.piece", UpstreamUnreachable(NAME, "no"), times=1)
+    for line in scene.running[1:]:
+        line.feed.fail(UpstreamUnreachable(NAME, "reset"))
+    before = scene.remote.script.count("blobs.piece")
+    scene.flow()
+    assert scene.remote.script.count("blobs.piece") - before <= 4, "one for each gap"
+    check_all_is_well(scene)
+
+
 def test_one_who_wants_an_hour_of_quiet_has_failed():
     scene = Scene()
     body = scene.open().result.body()
