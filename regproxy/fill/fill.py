@@ -181,13 +181,21 @@ class Fill(FillView):
         self.size = tail.size
         if isinstance(spool, StorageFailed):
             raise spool
-        ranges = self._ranges = Ranges(
-            source, tail, spool, self._lines, self._clock, self._landed, self._another_source
+        ranges = Ranges(
+            source,
+            tail,
+            spool,
+            self._lines,
+            self._clock,
+            self._landed,
+            self._another_source,
+            lambda: self._audience.follows,
         )
         verify_first = source.local and (tail.size or 0) <= VERIFY_FIRST_BYTES
         wrong: ContentMismatch | None = None
         try:
             await self._copy.expect(self.size, self._sources.proofs())
+            self._ranges = ranges
             if not verify_first:
                 self._open_to_readers()
             await ranges.run()
@@ -201,8 +209,9 @@ class Fill(FillView):
         tail.close()
         if wrong is None and self._copy.is_right(self.size):
             return True
-        source.plain = ranges.mixed
-        source.error = None if source.plain and wrong is None else wrong or self.wrong()
+        once_more = ranges.mixed and not source.plain and wrong is None
+        source.plain = True
+        source.error = None if once_more else wrong or self.wrong()
         await self._reject(wrong or self.wrong())
         return False
 
@@ -216,7 +225,7 @@ class Fill(FillView):
 
     async def _pass_on(self, source: Source, tail: Tail, error: StorageFailed) -> None:
         """The disk refused: what it has is read to its end, the rest passes through."""
-        going = self._sources.resumable(source)
+        going = self._sources.resumable(source if source.error is None else None)
         self.onward = onward = self._onward(going, self._copy.point(), error)
         self.front = onward.point.offset
         if going is source and tail.holds(self.front):
@@ -271,9 +280,9 @@ class Fill(FillView):
     async def _commit(self) -> None:
         """Keep it. A disk that refuses costs the copy, not the readers: their files are open."""
         proofs = self._sources.proofs()
-        kept = await self._copy.commit(proofs)
+        self.kept = await self._copy.commit(proofs)
         self.state = State.DONE
-        late = self._sources.proofs() if kept else {}
+        late = self._sources.proofs() if self.kept else {}
         for repository, since_s in late.items():
             if repository not in proofs:  # it came while the commit ran
                 await self._link_late(repository, since_s)

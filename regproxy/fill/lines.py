@@ -1,7 +1,8 @@
 """The connections of fills to each upstream, and what is known of how many are worth having.
 
-Laws: a first connection is never refused, it only counts; limits are for those beside it. What was
-learned is forgotten after a while: lines and upstreams change.
+Laws: a first connection is never refused, it only counts; limits are for those beside it, and so is the
+quiet that an upstream asks for (429). What was learned is forgotten after a while: lines and upstreams
+change.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from regproxy.settings import FillSettings
 
 REMEMBER_S = 600.0
 REFUSED_S = 3600.0
+QUIET_S = 30.0
 
 
 @attrs.define
@@ -22,6 +24,7 @@ class _Line:
     bytes_s: float = 0.0
     learned_s: float = float("-inf")
     refused_s: float = float("-inf")
+    quiet_until_s: float = float("-inf")
 
 
 class Lines:
@@ -40,8 +43,11 @@ class Lines:
 
     def most(self, upstream: str) -> int:
         """How many connections one blob may have; 1 where the upstream serves no ranges."""
-        refused = self._clock.seconds() - self._of(upstream).refused_s < REFUSED_S
-        return 1 if refused else self._limits.connections_per_blob
+        return 1 if self.refused(upstream) else self._limits.connections_per_blob
+
+    def refused(self, upstream: str) -> bool:
+        """Whether the upstream is believed to serve no ranges."""
+        return self._clock.seconds() - self._of(upstream).refused_s < REFUSED_S
 
     def worth(self, upstream: str) -> tuple[int, float] | None:
         """How many were worth it for a blob not long ago, and their bytes a second; None: not known."""
@@ -66,10 +72,28 @@ class Lines:
     def another(self, upstream: str) -> bool:
         """One more beside a first one, if the upstream's limit allows; give it back by :meth:`close`."""
         line = self._of(upstream)
-        if line.open >= self._limits.connections_per_upstream:
+        if not self.within(upstream, 1) or self._is_left_alone(upstream):
             return False
         line.open += 1
         return True
+
+    def within(self, upstream: str, more: int = 0) -> bool:
+        """Whether the upstream's limit would allow ``more`` than there are."""
+        return self._of(upstream).open + more <= self._limits.connections_per_upstream
+
+    def quiet(self, upstream: str, ahead: int) -> bool:
+        """Whether a connection that nobody waits for is within the limit, of which these get half at most;
+        ``ahead`` of them are under way, open yet or not."""
+        share = max(1, self._limits.connections_per_upstream // 2)
+        within = self.within(upstream, 1) and ahead < share
+        return within and not self._is_left_alone(upstream)
+
+    def leave_alone(self, upstream: str, retry_after_s: int | None) -> None:
+        """It allows no more requests for now: none is made that no client needs."""
+        self._of(upstream).quiet_until_s = self._clock.seconds() + (retry_after_s or QUIET_S)
+
+    def _is_left_alone(self, upstream: str) -> bool:
+        return self._clock.seconds() < self._of(upstream).quiet_until_s
 
     def close(self, upstream: str) -> None:
         """A connection is not used any more."""

@@ -38,6 +38,10 @@ MAX_BESIDE = 16
 MAX_FAILURES = 5
 """In a row, without a byte between them."""
 BACK_OFF_S = 0.25
+LONGEST_WAIT_S = 30
+"""An upstream that wants to be left alone for longer has failed for now."""
+MAX_URGENT = 64
+"""So many readers' wishes are remembered; what the others wait for comes in its turn."""
 
 
 @attrs.frozen(slots=True)

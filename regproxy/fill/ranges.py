@@ -3,7 +3,8 @@
 Laws: every byte is brought by one connection, and by another only where the first one failed before
 it. The first is closed when it comes to what another brings. What one leaves undone the others
 do; with nobody left, this transfer itself asks on, a bounded number of times. Where ranges are not
-served the first goes on to the end. A disk that refuses ends all of them before anybody is told.
+served the first goes on to the end. Where nobody waits for the blob, nothing is added to the first.
+A disk that refuses ends all of them before anybody is told.
 Whether the bytes are right is the fill's to find out.
 """
 
@@ -24,6 +25,7 @@ from regproxy.errors import (
     ContentMismatch,
     RangeIgnored,
     StorageFailed,
+    Throttled,
     TransferStopped,
     UpstreamError,
     UpstreamTrouble,
@@ -45,7 +47,8 @@ class Ranges:
     """One transfer of ``tail``, whose first connection is open, into ``spool``.
 
     ``landed`` is told each new front. ``source`` says how to read on, and whether more than one
-    connection is wanted at all; ``another`` gives the source to go on from when it has failed for good.
+    connection is wanted at all; ``another`` gives the source to go on from when it has failed for good;
+    ``awaited`` tells whether anybody waits for the blob.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Ranges:
         clock: IReactorTime,
         landed: Callable[[int], None],
         another: Callable[[], Source | None] = lambda: None,
+        awaited: Callable[[], bool] = lambda: True,
     ) -> None:
         self.there = Extents()
         """What is on disk and may be read, behind the front too."""
@@ -72,8 +76,9 @@ class Ranges:
         self._clock = clock
         self._tell = landed
         self._another = another
-        self._urgent: deque[Extent] = deque()
-        self._piece = None if source.plain else tail.piece
+        self._awaited = awaited
+        self._urgent: deque[Extent] = deque(maxlen=pieces.MAX_URGENT)
+        self._piece = None if source.plain or lines.refused(self._upstream) else tail.piece
         self._missing = Extents()
         self._beside: set[Deferred[None]] = set()
         self._first_runs = True
@@ -110,7 +115,7 @@ class Ranges:
 
     async def _first(self) -> None:
         try:
-            await pump(self._tail, self._spool, self._clock, self._landed, self._room)
+            await self._all_of_first()
         except UpstreamTrouble as error:
             if isinstance(error, ContentMismatch) or self._size is None or self._source.resume is None:
                 raise
@@ -121,6 +126,14 @@ class Ranges:
         if self._tail.offset != self._size:
             self._tail.close()
 
+    async def _all_of_first(self) -> None:
+        """Up to the border, which may move while the last bytes before it go to the disk."""
+        more = True
+        while more:
+            before = self._tail.offset
+            await pump(self._tail, self._spool, self._clock, self._landed, self._room)
+            more = before < self._tail.offset < (self._border or 0)
+
     def _room(self) -> int | None:
         """How many bytes more the first connection is to bring; None: all that come."""
         return None if self._border is None else self._border - self._tail.offset
@@ -128,8 +141,11 @@ class Ranges:
     # those beside it
 
     def _begin_beside(self) -> None:
-        """As many as were worth it before; from then on it is measured."""
+        """As many as were worth it before, once somebody waits; from then on it is measured."""
         if self._piece is None or self._size is None or self._size <= pieces.RANGES_ABOVE_BYTES:
+            return
+        if not self._awaited():
+            self._looking = self._clock.callLater(pieces.NEXT_LOOK_S, self._begin_beside)
             return
         connections, self._bytes_s = self._lines.worth(self._upstream) or (1, self._bytes_s)
         while len(self._beside) + 1 < connections and self._add():
@@ -138,11 +154,16 @@ class Ranges:
 
     def _look(self) -> None:
         """Add a connection while that is worth it."""
+        if not self._awaited():
+            self._measure_after(pieces.NEXT_LOOK_S)
+            return
         look = pieces.Look(
             1 + len(self._beside), self._measured(), self._before_bytes_s, self._tail.backlog()
         )
         if look.connections != self._measured_connections:
-            return  # it comes to its end
+            if self._missing:  # else it comes to its end
+                self._measure_after(pieces.NEXT_LOOK_S)
+            return
         self._bytes_s = look.bytes_s
         if look.connections == 1 or look.before_bytes_s:
             self._lines.learn(self._upstream, pieces.worth(look), look.bytes_s)
@@ -167,14 +188,17 @@ class Ranges:
 
     def _add(self) -> bool:
         """One more connection, if there is something for it to bring, and the upstream's limit allows."""
-        if self._enough or not self._share() or not self._lines.another(self._upstream):
+        if self._enough or not self._lines.another(self._upstream):
             return False
-        self._start()
+        if not self._share():
+            self._lines.close(self._upstream)
+            return False
+        self._start(lambda: True)
         return not self._enough
 
-    def _start(self) -> None:
+    def _start(self, goes_on: Callable[[], bool]) -> None:
         self.mixed = True
-        beside = Deferred.fromCoroutine(self._work())
+        beside = Deferred.fromCoroutine(self._work(goes_on))
         if not beside.called:
             self._beside.add(beside)
         beside.addBoth(self._ended, beside)
@@ -188,19 +212,27 @@ class Ranges:
             self._missing.add(self._border, size)
         return bool(self._missing)
 
-    async def _work(self) -> None:
-        while (piece := self._next()) is not None:
+    async def _work(self, goes_on: Callable[[], bool]) -> None:
+        """Bring what readers wait for, and the rest too while it ``goes_on``."""
+        while (piece := self._next(goes_on())) is not None:
             await self._bring(piece)
 
-    def _next(self) -> Extent | None:
+    def _next(self, goes_on: bool = True) -> Extent | None:
         piece = self._wanted()
-        if piece is None and self._piece is not None:
+        if piece is None and not goes_on:
+            return None
+        if piece is None and not self._is_alone():
             piece = pieces.next_piece(self._missing, 1 + len(self._beside), self._bytes_s)
         elif piece is None:
             piece = self._missing.first
         if piece is not None:
             self._missing.remove(*piece)
         return piece
+
+    def _is_alone(self) -> bool:
+        """Whether no other connection will bring any of what is missing: then it is one piece."""
+        few = self._enough or self._lines.most(self._upstream) == 1
+        return self._piece is None or (few and not self._beside)
 
     def _wanted(self) -> Extent | None:
         """What a reader waits for that nobody brings yet."""
@@ -219,8 +251,10 @@ class Ranges:
         size = self._size
         if self._piece is None or size is None or self._over or size <= pieces.RANGES_ABOVE_BYTES:
             return
+        full = self._enough or len(self._beside) >= pieces.MAX_BESIDE
         if (
-            self._first_runs
+            not full
+            and self._first_runs
             and pieces.far(start, self._tail.offset, self._bytes_s)
             and start < (self._border or 0)
         ):
@@ -229,9 +263,13 @@ class Ranges:
         if not any(each[0] <= start < each[1] for each in self._missing):
             return
         self._urgent.append((start, stop))
-        if len(self._beside) < pieces.MAX_BESIDE and not self._enough:
+        if not full:
             self._lines.first(self._upstream)  # a client waits for it
-            self._start()
+            self._start(self._allowed)
+
+    def _allowed(self) -> bool:
+        """Whether a connection that was opened for a reader is within the limits for others as well."""
+        return len(self._beside) < self._lines.most(self._upstream) and self._lines.within(self._upstream)
 
     def _ended(self, result: Failure | None, beside: Deferred[None]) -> None:
         self._beside.discard(beside)
@@ -246,6 +284,8 @@ class Ranges:
         if failure.check(RangeIgnored):
             self._piece = None
             self._lines.refuse(self._upstream)
+        if isinstance(failure.value, Throttled):
+            self._lines.leave_alone(self._upstream, failure.value.retry_after_s)
         if not failure.check(UpstreamError, TransferStopped):
             self._refusal = failure.value
         if self._first_runs and self._missing.first is not None and self._missing.first[0] == self._border:
@@ -262,6 +302,8 @@ class Ranges:
             try:
                 while batch := await next_batch(body, self._clock, stop - offset):
                     front = await self._spool.place(offset, batch)
+                    if self._over:  # a cancellation that came in the very turn of this result
+                        raise TransferStopped("the transfer has ended")
                     size = sum(map(len, batch))
                     self.there.add(offset, offset + size)
                     offset += size
@@ -317,12 +359,10 @@ class Ranges:
             self._piece = None
             self._lines.refuse(self._upstream)
             return failures
-        wait_s = pieces.retry_after_s(failures, random.random())
-        if (
-            wait_s is not None
-            and isinstance(error, UpstreamTrouble)
-            and not isinstance(error, ContentMismatch)
-        ):
+        if isinstance(error, Throttled):
+            self._lines.leave_alone(self._upstream, error.retry_after_s)
+        wait_s = _ask_again_after_s(error, failures)
+        if wait_s is not None:
             await deferLater(self._clock, wait_s)
             return failures
         self._source.error = error
@@ -354,3 +394,15 @@ class Ranges:
         looking, self._looking = self._looking, None
         if looking is not None and looking.active():
             looking.cancel()
+
+
+def _ask_again_after_s(error: UpstreamError, failures: int) -> float | None:
+    """How long to leave the upstream alone; None: it has failed for good. One that has answered once and
+    allows no more requests for now allows them soon."""
+    wait_s = pieces.retry_after_s(failures, random.random())
+    if wait_s is None or isinstance(error, ContentMismatch):
+        return None
+    if isinstance(error, Throttled):
+        wish_s = float(error.retry_after_s or 0)
+        return max(wait_s, wish_s) if wish_s <= pieces.LONGEST_WAIT_S else None
+    return wait_s if isinstance(error, UpstreamTrouble) else None

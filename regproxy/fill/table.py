@@ -7,6 +7,7 @@ from collections.abc import Callable
 import attrs
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from regproxy.errors import TransferStopped
 from regproxy.fill.fill import Fill
@@ -108,7 +109,8 @@ class FillTable:
         return waiter
 
     def begin(self, digest: Digest, source: Source) -> Deferred[None]:
-        """Start the fill of ``digest`` for nobody; fires when it is over, or fails as :meth:`open`."""
+        """Start the fill of ``digest`` for nobody; fires when the disk has it. Fails as :meth:`open`, and
+        with TransferStopped where it was not kept."""
         over: Deferred[None] = Deferred()
 
         def began(blob: IBlob) -> None:
@@ -117,7 +119,13 @@ class FillTable:
             if fill is None:
                 over.callback(None)
             else:
-                fill.when_over().addCallback(over.callback)
+                fill.when_over().addCallback(lambda _: ended(fill))
+
+        def ended(fill: Fill) -> None:
+            if fill.kept:
+                over.callback(None)
+            else:
+                over.errback(Failure(TransferStopped(f"{digest} was not kept")))
 
         maybeDeferred(self.open, digest, source).addCallbacks(began, over.errback)
         return over

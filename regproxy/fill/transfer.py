@@ -39,8 +39,10 @@ async def pump(
         while appending:
             await appending.popleft()
     finally:
+        for left in appending:  # all before the first await, which may be cancelled too
+            left.addErrback(_told_before)
         for left in appending:
-            await left.addErrback(_told_before)
+            await left
 
 
 def _told_before(failure: Failure) -> None:

@@ -43,6 +43,8 @@ class FillView:
         self.epoch = 0
         self.failure: BaseException | None = None
         self.onward: Onward | None = None
+        self.kept = False
+        """Whether the disk has it now."""
         self._relay: Relay | None = None
         self._sources = Sources(revoked_s)
         self._current: Source | None = None

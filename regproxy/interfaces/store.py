@@ -58,6 +58,9 @@ class ILocalStore(Interface):
     def holds(digest: Digest) -> int | None:
         """The size of the complete blob on disk under ``digest``, whoever holds it."""
 
+    def refuses() -> bool:
+        """Whether the disk is known to take no writes now."""
+
     def stamp(repository: Repository) -> float:
         """The moment for a proof that is about to be asked for: seconds since the epoch.
 

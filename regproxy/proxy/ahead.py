@@ -3,20 +3,23 @@
 Laws: only what a manifest names that this repository was just served. It is one more fill, as if
 a client had asked and left: the upstream's own answer gives the right, and the first trouble ends
 it for that image. At most ``ahead`` run for an image, in the manifest's order; a client who asks for
-one of them meanwhile joins it. Nothing waits for any of this, and it costs a hit nothing.
+one of them meanwhile joins it. Nothing is begun where the upstream has its limit of connections
+already or allows no more requests for now, nor for a disk that takes no writes. Nothing waits for
+any of this, and it costs a hit nothing.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from regproxy.errors import RegproxyError
+from regproxy.errors import RegproxyError, Throttled
 from regproxy.fill.table import FillTable
 from regproxy.interfaces import ILocalStore
 from regproxy.oci.digest import Digest
@@ -24,6 +27,8 @@ from regproxy.oci.manifest import Descriptor, Manifest
 from regproxy.oci.repository import Repository
 
 _log = Logger()
+
+T = TypeVar("T")
 
 MAX_LAYER_BYTES = 2 * 1024 * 1024 * 1024
 """A larger one is fetched when somebody wants it."""
@@ -58,6 +63,8 @@ class LookAhead:
         self._ahead = ahead
         self._served: OrderedDict[Repository, tuple[Digest, ...]] = OrderedDict()
         self._images: dict[tuple[Repository, Digest], _Image] = {}
+        self._under_way: Counter[str] = Counter()
+        """How many run, by upstream."""
         self._fetched: OrderedDict[Digest, int] = OrderedDict()
         self.fetched_bytes = 0
         """Looked ahead, so far."""
@@ -78,7 +85,7 @@ class LookAhead:
     def asked(self, repository: Repository, digest: Digest) -> None:
         """A client wants this blob, and the disk does not have it."""
         self.used(digest)
-        if not self._ahead:
+        if not self._ahead or self._store.refuses():
             return
         for top in reversed(self._served.get(repository, ())):
             image = self._images.get((repository, top))
@@ -101,9 +108,28 @@ class LookAhead:
             del self._images[repository, top]
 
         image = self._images[repository, top] = _Image(
-            layers, self._ahead, partial(self._begin, repository), self._lacks, self._note, ended
+            layers,
+            self._ahead,
+            partial(self._begin_counted, repository),
+            partial(self._may_begin, repository.upstream),
+            self._lacks,
+            self._note,
+            ended,
         )
         image.go_on()
+
+    def _begin_counted(self, repository: Repository, digest: Digest) -> Deferred[None]:
+        def over(result: T) -> T:
+            self._under_way[repository.upstream] -= 1
+            if isinstance(result, Failure) and isinstance(result.value, Throttled):
+                self._fills.lines.leave_alone(repository.upstream, result.value.retry_after_s)
+            return result
+
+        self._under_way[repository.upstream] += 1
+        return self._begin(repository, digest).addBoth(over)
+
+    def _may_begin(self, upstream: str) -> bool:
+        return not self._store.refuses() and self._fills.lines.quiet(upstream, self._under_way[upstream])
 
     def _lacks(self, digest: Digest) -> bool:
         return self._store.holds(digest) is None and self._fills.running(digest) is None
@@ -123,6 +149,7 @@ class _Image:
         layers: Iterable[Descriptor],
         most: int,
         begin: Callable[[Digest], Deferred[None]],
+        may_begin: Callable[[], bool],
         lacks: Callable[[Digest], bool],
         note: Callable[[Descriptor], None],
         ended: Callable[[], None],
@@ -130,6 +157,7 @@ class _Image:
         self._layers = deque(layers)
         self._most = most
         self._begin = begin
+        self._may_begin = may_begin
         self._lacks = lacks
         self._note = note
         self._tell = ended
@@ -142,22 +170,25 @@ class _Image:
         self.go_on()
 
     def go_on(self) -> None:
-        """Begin what may begin."""
-        while self._layers and len(self._ahead) < self._most:
+        """Begin what may begin; where nothing may, and nothing runs, whoever asks next begins anew."""
+        while self._layers and len(self._ahead) < self._most and self._may_begin():
             layer = self._layers.popleft()
             if self._lacks(layer.digest):
                 self._ahead.add(layer.digest)
                 self._note(layer)
                 begun = self._begin(layer.digest)
                 begun.addErrback(self._give_up).addCallback(self._ended, layer.digest)
-        if not self._layers and not self._ahead and not self._over:
+        if not self._ahead and not self._over and not (self._layers and self._may_begin()):
             self._over = True
+            self._layers.clear()
             self._tell()
 
     def _give_up(self, failure: Failure) -> None:
-        failure.trap(RegproxyError)
         self._layers.clear()
-        _log.debug("looking ahead ended: {error}", error=str(failure.value))
+        if failure.check(RegproxyError):
+            _log.debug("looking ahead ended: {error}", error=str(failure.value))
+        else:
+            _log.failure("looking ahead broke", failure)
 
     def _ended(self, _: None, digest: Digest) -> None:
         self._ahead.discard(digest)

@@ -134,6 +134,10 @@ class DiskStore:
         known = stat.S_ISREG(found.st_mode) and not self._ledger.spoilt.is_wrong(digest, found)
         return found.st_size if known else None
 
+    def refuses(self) -> bool:
+        """Whether the disk is known to take no writes now."""
+        return self.health.trouble is not None
+
     def tag(self, repository: Repository, tag: Tag) -> TagRecord | None:
         """What is known of a tag."""
         return self._tags.get((repository, tag))

@@ -134,8 +134,19 @@ class MemorySpool:
         return self._in_turn("place", offset, b"".join(chunks))
 
     def catch_up(self) -> Deferred[int]:
-        """See ISpool; it has always caught up."""
-        return succeed(self.front)
+        """See ISpool; it has always caught up with what was written before."""
+        self._outstanding += 1
+        before, self._last = self._last, Deferred()
+        return Deferred.fromCoroutine(self._caught_up(before, self._last))
+
+    async def _caught_up(self, before: Deferred[None], done: Deferred[None]) -> int:
+        try:
+            await before
+            self._check_open()
+            return self.front
+        finally:
+            self._outstanding -= 1
+            done.callback(None)
 
     def _in_turn(self, operation: str, offset: int | None, content: bytes) -> Deferred[int]:
         self._outstanding += 1

@@ -46,6 +46,8 @@ class MemoryStore(MemoryShelf):
         """Every spool that was made, the oldest first."""
         self.at_hand = True
         """Whether manifests are in memory, so that reading them is no operation of ``script``."""
+        self.refusing = False
+        """What ``refuses()`` says; failures are by ``script``."""
         self.opened: list[MemoryBlob] = []
         self._tags: dict[tuple[Repository, Tag], TagRecord] = {}
         self.blobs: IBlobSource = _LocalBlobs(self)
@@ -87,6 +89,10 @@ class MemoryStore(MemoryShelf):
     def holds(self, digest: Digest) -> int | None:
         """See ILocalStore."""
         return len(self._files[digest].content) if digest in self._files else None
+
+    def refuses(self) -> bool:
+        """See ILocalStore."""
+        return self.refusing
 
     def grant(
         self, repository: Repository, digest: Digest, kind: Kind, media_type: str, source: str, since_s: float

@@ -11,9 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regproxy.errors import ContentMismatch, RangeIgnored, StorageFailed, TransferStopped, UpstreamUnreachable
+from regproxy.errors import (
+    ContentMismatch,
+    NotFound,
+    RangeIgnored,
+    StorageFailed,
+    Throttled,
+    TransferStopped,
+    UpstreamUnreachable,
+)
 from regproxy.extents import Extents
 from regproxy.fill import lines, pieces
+from regproxy.interfaces import IBlob
 from regproxy.oci.digest import Digest
 from regproxy.settings import FillSettings
 from regproxy.testing.bodies import Feed
@@ -94,6 +103,7 @@ class Scene:
         self.digest = Digest.of(self.right)
         self.content = salt + content[len(salt) :]
         self.lines: list[Line] = []
+        self.waiting: list[IBlob] = []
         self.begin_anew()
         self.remote.piece_from = self.piece
 
@@ -110,6 +120,10 @@ class Scene:
 
     def open(self) -> Seen:
         return self.world.open(self.repository, self.digest)
+
+    def wait(self) -> None:
+        """Somebody waits for all of it, to the end."""
+        self.waiting.append(self.open().result)
 
     @property
     def running(self) -> list[Line]:
@@ -144,6 +158,8 @@ class Part:
 
 
 def check_all_is_well(scene: Scene, opened: int = 1) -> None:
+    for blob in scene.waiting:
+        blob.close()
     assert scene.world.store.contents[scene.digest] == scene.right
     assert scene.world.store.link(scene.repository, scene.digest) is not None
     assert len(scene.world.proxy.fills) == 0
@@ -185,15 +201,15 @@ def test_readers_get_the_bytes_in_order_as_they_come():
 
 def test_the_next_blob_begins_with_as_many_as_were_worth_it():
     scene = Scene()
-    scene.open().result.close()
+    scene.wait()
     scene.flow()
     next_one = Scene(world=scene.world, path="team/other", salt=b"another ")
-    next_one.open().result.close()
+    next_one.wait()
     assert len(next_one.running) == 4
     next_one.flow()
     scene.world.clock.advance(lines.REMEMBER_S)
     third = Scene(world=scene.world, path="team/third", salt=b"a third ")
-    third.open().result.close()
+    third.wait()
     assert len(third.running) == 1
     third.flow()
     for one in (next_one, third):
@@ -203,7 +219,7 @@ def test_the_next_blob_begins_with_as_many_as_were_worth_it():
 def test_a_fast_line_is_left_alone():
     with patch.object(pieces, "FAST_BYTES_S", 1000):
         scene = Scene()
-        scene.open().result.close()
+        scene.wait()
         scene.flow()
     assert len(scene.lines) == 1
     check_all_is_well(scene)
@@ -212,7 +228,7 @@ def test_a_fast_line_is_left_alone():
 def test_a_small_blob_too():
     with patch.object(pieces, "RANGES_ABOVE_BYTES", SIZE):
         scene = Scene()
-        scene.open().result.close()
+        scene.wait()
         scene.flow()
     assert len(scene.lines) == 1
     check_all_is_well(scene)
@@ -220,7 +236,7 @@ def test_a_small_blob_too():
 
 def test_connections_that_bring_nothing_are_not_added():
     scene = Scene()
-    scene.open().result.close()
+    scene.wait()
     while scene.running or len(scene.world.proxy.fills):
         for line in scene.running:
             line.give(100 // len(scene.running))
@@ -232,7 +248,7 @@ def test_connections_that_bring_nothing_are_not_added():
 
 def test_an_upstream_without_ranges_is_asked_once():
     scene = Scene(ranged=False)
-    scene.open().result.close()
+    scene.wait()
     scene.flow()
     assert len(scene.lines) == 1
     check_all_is_well(scene)
@@ -358,10 +374,23 @@ def test_stopping_closes_every_connection():
 
 def test_the_limit_of_an_upstream_is_for_those_beside():
     scene = Scene()
+    most = 0
     with patch.object(scene.world.proxy.fills.lines, "_limits", FillSettings(4, 2)):
-        scene.open().result.close()
+        scene.wait()
+        while scene.running:
+            scene.flow(0.1)
+            most = max(most, len(scene.running))
+    assert most == 2
+    check_all_is_well(scene)
+
+
+def test_where_no_more_are_allowed_the_first_gives_nothing_up():
+    """What it gave up would be asked for again, piece by piece."""
+    scene = Scene()
+    with patch.object(scene.world.proxy.fills.lines, "_limits", FillSettings(4, 1)):
+        scene.wait()
         scene.flow()
-    assert max(len(scene.lines), 2) >= 2
+    assert len(scene.lines) == 1
     check_all_is_well(scene)
 
 
@@ -407,7 +436,7 @@ def test_a_part_that_comes_soon_is_waited_for():
 
 def test_a_part_of_what_another_connection_brought_already():
     scene = Scene()
-    scene.open().result.close()
+    scene.wait()
     scene.flow(1.6)
     line = scene.lines[1]
     assert line.given > 100
@@ -458,6 +487,198 @@ def test_another_repositorys_upstream_goes_on_where_the_first_fails_for_good():
     assert world.store.contents[scene.digest] == CONTENT
     assert world.store.link(there, scene.digest) is not None
     assert (world.asked("blobs.open", "other.test"), world.asked("blobs.resume", "other.test")) == (0, 1)
+
+
+def test_nobody_waits_so_one_connection_will_do():
+    """A client that joins brings the others; one that leaves takes none, and adds none."""
+    scene = Scene()
+    scene.open().result.close()
+    scene.flow(3)
+    assert len(scene.lines) == 1
+    body = scene.open().result.body()
+    scene.flow(1.5)
+    assert len(scene.running) >= 2
+    body.close()
+    before = len(scene.running)
+    scene.flow(2)
+    assert len(scene.running) <= before
+    scene.flow()
+    check_all_is_well(scene)
+
+
+def test_wrong_bytes_and_breaks_are_no_reason_to_fetch_for_ever():
+    """An upstream that cuts each transfer once, and then goes on with wrong bytes."""
+    scene = Scene(content=CONTENT[:-1] + b"!", ranged=False)
+    asked = scene.remote.script
+
+    def find(*_: object) -> Feed:
+        feed = Feed.whole(scene.content)
+        if asked.calls[-1].operation == "blobs.open":
+            if asked.count("blobs.open") > 10:
+                raise NotFound(NAME, "enough")
+            feed = Feed(SIZE)
+            feed.give(scene.content[:5000])
+            feed.fail(UpstreamUnreachable(NAME, "reset"))
+        return feed
+
+    with patch.object(scene.remote, "find_feed", find):
+        body = scene.open().result.body()
+        scene.flow(10)
+    with pytest.raises(ContentMismatch):
+        drain(body)
+    body.close()
+    assert asked.count("blobs.open") == 2
+
+
+def test_a_piece_that_fails_while_the_firsts_last_bytes_go_to_the_disk():
+    """What it gives back to the first is brought by the first."""
+    scene = Scene()
+    body = scene.open().result.body()
+    scene.flow(0.35)
+    first, second = scene.lines
+    first.give(second.start - first.given - 600)
+    scene.world.tick()
+    disk = scene.world.store.script.hold("spool.append")
+    first.give(600)
+    scene.world.tick()
+    scene.remote.script.fail("blobs.piece", UpstreamUnreachable(NAME, "no more"))
+    second.feed.fail(UpstreamUnreachable(NAME, "reset"))
+    scene.world.tick()
+    disk.open()
+    scene.flow()
+    assert drain(body) == CONTENT
+    body.close()
+    assert scene.remote.script.count("blobs.open") == 1
+    check_all_is_well(scene)
+
+
+def test_too_many_requests_for_now_are_no_end():
+    """One GET would have brought all of it: who asked for more connections waits until it is let in."""
+    scene = Scene()
+    body = scene.open().result.body()
+    scene.flow(0.6)
+    scene.remote.script.fail("blobs.piece", Throttled(NAME, "429", 3), times=4)
+    while scene.remote.script.count("blobs.piece") < 3:
+        scene.flow(0.1)
+    other = Scene(world=scene.world, path="team/other", salt=b"another ")
+    scene.remote.piece_from = scene.piece
+    before = scene.remote.script.count("blobs.piece")
+    other.wait()
+    other.flow(1)
+    assert scene.remote.script.count("blobs.piece") == before, "no other blob asks for what it can do without"
+    other.lines[0].give(SIZE)
+    scene.flow()
+    assert drain(body) == CONTENT
+    body.close()
+    check_all_is_well(other, opened=2)
+    check_all_is_well(scene, opened=2)
+
+
+def test_one_connection_that_is_left_asks_for_all_that_is_left_at_once():
+    scene = Scene()
+    scene.wait()
+    scene.flow(1.2)
+    scene.remote.script.fail("blobs.piece", UpstreamUnreachable(NAME, "no"), times=1)
+    for line in scene.running[1:]:
+        line.feed.fail(UpstreamUnreachable(NAME, "reset"))
+    before = scene.remote.script.count("blobs.piece")
+    scene.flow()
+    assert scene.remote.script.count("blobs.piece") - before <= 4, "one for each gap"
+    check_all_is_well(scene)
+
+
+def test_one_who_wants_an_hour_of_quiet_has_failed():
+    scene = Scene()
+    body = scene.open().result.body()
+    scene.flow(0.6)
+    scene.remote.script.fail("blobs.piece", Throttled(NAME, "429", 3600))
+    scene.flow()
+    with pytest.raises(Throttled):
+        drain(body)
+    body.close()
+    assert scene.remote.script.count("blobs.piece") < 5
+
+
+def test_a_readers_connection_goes_on_within_the_limits_only():
+    scene = Scene()
+    with patch.object(scene.world.proxy.fills.lines, "_limits", FillSettings(1, 16)):
+        parts = [Part(scene, start, start + 50) for start in range(6000, 18_000, 3000)]
+        assert len(scene.running) == 5
+        for line in scene.lines[1:]:
+            line.give(50)
+        scene.world.tick()
+        for part in parts:
+            part.read()
+            assert part.got == CONTENT[part.start : part.stop]
+            part.body.close()
+        assert len(scene.running) == 1
+        scene.flow()
+    check_all_is_well(scene)
+
+
+def test_a_part_asks_no_upstream_for_a_range_that_is_known_to_serve_none():
+    scene = Scene()
+    scene.world.proxy.fills.lines.refuse(NAME)
+    part = Part(scene, 18_000, 18_500)
+    scene.flow()
+    part.read()
+    assert part.got == CONTENT[18_000:18_500]
+    part.body.close()
+    assert scene.remote.script.count("blobs.piece") == 0
+    check_all_is_well(scene)
+
+
+def test_a_part_takes_nothing_from_the_first_where_no_more_connections_are_to_be_had():
+    scene = Scene()
+    scene.remote.script.fail("blobs.piece", UpstreamUnreachable(NAME, "no more connections"))
+    parts = [Part(scene, start, start + 500) for start in (18_000, 15_000, 9000)]
+    scene.flow()
+    for part in parts:
+        part.read()
+        assert part.got == CONTENT[part.start : part.stop]
+        part.body.close()
+    assert scene.remote.script.count("blobs.piece") == 1
+    assert scene.remote.script.count("blobs.resume") == 0
+    check_all_is_well(scene)
+
+
+def test_wishes_of_readers_are_bounded():
+    scene = Scene()
+    scene.wait()
+    with patch.object(pieces, "MAX_BESIDE", 2):
+        for count in range(500):
+            Part(scene, 5000 + 10 * count, 5100 + 10 * count).body.close()
+        fill = scene.world.proxy.fills.running(scene.digest)
+        assert len(fill._ranges._urgent) <= pieces.MAX_URGENT
+        scene.flow()
+    check_all_is_well(scene)
+
+
+def test_where_the_disk_refuses_after_the_source_failed_the_other_one_goes_on():
+    scene = Scene(ranged=False)
+    world = scene.world
+    body = scene.open().result.body()
+    other = world.remotes["other.test"] = MemoryRemote("other.test")
+    there = world.repository("team/app", "other.test")
+    feed = other.feed(there, scene.digest, Feed(SIZE))
+    feed.give(CONTENT[:15_000])
+    other.holding(there).blobs[scene.digest] = CONTENT
+    world.proxy.blobs._remotes = world.proxy.blobs._permission._remotes = world.remotes
+    joined = world.open(there, scene.digest).result.body()
+    scene.flow(3)
+    world.break_for_good(scene.lines[0].feed)
+    world.store.script.fail("spool.place", StorageFailed("the disk is full"))
+    world.store.script.fail("spool.append", StorageFailed("the disk is full"))
+    other.feed(there, scene.digest, Feed.whole(CONTENT))
+    feed.give(CONTENT[15_000:])
+    got = drain(joined)
+    for _ in range(100):
+        world.clock.advance(0.1)
+        got += drain(joined)
+        drain(body)
+    assert got == CONTENT
+    body.close()
+    joined.close()
 
 
 steps = st.lists(

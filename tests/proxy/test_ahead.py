@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from typing import ClassVar
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regproxy.errors import NotFound, UpstreamUnreachable
+from regproxy.errors import NotFound, StorageFailed, Throttled, UpstreamUnreachable
+from regproxy.fill.relay import LINGER_S
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor, Manifest
 from regproxy.oci.media_type import OCI_MANIFEST
@@ -151,6 +153,97 @@ def test_the_first_trouble_ends_it(error):
     assert scene.running == [CONFIG]
     assert scene.ask(REST[0]).failed_with(type(error))
     assert scene.running == [CONFIG, *REST[1:3]], "the next one who asks makes it look again"
+
+
+def test_a_transfer_that_breaks_ends_it_too():
+    scene = Scene()
+    scene.pull_manifest()
+    scene.ask(CONFIG).result.close()
+    scene.feeds[REST[0]].give(b"not " + LAYERS_OF[REST[0]][4:])
+    scene.feeds[REST[0]].end()
+    assert scene.running == [CONFIG, REST[1]]
+    scene.finish(REST[1])
+    assert scene.running == [CONFIG]
+    scene.world.remote.feed(scene.repository, REST[0], Feed(len(LAYERS_OF[REST[0]])))
+    scene.ask(REST[2]).result.close()
+    assert scene.running == [CONFIG, REST[2], REST[0], REST[3]], "the next one who asks makes it look again"
+
+
+def test_nothing_for_a_disk_that_takes_no_writes():
+    scene = Scene()
+    scene.pull_manifest()
+    scene.world.store.refusing = True
+    scene.ask(CONFIG).result.close()
+    assert scene.running == [CONFIG]
+    scene.world.store.refusing = False
+    scene.ask(REST[0]).result.close()
+    assert len(scene.running) == 4
+
+
+def test_a_disk_that_refuses_meanwhile_ends_it():
+    scene = Scene()
+    scene.pull_manifest()
+    scene.ask(CONFIG).result.close()
+    scene.world.store.refusing = True
+    scene.finish(REST[0])
+    assert scene.running == [CONFIG, REST[1]]
+    scene.finish(REST[1])
+    assert scene.running == [CONFIG]
+
+
+def test_what_the_disk_does_not_take_is_no_reason_to_go_on():
+    """One GET for each that had begun, and no more."""
+    scene = Scene()
+    scene.world.store.script.fail("spool", StorageFailed("larger than the disk"))
+    scene.pull_manifest()
+    scene.ask(CONFIG).result.close()
+    for _ in range(20):
+        scene.world.clock.advance(LINGER_S)
+    assert scene.running == []
+    assert scene.world.asked("blobs.open") == 3
+
+
+def test_the_upstreams_limit_is_for_what_nobody_waits_for():
+    scene = Scene(ahead=4)
+    lines = scene.world.proxy.fills.lines
+    with patch.object(lines, "_limits", FillSettings(4, 6)):
+        for _ in range(3):
+            lines.first("registry.test")
+        scene.pull_manifest()
+        scene.ask(CONFIG).result.close()
+        assert scene.running == [CONFIG, *REST[:2]], "six connections"
+        scene.ask(REST[3]).result.close()
+        assert scene.running == [CONFIG, *REST[:2], REST[3]], "a client's is had in any case"
+        for digest in (REST[0], REST[1]):
+            scene.finish(digest)
+        assert scene.running == [CONFIG, REST[3], REST[2]]
+
+
+def test_no_more_are_opened_for_nobody_than_the_limit_says_even_at_once():
+    scene = Scene(ahead=9)
+    gate = scene.world.remote.script.hold("blobs.open")
+    with patch.object(scene.world.proxy.fills.lines, "_limits", FillSettings(4, 4)):
+        scene.pull_manifest()
+        asking = scene.ask(CONFIG)
+        assert scene.world.asked("blobs.open") == 3, "two ahead, half of the limit, and the client's own"
+        gate.open()
+        asking.result.close()
+
+
+def test_an_upstream_that_allows_no_more_requests_is_left_alone():
+    """A client's own are made, and nothing beside them."""
+    scene = Scene()
+    remote = scene.world.remote
+    remote.script.fail("blobs.open", Throttled("registry.test", "429", 40), reference=REST[0])
+    scene.pull_manifest()
+    scene.ask(CONFIG).result.close()
+    assert scene.running == [CONFIG]
+    remote.script.heal()
+    scene.ask(REST[3]).result.close()
+    assert scene.running == [CONFIG, REST[3]]
+    scene.world.clock.advance(41)
+    scene.ask(REST[2]).result.close()
+    assert scene.running == [CONFIG, REST[3], REST[2], *REST[:2]]
 
 
 def test_what_was_looked_ahead_and_what_of_it_was_wanted_is_counted():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from regproxy.interfaces import (
     Kind,
 )
 from regproxy.oci.digest import Digest
+from regproxy.storage import durable
 from regproxy.storage.store import DiskStore
 from tests.storage.conftest import (
     CONTENT,
@@ -35,6 +37,22 @@ from tests.storage.conftest import (
     read_whole,
     reading,
 )
+
+
+async def test_a_disk_that_refused_is_known_to_refuse(
+    store: DiskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until its health says otherwise; nothing is asked of the disk."""
+    assert not store.refuses()
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, "read-only")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(durable, "create", refuse)
+        with pytest.raises(StorageFailed):
+            await store.spool(DIGEST)
+    assert store.refuses()
 
 
 async def test_provides_the_interfaces(store: DiskStore) -> None:
