@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -34,6 +34,7 @@ from regproxy.errors import (
 from regproxy.extents import Extent, Extents
 from regproxy.fill import pieces
 from regproxy.fill.lines import Lines
+from regproxy.fill.pace import Pace
 from regproxy.fill.source import Source
 from regproxy.fill.tail import Tail
 from regproxy.fill.transfer import next_batch, pump
@@ -76,7 +77,6 @@ class Ranges:
         self._clock = clock
         self._tell = landed
         self._another = another
-        self._awaited = awaited
         self._urgent: deque[Extent] = deque(maxlen=pieces.MAX_URGENT)
         self._piece = None if source.plain or lines.refused(self._upstream) else tail.piece
         self._missing = Extents()
@@ -87,12 +87,8 @@ class Ranges:
         """Whether one connection was too many: none is added."""
         self._refusal: BaseException | None = None
         self._news: Waiters[None] = Waiters()
-        self._looking: IDelayedCall | None = None
         self._brought = 0
-        self._bytes_s = float(pieces.USUAL_PIECE_BYTES)
-        self._before_bytes_s = 0.0
-        self._mark = (clock.seconds(), 0)
-        self._measured_connections = 1
+        self._pace = Pace(self, self._upstream, lines, clock, awaited)
 
     def __repr__(self) -> str:
         return f"<Ranges of {self._tail} beside={len(self._beside)} missing={self._missing}>"
@@ -104,7 +100,8 @@ class Ranges:
             return
         self._lines.first(self._upstream)
         try:
-            self._begin_beside()
+            if self._piece is not None and (self._size or 0) > pieces.RANGES_ABOVE_BYTES:
+                self._pace.begin()
             await self._first()
             await self._rest()
         finally:
@@ -140,53 +137,27 @@ class Ranges:
 
     # those beside it
 
-    def _begin_beside(self) -> None:
-        """As many as were worth it before, once somebody waits; from then on it is measured."""
-        if self._piece is None or self._size is None or self._size <= pieces.RANGES_ABOVE_BYTES:
-            return
-        if not self._awaited():
-            self._looking = self._clock.callLater(pieces.NEXT_LOOK_S, self._begin_beside)
-            return
-        connections, self._bytes_s = self._lines.worth(self._upstream) or (1, self._bytes_s)
-        while len(self._beside) + 1 < connections and self._add():
-            pass
-        self._measure_after(pieces.FIRST_LOOK_S)
-
-    def _look(self) -> None:
-        """Add a connection while that is worth it."""
-        if not self._awaited():
-            self._measure_after(pieces.NEXT_LOOK_S)
-            return
-        look = pieces.Look(
-            1 + len(self._beside), self._measured(), self._before_bytes_s, self._tail.backlog()
-        )
-        if look.connections != self._measured_connections:
-            if self._missing:  # else it comes to its end
-                self._measure_after(pieces.NEXT_LOOK_S)
-            return
-        self._bytes_s = look.bytes_s
-        if look.connections == 1 or look.before_bytes_s:
-            self._lines.learn(self._upstream, pieces.worth(look), look.bytes_s)
-        if pieces.wants_another(look, self._lines.most(self._upstream)) and self._add():
-            self._before_bytes_s = look.bytes_s
-            self._looking = self._clock.callLater(
-                pieces.SETTLING_S, self._measure_after, pieces.NEXT_LOOK_S - pieces.SETTLING_S
-            )
-
-    def _measure_after(self, seconds: float) -> None:
-        self._mark = (self._clock.seconds(), self._arrived)
-        self._measured_connections = 1 + len(self._beside)
-        self._looking = self._clock.callLater(seconds, self._look)
+    @property
+    def connections(self) -> int:
+        """As :class:`Paced`."""
+        return 1 + len(self._beside)
 
     @property
-    def _arrived(self) -> int:
+    def arrived(self) -> int:
+        """As :class:`Paced`."""
         return self._tail.offset + self._brought
 
-    def _measured(self) -> float:
-        since_s, before = self._mark
-        return (self._arrived - before) / max(self._clock.seconds() - since_s, 0.001)
+    @property
+    def backlog(self) -> int:
+        """As :class:`Paced`."""
+        return self._tail.backlog()
 
-    def _add(self) -> bool:
+    @property
+    def unshared(self) -> bool:
+        """As :class:`Paced`."""
+        return bool(self._missing)
+
+    def add(self) -> bool:
         """One more connection, if there is something for it to bring, and the upstream's limit allows."""
         if self._enough or not self._lines.another(self._upstream):
             return False
@@ -207,7 +178,7 @@ class Ranges:
         """Whether there are bytes that nobody brings; the first connection gives up most of its own."""
         size, offset = self._size, self._tail.offset
         if size is not None and self._border == size and not self._missing:
-            border = pieces.border(offset, size, len(self._beside) + 2, self._bytes_s)
+            border = pieces.border(offset, size, len(self._beside) + 2, self._pace.bytes_s)
             self._border = min(size, border + pieces.MIN_PIECE_BYTES)
             self._missing.add(self._border, size)
         return bool(self._missing)
@@ -222,7 +193,7 @@ class Ranges:
         if piece is None and not goes_on:
             return None
         if piece is None and not self._is_alone():
-            piece = pieces.next_piece(self._missing, 1 + len(self._beside), self._bytes_s)
+            piece = pieces.next_piece(self._missing, self.connections, self._pace.bytes_s)
         elif piece is None:
             piece = self._missing.first
         if piece is not None:
@@ -255,7 +226,7 @@ class Ranges:
         if (
             not full
             and self._first_runs
-            and pieces.far(start, self._tail.offset, self._bytes_s)
+            and pieces.far(start, self._tail.offset, self._pace.bytes_s)
             and start < (self._border or 0)
         ):
             self._missing.add(start, self._border or 0)
@@ -382,18 +353,13 @@ class Ranges:
     async def _end(self) -> None:
         """Nobody writes any more when this returns."""
         self._over = True
-        self._look_no_more()
+        self._pace.stop()
         if not self.mixed:
             return
         for beside in list(self._beside):
             beside.cancel()
         with contextlib.suppress(StorageFailed, TransferStopped):
             await self._spool.catch_up()  # behind every write that is under way
-
-    def _look_no_more(self) -> None:
-        looking, self._looking = self._looking, None
-        if looking is not None and looking.active():
-            looking.cancel()
 
 
 def _ask_again_after_s(error: UpstreamError, failures: int) -> float | None:
