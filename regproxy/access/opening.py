@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 
@@ -17,9 +18,9 @@ from regproxy.access.keys import parse_keys
 from regproxy.access.passwords import Passwords
 from regproxy.access.policy import Policy
 from regproxy.access.reread import Reread, Unusable
-from regproxy.access.thread import CheckThread
 from regproxy.access.tokens import Tokens
 from regproxy.settings import AccessSettings, TokenSettings, UpstreamSettings
+from regproxy.worker import Worker
 
 T = TypeVar("T")
 
@@ -32,9 +33,9 @@ def open_entrance(
     reactor: IReactorFromThreads,
     wall: Callable[[], float],
     monotonic: Callable[[], float] = time.monotonic,
-) -> tuple[Entrance, Callable[[], None]]:
+) -> tuple[Entrance, Callable[[], Deferred[None]]]:
     """The entrance, and what ends its thread. :exc:`Unusable` names a setting whose file is of no use."""
-    thread = CheckThread(reactor)
+    thread = Worker(reactor, "regproxy-passwords")
     tokens = access.tokens
     entrance = Entrance(
         Policy(upstreams, access.anonymous),
@@ -49,7 +50,7 @@ def open_entrance(
     return entrance, thread.stop
 
 
-def _passwords(path: Path, thread: CheckThread, monotonic: Callable[[], float]) -> Passwords:
+def _passwords(path: Path, thread: Worker, monotonic: Callable[[], float]) -> Passwords:
     def parse(content: bytes) -> Users:
         users = parse_htpasswd(content)
         if users.unusable:

@@ -23,8 +23,8 @@ from regproxy.access.passwords import (
     WRONG_S,
     Passwords,
 )
-from regproxy.access.thread import CheckThread
 from regproxy.errors import Busy
+from regproxy.worker import Worker
 from tests.access.known import BOB, USERS, Thread, hashed, pair
 
 RIGHT = pair("alice", "hunter2-right")
@@ -234,7 +234,7 @@ def test_no_password_is_kept_or_shown() -> None:
 
 async def test_the_reactor_goes_on_meanwhile() -> None:
     """A hash of 100 ms is made in the thread (invariant 8)."""
-    thread = CheckThread(reactor)
+    thread = Worker(reactor, "regproxy-passwords")
     users = Users({b"slow": hashed("hunter2-right", 11)})
     passwords = Passwords(lambda: users, thread.run, time.monotonic)
     turns: list[None] = []
