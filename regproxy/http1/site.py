@@ -9,8 +9,8 @@ from typing import Any
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
-from regproxy.access.networks import is_within
-from regproxy.http1.connections import Address, Connections, nobody
+from regproxy.access.networks import Address, is_within
+from regproxy.http1.connections import Connections, nobody
 from regproxy.http1.progress import WINDOW_S
 from regproxy.http1.watch import Watch
 from regproxy.settings import LimitSettings, Network
