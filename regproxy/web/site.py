@@ -35,6 +35,7 @@ class RegistrySite(StrictSite):
     """
 
     protocol: Any = RegistryChannel
+    request_type: type[RegistryRequest] = RegistryRequest
 
     def __init__(
         self,
@@ -48,7 +49,7 @@ class RegistrySite(StrictSite):
     ) -> None:
         self.proxies = proxies or TrustedProxies()
         super().__init__(
-            resource, RegistryRequest, reactor, limits, self.proxies.include, turned_away, networks=networks
+            resource, self.request_type, reactor, limits, self.proxies.include, turned_away, networks=networks
         )
         self.record = record
 
