@@ -12,7 +12,6 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.resource import IResource
 
 from regproxy.access.entrance import Entrance
 from regproxy.access.forwarded import TrustedProxies
@@ -27,7 +26,7 @@ from regproxy.interfaces import IRemoteRegistry
 from regproxy.metrics.figures import Figures
 from regproxy.metrics.lag import LagMeter
 from regproxy.proxy.registry import ProxyRegistry
-from regproxy.settings import LimitSettings, Network, Settings, UpstreamSettings
+from regproxy.settings import Settings, UpstreamSettings
 from regproxy.storage.store import DiskStore
 from regproxy.storage.thread import DiskThread
 from regproxy.upstream.credentials import CredentialSource
@@ -114,20 +113,8 @@ class CountedRequest(RegistryRequest):
 class MirrorSite(RegistrySite):
     """The factory for client connections, which knows how many responses are under way."""
 
+    request_type = CountedRequest
     under_way = 0
-
-    def __init__(
-        self,
-        resource: IResource,
-        reactor: Any,
-        record: Recorder,
-        limits: LimitSettings,
-        figures: Figures,
-        proxies: TrustedProxies,
-        networks: Sequence[Network],
-    ) -> None:
-        super().__init__(resource, reactor, record, limits, figures.turned_away, proxies, networks)
-        self.requestFactory = CountedRequest
 
 
 def build_remotes(
@@ -195,9 +182,15 @@ def build_mirror(
     entrance, close_entrance = open_entrance(settings.access, settings.upstreams, reactor, wall)
     resource = build_resource(settings, registry, gate, entrance, reactor)
     log = write_nothing if access is None else AccessLog(access, settings.log.format, wall)
-    proxies = TrustedProxies(settings.access.trusted_proxies)
-    networks = settings.access.networks
-    site = MirrorSite(resource, reactor, counting(figures, log), settings.limits, figures, proxies, networks)
+    site = MirrorSite(
+        resource,
+        reactor,
+        counting(figures, log),
+        settings.limits,
+        figures.turned_away,
+        TrustedProxies(settings.access.trusted_proxies),
+        settings.access.networks,
+    )
     show_connections(figures, lambda: site.connections.open)
     show_rooms(figures, lambda: site.under_way, registry.fills, store, expiry.scheduler, pulse, names)
     looked = registry.blobs.ahead

@@ -227,3 +227,8 @@ class Settings:
     """The file these were read from; None for the built-in ones."""
     warnings: tuple[str, ...] = ()
     """What the file says that we understand but do not follow, a line each, for the log."""
+
+    @property
+    def all_listen(self) -> tuple[str, ...]:
+        """The endpoints that clients come in by: those of all upstreams, then those of one."""
+        return (*self.listen, *(each for upstream in self.upstreams for each in upstream.listen))

@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -52,12 +53,16 @@ PROGRAM_PACKAGES = {
 def require_program(name: str) -> Path:
     """Where the program ``name`` is; without it the test is skipped, under CI=true it fails."""
     found = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
-    if found is not None:
-        return Path(found)
-    missing = f"needs {name}: apt-get install {PROGRAM_PACKAGES.get(name, name)}"
+    if found is None:
+        lacks(f"needs {name}: apt-get install {PROGRAM_PACKAGES.get(name, name)}")
+    return Path(found)
+
+
+def lacks(what: str) -> NoReturn:
+    """The machine has not what the test needs: it is skipped, under CI=true it fails."""
     if os.environ.get("CI", "").lower() in {"", "0", "false"}:
-        pytest.skip(missing)
-    pytest.fail(missing)
+        pytest.skip(what)
+    pytest.fail(what)
 
 
 class LoggedFailures:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from regproxy.access.networks import MAX_KNOWN, normalise
+from regproxy.access.networks import MAX_KNOWN, Address, is_within, normalise
 from regproxy.settings import Network
 
 MAX_HOPS = 16
@@ -38,6 +38,10 @@ class TrustedProxies:
         """Whether ``peer`` is one of them. Never for a unix socket, which has no address."""
         return bool(self._networks) and peer is not None and self._trusts(peer)
 
+    def include(self, address: Address) -> bool:
+        """As :meth:`trust`, where the address has been read."""
+        return self.trust(str(address))
+
     def client(self, peer: str | None, forwarded_for: Sequence[str]) -> str | None:
         """The client's address: the peer's own, or the one that trusted peers name.
 
@@ -56,8 +60,7 @@ class TrustedProxies:
         return forwarded_proto[-1].rpartition(",")[2].strip().lower() == "https"
 
     def _looks(self, peer: str) -> bool:
-        address = normalise(peer)
-        return address is not None and any(address in network for network in self._networks)
+        return is_within(normalise(peer), self._networks)
 
     def _walk(self, written: str) -> str:
         hops = written.rsplit(",", MAX_HOPS)

@@ -12,12 +12,14 @@ from regproxy.errors import AccessDenied
 from regproxy.settings import Network
 
 NOT_SERVED = "this mirror does not serve your address; its operator can add it to access.networks"
+Address = IPv4Address | IPv6Address
+
 MAX_KNOWN = 4096
 """So many clients' addresses are kept parsed: each is looked at several times a request."""
 
 
 @lru_cache(MAX_KNOWN)
-def normalise(host: str) -> IPv4Address | IPv6Address | None:
+def normalise(host: str) -> Address | None:
     """The address that ``host`` writes, None when it is none.
 
     ``::ffff:a.b.c.d``, which is how a socket for both families shows an IPv4 peer, becomes
@@ -41,7 +43,7 @@ def admit(host: str | None, networks: Iterable[Network]) -> None:
         raise AccessDenied(NOT_SERVED)
 
 
-def is_within(address: IPv4Address | IPv6Address | None, networks: Iterable[Network]) -> bool:
+def is_within(address: Address | None, networks: Iterable[Network]) -> bool:
     """Whether one of the ``networks`` has ``address``; none has None, which is no address."""
     return address is not None and any(address in network for network in networks)
 

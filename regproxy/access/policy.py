@@ -7,6 +7,7 @@ Pure. Laws: the order is who, then what, so that whoever is not known learns not
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 import attrs
 
@@ -73,7 +74,7 @@ class Policy:
         self._anonymous = anonymous
         self._rules = {upstream.name: _Rules.of(upstream) for upstream in upstreams}
         self._open = frozenset(name for name, rules in self._rules.items() if rules.none)
-        self._known: dict[tuple[Identity, Repository], Verdict] = {}
+        self._known = lru_cache(MAX_KNOWN)(self.judge)
 
     def enters(self, identity: Identity) -> Verdict:
         """Whether ``identity`` may ask for anything at all."""
@@ -90,14 +91,7 @@ class Policy:
         """Whether ``identity`` may read anything of ``repository``: GET and HEAD, hit and miss alike."""
         if repository.upstream in self._open and identity.grants is None:
             return self.enters(identity)
-        asked = identity, repository
-        verdict = self._known.get(asked)
-        if verdict is None:
-            verdict = self.judge(identity, repository)
-            if len(self._known) >= MAX_KNOWN:
-                self._known.clear()
-            self._known[asked] = verdict
-        return verdict
+        return self._known(identity, repository)
 
     def judge(self, identity: Identity, repository: Repository) -> Verdict:
         """As :meth:`pulls`, nothing remembered: in any thread."""

@@ -162,13 +162,12 @@ class AdminSite(StrictSite):
         self._pages = Pages(pages)
         nowhere = Refused(404, f"no such page: there is {self._pages}")
         own = attrs.evolve(limits, connections=CONNECTIONS, per_address=None)
-        trusted = proxies or TrustedProxies()
         super().__init__(
             nowhere,
             AdminRequest,
             reactor,
             own,
-            lambda address: trusted.trust(str(address)),
+            (proxies or TrustedProxies()).include,
             allowance=f"{CONNECTIONS} for operators",
             networks=networks,
         )

@@ -68,8 +68,7 @@ def _known_by(settings: Settings) -> Iterator[str]:
         yield "password"
     if access.tokens is not None:
         yield "token"
-    bound = [description for upstream in settings.upstreams for description in upstream.listen]
-    if any(Endpoint.parse(each).asks for each in (*settings.listen, *bound)):
+    if any(Endpoint.parse(each).asks for each in settings.all_listen):
         yield "certificate"
     if access.anonymous:
         yield "nothing: all of these networks may ask"

@@ -12,12 +12,10 @@ from pathlib import Path
 
 import attrs
 
-from regproxy.config.endpoints import Endpoint
+from regproxy.config.endpoints import TLS_FILES, Endpoint
 from regproxy.errors import RegproxyError, SecretUnusable
 from regproxy.secretfile import read_secret
 from regproxy.settings import AccessSettings, Settings
-
-_KEYS = ("privateKey", "certKey", "extraCertChain", "dhParameters", "clientCA")
 
 
 @attrs.frozen(slots=True)
@@ -31,8 +29,7 @@ class Trouble:
 def troubles(settings: Settings) -> Iterator[Trouble]:
     """What is wrong with the places that ``settings`` name."""
     written = settings.admin if settings.admin_written else ()  # a default one may fail
-    bound = [description for upstream in settings.upstreams for description in upstream.listen]
-    for description in (*settings.listen, *bound, *written):
+    for description in (*settings.all_listen, *written):
         yield from _as_far_as_seen(description, _endpoint(description, settings.storage.root))
     if settings.admin_token_file is not None:
         yield from _as_far_as_seen("admin_token_file", _secret("admin_token_file", settings.admin_token_file))
@@ -66,7 +63,7 @@ def _endpoint(description: str, root: Path) -> Iterator[Trouble]:
         yield from _parent(description, address)
     if found.kind != "ssl":
         return
-    lacking = [trouble for name in _KEYS for trouble in _readable(description, found.get(name))]
+    lacking = [trouble for name in TLS_FILES for trouble in _readable(description, found.get(name))]
     yield from lacking or _certificate(description, found)
 
 

@@ -32,7 +32,9 @@ _KINDS: Mapping[str, tuple[str, ...]] = {
     "unix": ("address", "mode", "backlog", "lockfile"),
     "systemd": ("domain", "index", "name"),
 }
-_PATHS = ("privateKey", "certKey", "extraCertChain", "dhParameters", "clientCA", "address")
+TLS_FILES = ("privateKey", "certKey", "extraCertChain", "dhParameters", "clientCA")
+"""The arguments of ``ssl`` that name a file."""
+_PATHS = (*TLS_FILES, "address")
 _MAX_SOCKET_BYTES = 107
 
 

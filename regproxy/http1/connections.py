@@ -13,19 +13,17 @@ import enum
 from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv6Address
 
 from twisted.logger import Logger
 
-from regproxy.access.networks import MAX_KNOWN, NOT_SERVED, normalise
+from regproxy.access.networks import MAX_KNOWN, NOT_SERVED, Address, normalise
 from regproxy.errors import AccessDenied, TooManyConnections
 
 MAX_TURNED_AWAY = 256
 """So many may be on their way out at once, beside the connections that are served."""
 COMPLAIN_S = 60.0
 """How often at most the log says that connections are turned away."""
-
-Address = IPv4Address | IPv6Address
 
 
 class Verdict(enum.Enum):

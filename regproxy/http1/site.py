@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
-from regproxy.access.networks import is_within
-from regproxy.http1.connections import Address, Connections, nobody
+from regproxy.access.networks import Address, is_within
+from regproxy.http1.connections import Connections, nobody
 from regproxy.http1.progress import WINDOW_S
 from regproxy.http1.watch import Watch
 from regproxy.settings import LimitSettings, Network
@@ -49,20 +50,18 @@ class StrictSite(Site):
             is_exempt,
             turned_away,
             allowance,
-            lambda address: self._is_stranger(address, networks, is_exempt),
+            partial(_is_stranger, networks, is_exempt),
         )
-
-    def _is_stranger(
-        self,
-        address: Address | None,
-        networks: Sequence[Network] | None,
-        is_exempt: Callable[[Address], bool],
-    ) -> bool:
-        """Never a proxy: whom it speaks for is judged by each request."""
-        if networks is None or is_within(address, networks):
-            return False
-        return address is None or not is_exempt(address)
 
     def acceptableProtocols(self) -> list[bytes]:
         """HTTP/1.1 only."""
         return [b"http/1.1"]
+
+
+def _is_stranger(
+    networks: Sequence[Network] | None, is_exempt: Callable[[Address], bool], address: Address | None
+) -> bool:
+    """Never a proxy: whom it speaks for is judged by each request."""
+    if networks is None or is_within(address, networks):
+        return False
+    return address is None or not is_exempt(address)

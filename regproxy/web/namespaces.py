@@ -34,6 +34,11 @@ class Said:
     before: str | None = None
     namespace: str | None = None
 
+    @property
+    def front(self) -> str:
+        """What stands before ``/v2/`` in the path, as ``/docker.io``."""
+        return "" if self.before is None else f"/{self.before}"
+
 
 @attrs.frozen(slots=True)
 class Meant:

@@ -181,9 +181,8 @@ class Routes:
     def _place(self, name: list[str], said: Said, meant: Meant | None) -> Place:
         upstream, path = self._namespaces.split(meant, name)
         repository = Repository.parse(upstream.name, "/".join(path))
-        before = "" if said.before is None else f"/{said.before}"
         private = self._private or upstream.guarded
-        return Place(repository, "/".join(name), said.namespace, private, before)
+        return Place(repository, "/".join(name), said.namespace, private, said.front)
 
     def _catalog(self, prefix: list[str], asked: dict[str, str], said: Said, meant: Meant | None) -> Route:
         first = prefix[0] if prefix else None
@@ -194,7 +193,7 @@ class Routes:
             said.namespace,
             _page_size(asked.get("n")),
             asked.get("last"),
-            "" if said.before is None else f"/{said.before}",
+            said.front,
         )
 
 

@@ -17,7 +17,6 @@ from twisted.web.resource import IResource
 from zope.interface import implementer
 
 from regproxy.access.forwarded import TrustedProxies
-from regproxy.http1.connections import Address
 from regproxy.http1.site import StrictSite
 from regproxy.settings import LimitSettings, Network
 from regproxy.web.access_log import Recorder, write_nothing
@@ -36,6 +35,7 @@ class RegistrySite(StrictSite):
     """
 
     protocol: Any = RegistryChannel
+    request_type: type[RegistryRequest] = RegistryRequest
 
     def __init__(
         self,
@@ -49,12 +49,9 @@ class RegistrySite(StrictSite):
     ) -> None:
         self.proxies = proxies or TrustedProxies()
         super().__init__(
-            resource, RegistryRequest, reactor, limits, self._is_proxy, turned_away, networks=networks
+            resource, self.request_type, reactor, limits, self.proxies.include, turned_away, networks=networks
         )
         self.record = record
-
-    def _is_proxy(self, address: Address) -> bool:
-        return self.proxies.trust(str(address))
 
     def log(self, request: http.Request) -> None:
         """Twisted's own access line; ours is the record."""

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import pytest_twisted
 
+from tests.clients.containerd import Containerd
+from tests.clients.requirements import require_root
 from tests.clients.world import World, mounts_below, processes_below, remove_cgroups
 from tests.conftest import require_program
 
@@ -62,3 +64,16 @@ async def world(place: Path) -> AsyncIterator[World]:
         yield made
     finally:
         await made.close()
+
+
+@pytest_twisted.async_yield_fixture
+async def containerd(place: Path) -> AsyncIterator[Containerd]:
+    for program in ("containerd", "ctr", "runc"):
+        require_program(program)
+    require_root()
+    made = Containerd(place / "cd")
+    try:
+        await made.start()
+        yield made
+    finally:
+        await made.stop()

@@ -5,15 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 
-import pytest
-
-from tests.conftest import require_program
-
-
-def _lacking(what: str) -> None:
-    if os.environ.get("CI", "").lower() in {"", "0", "false"}:
-        pytest.skip(what)
-    pytest.fail(what)
+from tests.conftest import lacks, require_program
 
 
 def require_root() -> None:
@@ -21,10 +13,10 @@ def require_root() -> None:
     for program in ("unshare", "nsenter"):
         require_program(program)
     if os.geteuid() != 0:
-        _lacking("needs root: containers are mounted and run")
+        lacks("needs root: containers are mounted and run")
 
 
 def require_module(name: str, distribution: str) -> None:
     """Skip without the Python module ``name``; under CI=true it fails."""
     if importlib.util.find_spec(name) is None:
-        _lacking(f"needs {name}: pip install {distribution}")
+        lacks(f"needs {name}: pip install {distribution}")

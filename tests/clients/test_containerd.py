@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_twisted
 from twisted.internet.defer import Deferred, DeferredList
 
 from tests.clients.containerd import BY_NAMESPACE, BY_PREFIX, Containerd, Ctr, write_hosts
 from tests.clients.containers import Buildah, Skopeo, make_setup
 from tests.clients.docker import Docker, Dockerd
-from tests.clients.requirements import require_root
 from tests.clients.scenario import asks_nothing_twice, pulls
 from tests.clients.world import HUB, OTHER, Content, World, all_of, for_this_platform, runnable_image
 from tests.conftest import require_program
 
 pytestmark = pytest.mark.clients
-
-
-@pytest_twisted.async_yield_fixture
-async def containerd(world: World) -> AsyncIterator[Containerd]:
-    for program in ("containerd", "ctr", "runc"):
-        require_program(program)
-    require_root()
-    made = Containerd(world.folder / "cd")
-    try:
-        await made.start()
-        yield made
-    finally:
-        await made.stop()
 
 
 def tool() -> Content:

@@ -35,19 +35,6 @@ async def four(place: Path) -> AsyncIterator[Four]:
         await made.close()
 
 
-@pytest_twisted.async_yield_fixture
-async def containerd(place: Path) -> AsyncIterator[Containerd]:
-    for program in ("containerd", "ctr", "runc"):
-        require_program(program)
-    require_root()
-    made = Containerd(place / "cd")
-    try:
-        await made.start()
-        yield made
-    finally:
-        await made.stop()
-
-
 async def pulls(four: Four, client: Client, upstreams: Iterable[str]) -> None:
     """The whole image of each; it runs where the client runs things."""
     for upstream in upstreams:

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import attrs
 import pytest
-import pytest_twisted
 
 from tests.clients.containerd import BY_PATH, Containerd, Ctr, write_hosts
 from tests.clients.containers import Skopeo, make_setup
-from tests.clients.requirements import require_root
 from tests.clients.scenario import pulls
 from tests.clients.world import OTHER, Content, World, all_of, for_this_platform, runnable_image
 from tests.conftest import require_program
 
 pytestmark = pytest.mark.clients
-
-
-@pytest_twisted.async_yield_fixture
-async def containerd(world: World) -> AsyncIterator[Containerd]:
-    for program in ("containerd", "ctr", "runc"):
-        require_program(program)
-    require_root()
-    made = Containerd(world.folder / "cd")
-    try:
-        await made.start()
-        yield made
-    finally:
-        await made.stop()
 
 
 def tool() -> Content:

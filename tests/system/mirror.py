@@ -13,6 +13,7 @@ from regproxy import compose
 from regproxy.headers.origins import Origin
 from regproxy.settings import AccessSettings, Credentials, Settings, StorageSettings, UpstreamSettings
 from regproxy.storage.store import open_store
+from regproxy.testing.images import Image
 from regproxy.testing.registry import ScriptableRegistry
 from tests.system.client import Client
 
@@ -118,6 +119,21 @@ class World:
 
     registry: ScriptableRegistry
     mirror: Mirror
+
+    @classmethod
+    async def started(cls, root: Path, image: Image, tag: str = "latest") -> World:
+        """With ``image`` in team/app."""
+        registry = ScriptableRegistry(reactor)
+        await registry.start()
+        registry.put_image("team/app", tag, image)
+        mirror = Mirror(root, upstream(registry))
+        await mirror.start()
+        return cls(registry, mirror)
+
+    async def stop(self) -> None:
+        """Both of them."""
+        await self.mirror.stop()
+        await self.registry.stop()
 
     @property
     def client(self) -> Client:

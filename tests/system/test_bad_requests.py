@@ -9,12 +9,10 @@ from urllib.parse import urlsplit
 
 import pytest
 import pytest_twisted
-from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
 from regproxy.testing.images import sized_image
-from regproxy.testing.registry import ScriptableRegistry
-from tests.system.mirror import Mirror, World, upstream
+from tests.system.mirror import World
 
 pytestmark = pytest.mark.system
 
@@ -126,14 +124,9 @@ WRITES = [
 
 @pytest_twisted.async_yield_fixture
 async def world(tmp_path) -> AsyncIterator[World]:
-    registry = ScriptableRegistry(reactor)
-    await registry.start()
-    registry.put_image("team/app", "latest", IMAGE)
-    mirror = Mirror(tmp_path / "content", upstream(registry))
-    await mirror.start()
-    yield World(registry, mirror)
-    await mirror.stop()
-    await registry.stop()
+    made = await World.started(tmp_path / "content", IMAGE)
+    yield made
+    await made.stop()
 
 
 def exchange(url: str, request: bytes) -> tuple[int, dict[str, str], bytes]:

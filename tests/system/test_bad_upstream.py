@@ -45,14 +45,9 @@ def warnings() -> Iterator[list[str]]:
 
 @pytest_twisted.async_yield_fixture
 async def world(tmp_path) -> AsyncIterator[World]:
-    registry = ScriptableRegistry(reactor)
-    await registry.start()
-    registry.put_image("team/app", "latest", IMAGE)
-    mirror = Mirror(tmp_path / "content", upstream(registry))
-    await mirror.start()
-    yield World(registry, mirror)
-    await mirror.stop()
-    await registry.stop()
+    made = await World.started(tmp_path / "content", IMAGE)
+    yield made
+    await made.stop()
 
 
 def kept(world: World) -> list[str]:

@@ -21,6 +21,7 @@ from regproxy.oci.digest import Digest
 from regproxy.testing.daemon import Daemon
 from regproxy.testing.docker_registry import free_port
 from regproxy.testing.registry import ScriptableRegistry
+from tests.conftest import lacks
 from tests.system.hostile import get
 from tests.system.sockets import Talk, Transfer
 
@@ -144,9 +145,8 @@ async def test_ten_thousand_idle_connections(world, files):
             assert time.monotonic() < deadline_s
 
     await deferToThread(crowd)
-    if count < CROWD and os.environ.get("CI", "").lower() in {"", "0", "false"}:
-        pytest.skip(f"held with {count} connections: {CROWD} need a limit of {2 * CROWD} open files")
-    assert count == CROWD, f"{CROWD} connections need a limit of {2 * CROWD} open files, not {files}"
+    if count < CROWD:
+        lacks(f"held with {count} connections: {CROWD} need a limit of {2 * CROWD} open files, not {files}")
 
 
 def transfer_of(talk: Talk) -> None:

@@ -35,6 +35,7 @@ from regproxy.testing.registry import ScriptableRegistry
 from regproxy.testing.reply import Gate
 from regproxy.testing.rules import Match
 from regproxy.testing.secrets import MARKER
+from tests.conftest import lacks, require_program
 from tests.overheard import overhear
 from tests.system.client import Client
 
@@ -269,8 +270,9 @@ def test_the_socket_is_for_user_and_group_alone(world: World) -> None:
     assert stat.S_IMODE(world.socket.stat().st_mode) == 0o660
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
 async def test_another_user_does_not_even_connect(world: World) -> None:
+    if os.geteuid() != 0:
+        lacks("needs root, to be somebody else")
     code = (
         "import os, socket, sys; os.setgroups([]); os.setgid(65534); os.setuid(65534);"
         "s = socket.socket(socket.AF_UNIX); sys.exit(s.connect_ex(sys.argv[1]))"
@@ -382,11 +384,9 @@ async def test_only_one_path_and_method_of_all_is_the_door(world: World) -> None
 
 async def test_curl_can_do_it(world: World) -> None:
     """What the documentation shows."""
-    curl = shutil.which("curl")
-    if curl is None:
-        pytest.skip("needs curl")
+    curl = require_program("curl")
     await world.pull("team/app")
-    argv = [curl, "-sS", "--unix-socket", str(world.socket), "http://localhost/actions/purge"]
+    argv = [str(curl), "-sS", "--unix-socket", str(world.socket), "http://localhost/actions/purge"]
     done = await run(
         reactor,
         [*argv, "-H", "Content-Type: application/json", "-d", '{"image": "team/app"}'],

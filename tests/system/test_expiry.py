@@ -20,8 +20,7 @@ from regproxy.oci.tag import Tag
 from regproxy.settings import Settings, StorageSettings, UpstreamSettings
 from regproxy.storage.store import open_store
 from regproxy.testing.images import Image, sized_image
-from regproxy.testing.registry import ScriptableRegistry
-from tests.system.mirror import NAME, Mirror, World, upstream
+from tests.system.mirror import NAME, World
 
 IMAGE = sized_image(5000)
 REPOSITORY = Repository.parse(NAME, "team/app")
@@ -30,14 +29,9 @@ DAY_S = 86_400.0
 
 @pytest_twisted.async_yield_fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    registry = ScriptableRegistry(reactor)
-    registry.put_image("team/app", "v1", IMAGE)
-    await registry.start()
-    mirror = Mirror(tmp_path / "store", upstream(registry))
-    await mirror.start()
-    yield World(registry, mirror)
-    await mirror.stop()
-    await registry.stop()
+    made = await World.started(tmp_path / "store", IMAGE, "v1")
+    yield made
+    await made.stop()
 
 
 @pytest.fixture

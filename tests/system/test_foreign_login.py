@@ -7,12 +7,10 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
-from twisted.internet import reactor
 
 from regproxy.testing.images import sized_image
-from regproxy.testing.registry import ScriptableRegistry
 from regproxy.testing.secrets import MARKER
-from tests.system.mirror import Mirror, World, upstream
+from tests.system.mirror import World
 
 pytestmark = pytest.mark.system
 
@@ -21,14 +19,9 @@ IMAGE = sized_image(5000)
 
 @pytest_twisted.async_yield_fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    registry = ScriptableRegistry(reactor)
-    await registry.start()
-    registry.put_image("team/app", "latest", IMAGE)
-    mirror = Mirror(tmp_path / "content", upstream(registry))
-    await mirror.start()
-    yield World(registry, mirror)
-    await mirror.stop()
-    await registry.stop()
+    made = await World.started(tmp_path / "content", IMAGE)
+    yield made
+    await made.stop()
 
 
 @pytest.mark.parametrize("login", [f"Bearer {MARKER}", f"Basic {MARKER}", MARKER, "Negotiate x"])

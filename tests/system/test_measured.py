@@ -35,15 +35,10 @@ pytestmark = pytest.mark.system
 @pytest_twisted.async_yield_fixture
 async def world(tmp_path) -> AsyncIterator[World]:
     """A mirror in front of an open registry that has one image in two repositories."""
-    registry = ScriptableRegistry(reactor)
-    await registry.start()
-    registry.put_image("team/app", "latest", IMAGE)
-    registry.put_image("team/other", "latest", IMAGE)
-    mirror = Mirror(tmp_path / "content", upstream(registry))
-    await mirror.start()
-    yield World(registry, mirror)
-    await mirror.stop()
-    await registry.stop()
+    made = await World.started(tmp_path / "content", IMAGE)
+    made.registry.put_image("team/other", "latest", IMAGE)
+    yield made
+    await made.stop()
 
 
 @pytest_twisted.async_yield_fixture

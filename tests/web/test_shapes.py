@@ -56,46 +56,37 @@ class Shape:
         return Shape(path, other.namespace or self.namespace, host, other.listener or self.listener)
 
 
+def by_name(name: str) -> tuple[Shape, ...]:
+    """The ways that each upstream has."""
+    return (
+        Shape(namespace=name),
+        Shape(path=f"/v2/{name}/{{}}"),
+        Shape(path=f"/{quote(name)}/v2/{{}}"),
+        Shape(listener=name),
+    )
+
+
 SHAPES: dict[str, tuple[Shape, ...]] = {
     "docker.io": (
+        *by_name("docker.io"),
         Shape(),
-        Shape(namespace="docker.io"),
         Shape(namespace="Docker.IO:443"),
         Shape(namespace="registry-1.docker.io"),
-        Shape(path="/v2/docker.io/{}"),
         Shape(path="/v2/Index.docker.io:443/{}"),
-        Shape(path="/docker.io/v2/{}"),
         Shape(path="/registry-1.docker.io%3A80/v2/{}"),
         Shape(host="registry-1.docker.io"),
         Shape(host="docker.io:443"),
         Shape(host="hub.mirror.example"),
         Shape(host="hub.mirror.example:8443"),
-        Shape(listener="docker.io"),
     ),
     "ghcr.io": (
-        Shape(namespace="ghcr.io"),
-        Shape(path="/v2/ghcr.io/{}"),
-        Shape(path="/ghcr.io/v2/{}"),
+        *by_name("ghcr.io"),
         Shape(host="ghcr.io"),
         Shape(host="mirror.example:5003"),
         Shape(host="[fd00::5]:5000"),
-        Shape(listener="ghcr.io"),
     ),
-    "corp.example:5000": (
-        Shape(namespace="corp.example:5000"),
-        Shape(path="/v2/corp.example:5000/{}"),
-        Shape(path="/corp.example%3A5000/v2/{}"),
-        Shape(host="corp.example:5000"),
-        Shape(listener="corp.example:5000"),
-    ),
-    "corp": (
-        Shape(namespace="corp"),
-        Shape(path="/v2/corp/{}"),
-        Shape(path="/corp/v2/{}"),
-        Shape(host="10.0.0.7:5000"),
-        Shape(host="mirror.example"),
-        Shape(listener="corp"),
-    ),
+    "corp.example:5000": (*by_name("corp.example:5000"), Shape(host="corp.example:5000")),
+    "corp": (*by_name("corp"), Shape(host="10.0.0.7:5000"), Shape(host="mirror.example")),
 }
 
 RESTS = st.one_of(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -16,89 +15,31 @@ from twisted.internet.task import deferLater
 from regproxy.access.entrance import Entrance
 from regproxy.access.forwarded import TrustedProxies
 from regproxy.access.identity import Identity, Proof
-from regproxy.access.keys import parse_keys
 from regproxy.access.policy import Policy
-from regproxy.access.tokens import Tokens
 from regproxy.compose import build_resource
-from regproxy.headers.challenges import parse_challenges
-from regproxy.interfaces import How, TagAnswer, TagList
-from regproxy.oci.digest import Digest
+from regproxy.interfaces import How, TagList
 from regproxy.oci.repository import Repository
-from regproxy.oci.tag import Tag
-from regproxy.settings import AccessSettings, Pattern, Settings, StorageSettings, UpstreamSettings
+from regproxy.settings import AccessSettings, Settings, StorageSettings
 from regproxy.web.gate import Gate
 from tests.access.known import Thread, basic, entrance
-from tests.access.signing import ALL, AUDIENCE, ISSUER, NOW_S, jwk, key_set, signed
 from tests.logged import logging
-from tests.web.doubles import BLOB, BLOB_DIGEST, CONTENT, MANIFEST, Front, MemoryRegistry, Reply, parse
-
-HUB = UpstreamSettings(
-    "docker.io",
-    ("https://registry-1.docker.io",),
-    default=True,
-    library=True,
-    aliases=("index.docker.io",),
-    deny=(Pattern("library/secret", 12),),
+from tests.web.doubles import BLOB, BLOB_DIGEST, CONTENT, MANIFEST, Front, parse
+from tests.web.entering import (
+    ALICE,
+    ALL_UPSTREAMS,
+    BOB,
+    CORP,
+    CORPS,
+    FOREIGN,
+    HUB,
+    OPEN,
+    OTHER_TEAM,
+    asked,
+    challenges,
+    everything,
+    front,
+    targets,
 )
-CORP = UpstreamSettings(
-    "corp.example",
-    ("https://corp.example",),
-    users=(Pattern("alice", 20),),
-    allow=(Pattern("team-a/**", 21),),
-)
-OPEN = UpstreamSettings("ghcr.io", ("https://ghcr.io",))
-ALL_UPSTREAMS = (HUB, CORP, OPEN)
-ALICE = f"Authorization: {basic('alice', 'hunter2-right')}"
-BOB = f"Authorization: {basic('bob', 'hunter2-other')}"
-FOREIGN = f"Authorization: {basic('hubuser', 'hub password')}"
-HELD = [
-    ("docker.io", "library/nginx"),
-    ("docker.io", "library/secret"),
-    ("corp.example", "team-a/app"),
-    ("corp.example", "team-b/app"),
-    ("ghcr.io", "org/app"),
-]
-NOTHING = Digest.of(b"nobody has it")
-
-
-def everything() -> MemoryRegistry:
-    """Each repository has the same manifest, tag and blob."""
-    registry = MemoryRegistry()
-    for upstream, path in HELD:
-        repository = Repository(upstream, path)
-        registry.blob_map[repository, BLOB_DIGEST] = BLOB
-        registry.manifest_map[repository, MANIFEST.digest] = MANIFEST
-        registry.tag_map[repository, Tag("latest")] = TagAnswer(MANIFEST.descriptor, MANIFEST, How.HIT)
-        registry.hits[repository, MANIFEST.digest] = TagAnswer(MANIFEST.descriptor, MANIFEST, How.HIT)
-    return registry
-
-
-def front(**options: Any) -> Front:
-    """Alice and Bob have passwords; everybody must be known, unless ``anonymous``."""
-    known = {
-        name: options.pop(name) for name in ("anonymous", "tokens", "realm", "thread") if name in options
-    }
-    made = entrance(ALL_UPSTREAMS, **known)
-    return Front(everything(), upstreams=ALL_UPSTREAMS, entrance=options.pop("entrance", made), **options)
-
-
-def targets(shapes: list[str], reference: str = str(MANIFEST.digest)) -> list[str]:
-    """Each way to name a repository, with each thing that can be read of it."""
-    found = []
-    for shape in shapes:
-        name, _, query = shape.partition("?")
-        for what in (
-            f"manifests/{reference}",
-            "manifests/latest",
-            f"blobs/{BLOB_DIGEST}",
-            "tags/list",
-            f"referrers/{BLOB_DIGEST}",
-            f"blobs/{NOTHING}",
-            "manifests/missing",
-        ):
-            found.append(f"/v2/{name}/{what}" + (f"?{query}" if query else ""))
-    return found
-
 
 SECRET = targets(
     [
@@ -113,26 +54,6 @@ SECRET = targets(
         "index.docker.io/secret",
     ]
 )
-CORPS = targets(
-    ["corp.example/team-a/app", "team-a/app?ns=corp.example", "corp.example/team-a/app?ns=corp.example"]
-)
-OTHER_TEAM = targets(["corp.example/team-b/app", "team-b/app?ns=corp.example"])
-
-
-async def asked(at: Front, target: str, *lines: str) -> Reply:
-    """By GET and by HEAD, which must say the same; nothing was looked up for either, or both were."""
-    at.registry.calls.clear()
-    get = await at.ask("GET", target, *lines)
-    head = await at.ask("HEAD", target, *lines)
-    assert (head.status, head.stable) == (get.status, get.stable)
-    if get.status in (401, 403):
-        assert at.registry.calls == [], "nothing may be looked up before it was allowed"
-    return get
-
-
-def challenges(reply: Reply) -> list[tuple[str, dict[str, str]]]:
-    header = reply.headers.get("www-authenticate", "")
-    return [(each.scheme, dict(each.parameters)) for each in parse_challenges([header])]
 
 
 async def test_nobody_learns_anything_who_is_not_known() -> None:
@@ -319,117 +240,6 @@ async def test_too_many_checks_are_a_503() -> None:
         assert (reply.status, reply.error["code"], reply.headers["retry-after"]) == (503, "UNAVAILABLE", "30")
 
 
-KEYS = parse_keys(key_set(*(jwk(key, name) for name, key in ALL.items())))
-
-
-def with_tokens(**options: Any) -> Front:
-    tokens = Tokens(ISSUER, AUDIENCE, lambda: KEYS, lambda: NOW_S)
-    return front(tokens=tokens, realm="https://auth.test/token", **options)
-
-
-def bearer(**changes: Any) -> str:
-    return "Authorization: Bearer " + signed(**changes).decode()
-
-
-async def test_a_token_is_asked_for_with_the_scope_that_it_needs() -> None:
-    """containerd never asks /v2/ first: the challenge of the content itself must say all (R70)."""
-    async with with_tokens() as at:
-        where = {"realm": "https://auth.test/token", "service": "mirror.test"}
-        assert challenges(await at.ask("GET", "/v2/"))[0] == ("bearer", where)
-        for target in ("/v2/nginx/manifests/latest", "/v2/docker.io/library/nginx/manifests/latest"):
-            first, second = challenges(await asked(at, target))
-            assert first == ("bearer", {**where, "scope": "repository:docker.io/library/nginx:pull"})
-            assert second == ("basic", {"realm": "regproxy"})
-
-
-async def test_a_token_reaches_as_far_as_it_says() -> None:
-    async with with_tokens() as at:
-        assert (await asked(at, "/v2/", bearer())).status == 200
-        assert (await asked(at, "/v2/nginx/manifests/latest", bearer())).status == 200
-        reply = await asked(at, "/v2/ghcr.io/org/app/manifests/latest", bearer())
-        assert (reply.status, reply.error["code"]) == (401, "UNAUTHORIZED")
-        assert challenges(reply)[0][1]["error"] == "insufficient_scope"
-        assert challenges(reply)[0][1]["scope"] == "repository:ghcr.io/org/app:pull"
-        old = await asked(at, "/v2/", bearer(exp=NOW_S - 60))
-        assert (old.status, challenges(old)[0][1]["error"]) == (401, "invalid_token")
-
-
-async def test_rules_hold_for_tokens() -> None:
-    everywhere = [
-        {"type": "repository", "name": f"corp.example/{name}", "actions": ["pull"]}
-        for name in ("team-a/app", "team-b/app")
-    ]
-    async with with_tokens() as at:
-        assert (await asked(at, CORPS[0], bearer(sub="alice", access=everywhere))).status == 200
-        assert (await asked(at, CORPS[0], bearer(sub="bob", access=everywhere))).status == 403
-        assert (await asked(at, OTHER_TEAM[0], bearer(sub="alice", access=everywhere))).status == 403
-
-
-async def test_the_access_line_has_the_name_and_no_secret() -> None:
-    async with with_tokens() as at:
-        for lines in ([ALICE], [bearer()], [bearer(sub=None)], []):
-            await at.ask("GET", "/v2/", *lines)
-        assert [record.user for record in at.records] == ["alice", "ci", "token", None]
-        shown = repr(at.records)
-        assert "hunter2-right" not in shown
-        assert "Bearer" not in shown
-
-
-async def test_the_catalog_is_off_and_says_which_setting() -> None:
-    async with front(anonymous=True) as at:
-        reply = await asked(at, "/v2/_catalog")
-        assert (reply.status, reply.error["code"]) == (404, "UNSUPPORTED")
-        assert "access.catalog: true" in reply.error["message"]
-
-
-async def names(at: Front, target: str, *lines: str) -> Any:
-    reply = await asked(at, target, *lines)
-    return json.loads(reply.body)["repositories"] if reply.status == 200 else reply.status
-
-
-async def test_the_catalog_has_what_the_asker_may_see() -> None:
-    async with front(anonymous=True, catalog=True) as at:
-        assert await names(at, "/v2/_catalog") == ["library/nginx"], "not library/secret"
-        assert await names(at, "/v2/_catalog?ns=ghcr.io") == ["org/app"]
-        assert await names(at, "/v2/ghcr.io/_catalog") == ["org/app"]
-        assert await names(at, "/v2/corp.example/_catalog") == 401
-        assert await names(at, "/v2/corp.example/_catalog", ALICE) == ["team-a/app"]
-        assert await names(at, "/v2/_catalog?ns=corp.example", BOB) == 403
-        assert await names(at, "/v2/_catalog?ns=evil.test") == 404
-        assert await names(at, "/v2/ghcr.io/_catalog?ns=docker.io") == 400
-
-
-async def test_the_catalog_of_a_token() -> None:
-    listing = [{"type": "registry", "name": "catalog", "actions": ["*"]}]
-    async with with_tokens(catalog=True) as at:
-        assert challenges(await at.ask("GET", "/v2/_catalog"))[0][0] == "bearer"
-        assert await names(at, "/v2/_catalog", bearer()) == ["library/nginx"]
-        assert await names(at, "/v2/_catalog?ns=ghcr.io", bearer()) == []
-        assert await names(at, "/v2/_catalog?ns=ghcr.io", bearer(access=listing)) == ["org/app"]
-        assert await names(at, "/v2/corp.example/_catalog", bearer(access=listing)) == 403
-
-
-@pytest.mark.parametrize("start", ["/v2/_catalog?n=2&ns=ghcr.io", "/v2/ghcr.io/_catalog?n=2"])
-async def test_the_catalog_comes_in_pages(start: str) -> None:
-    at = front(anonymous=True, catalog=True)
-    expected = sorted(["a", "a-b", "a/b", "z", "org/app"])
-    for name in expected:
-        at.registry.blob_map[Repository("ghcr.io", name), BLOB_DIGEST] = BLOB
-    async with at:
-        seen: list[str] = []
-        target: str | None = start
-        while target is not None:
-            reply = await asked(at, target)
-            page = json.loads(reply.body)["repositories"]
-            assert len(page) <= 2
-            seen += page
-            link = reply.headers.get("link")
-            target = None if link is None else link.partition(">")[0].removeprefix("<")
-        assert seen == expected
-        assert await names(at, "/v2/_catalog?n=0&ns=ghcr.io") == []
-        assert (await asked(at, "/v2/_catalog?n=x")).status == 400
-
-
 PROXY = TrustedProxies([ip_network("127.0.0.1/32")])
 INSIDE = [ip_network("10.0.0.0/8")]
 
@@ -511,12 +321,6 @@ async def test_private_answers_are_for_nobodys_cache() -> None:
         for target in ("manifests/latest", "manifests/latest?n=1", "tags/list", "tags/list?n=1"):
             reply = await asked(at, f"/v2/corp.example/team-a/app/{target}", ALICE)
             assert (reply.status, reply.headers["cache-control"]) == (200, "private"), target
-
-
-async def test_what_is_listed_for_one_is_not_kept_for_another() -> None:
-    async with front(anonymous=True, catalog=True) as at:
-        reply = await asked(at, "/v2/_catalog?ns=corp.example", ALICE)
-        assert (reply.status, reply.headers["cache-control"]) == (200, "private")
 
 
 def test_where_everybody_must_be_known_nothing_is_for_everybody() -> None:
