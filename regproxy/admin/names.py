@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from regproxy.errors import InvalidName, InvalidRequest
+from regproxy.errors import InvalidName, InvalidRequest, UnknownUpstream
+from regproxy.namespaces import Namespaces
 from regproxy.oci.digest import Digest
-from regproxy.oci.repository import Repository
+from regproxy.oci.repository import Repository, is_host_name
 from regproxy.oci.tag import Reference, Tag
 from regproxy.settings import UpstreamSettings
 
@@ -14,16 +15,11 @@ MAX_NAME_LENGTH = 512
 
 
 class ImageNames:
-    """Names by one set of upstreams; built once, never changed."""
+    """Names by one set of upstreams; built once, never changed. What a pull by the same name means here
+    is what an operator means, but for the name of an upstream alone."""
 
     def __init__(self, upstreams: Iterable[UpstreamSettings]) -> None:
-        self._by_name: dict[str, UpstreamSettings] = {}
-        self._default: UpstreamSettings | None = None
-        for upstream in upstreams:
-            for name in (upstream.name, *upstream.aliases):
-                self._by_name.setdefault(name, upstream)
-            if upstream.default:
-                self._default = upstream
+        self._namespaces = Namespaces(upstreams)
 
     def parse(self, text: str) -> tuple[Repository, Reference | None]:
         """What ``text`` names: no tag and no digest is the whole repository, never ``latest``.
@@ -44,22 +40,21 @@ class ImageNames:
 
     def _repository(self, parts: list[str]) -> Repository:
         first = parts[0].lower()
-        upstream = self._by_name.get(first)
-        if upstream is not None:
-            return _within(upstream, parts[1:])
-        if len(parts) > 1 and ("." in first or ":" in first or first == "localhost"):
-            return Repository.parse(first, "/".join(parts[1:]))
-        if self._default is None:
+        upstream, path = self._namespaces.registry(first), parts[1:]
+        if upstream is not None and (upstream.prefix or is_host_name(first)):
+            if not path:
+                raise InvalidName("the name of an upstream must be followed by a repository name")
+        elif path and is_host_name(first):
+            return Repository.parse(first, "/".join(path))
+        else:
+            upstream, path = self._namespaces.listed(None, None), parts
+        if upstream is None:
             raise InvalidName("this mirror has no default upstream: put the registry before the name")
-        return _within(self._default, parts)
-
-
-def _within(upstream: UpstreamSettings, path: list[str]) -> Repository:
-    if upstream.library and len(path) == 1:
-        path = ["library", *path]
-    if not path:
-        raise InvalidName("the name of an upstream must be followed by a repository name")
-    return Repository.parse(upstream.name, "/".join(path))
+        try:
+            upstream, path = self._namespaces.whole(upstream, path)
+        except UnknownUpstream as error:
+            raise InvalidName(error.message) from error
+        return Repository.parse(upstream.name, "/".join(path))
 
 
 def _without_tag(name: str) -> tuple[str, str | None]:

@@ -153,7 +153,7 @@ class RegistryApi:
         if upstream is None:
             raise UnknownUpstream("this mirror has no default upstream: ask for the catalog of one by ?ns=")
         who = request.identity
-        entrance.check_uses(who, upstream)
+        entrance.check_uses(who, upstream, tried=request.tried)
         names = await self._registry.repositories(
             upstream, lambda each: entrance.policy.sees(who, each), route.last, catalog_size(route) + 1
         )

@@ -43,6 +43,8 @@ class RegistryRequest(StrictRequest):
     digest: Digest | None = None
     namespace: str | None = None
     identity: Identity = ANONYMOUS
+    tried = False
+    """Whether something was sent that shows nobody."""
     client_host: str | None = None
     """The client's address, also behind trusted proxies; None on a unix socket."""
     host_name: str | None = None

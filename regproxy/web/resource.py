@@ -117,7 +117,7 @@ class ApiResource(Resource):
 
     def _enter(self, request: RegistryRequest, who: Identity, *, tried: bool = False) -> None:
         """Serve ``who``, or raise. ``tried``: something was sent that shows nobody."""
-        request.identity = who
+        request.identity, request.tried = who, tried
         try:
             route = self._find(request)
         except RegproxyError:

@@ -1,7 +1,7 @@
 """From a request target to what it names: one pure function for every URL shape.
 
 ``?ns=`` (shape A), a prefix after ``/v2/`` (B) or before it (C), the Host or the listener (D), none
-of these (E): they differ in how the upstream is named, which :mod:`regproxy.web.namespaces` knows;
+of these (E): they differ in how the upstream is named, which :mod:`regproxy.namespaces` knows;
 nothing else depends on the shape.
 """
 
@@ -15,11 +15,11 @@ from typing import TypeAlias
 import attrs
 
 from regproxy.errors import InvalidPage, InvalidTarget, UnknownRoute, WriteRefused
+from regproxy.namespaces import Meant, Namespaces, Said
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, parse_reference
 from regproxy.settings import UpstreamSettings
-from regproxy.web.namespaces import Meant, Namespaces, Said
 from regproxy.web.targets import parse_query, split_path
 
 MAX_PAGE = 10_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Tag
 from regproxy.settings import UpstreamSettings
+from regproxy.web.routing import Routes, TagsRoute
 
 HUB = UpstreamSettings(
     "docker.io", ("https://registry-1.docker.io",), default=True, library=True, aliases=("index.docker.io",)
@@ -76,6 +78,39 @@ def test_what_is_no_name_is_refused_and_not_echoed(text: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         NAMES.parse(text)
     assert len(text) < 5 or text not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "upstream", "path"),
+    [
+        ("corp/app", "docker.io", "corp/app"),
+        ("registry.corp.example/team/app", "registry.corp.example", "team/app"),
+        ("docker.io:443/nginx", "docker.io", "library/nginx"),
+        ("index.docker.io:443/nginx", "docker.io", "library/nginx"),
+    ],
+)
+def test_a_name_means_what_a_pull_by_it_means(text: str, upstream: str, path: str) -> None:
+    """Where a prefix is switched off, and whatever port a client puts behind a name."""
+    hidden = [
+        attrs.evolve(SHORT, prefix=False),
+        UpstreamSettings("registry.corp.example", ("https://a",), prefix=False),
+    ]
+    assert ImageNames([HUB, *hidden]).parse(text) == (Repository.parse(upstream, path), None)
+
+
+@given(
+    st.sampled_from([HUB, CORP, SHORT]),
+    st.booleans(),
+    st.lists(st.sampled_from("ab"), min_size=1, max_size=3),
+)
+def test_a_pull_by_the_same_path_is_of_the_same_repository(
+    named: UpstreamSettings, prefix: bool, path: list[str]
+) -> None:
+    upstreams = [HUB, CORP, attrs.evolve(SHORT, prefix=prefix)]
+    name = "/".join([named.name, *path])
+    route = Routes(upstreams).find(f"/v2/{name}/tags/list".encode(), b"")
+    assert isinstance(route, TagsRoute)
+    assert ImageNames(upstreams).parse(name) == (route.place.repository, None)
 
 
 def test_without_a_default_the_registry_must_be_named() -> None:

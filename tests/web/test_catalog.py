@@ -9,7 +9,7 @@ import pytest
 
 from regproxy.oci.repository import Repository
 from tests.web.doubles import BLOB, BLOB_DIGEST, Front
-from tests.web.entering import ALICE, BOB, asked, bearer, challenges, front, with_tokens
+from tests.web.entering import ALICE, BOB, asked, basic, bearer, challenges, front, with_tokens
 
 
 async def test_the_catalog_is_off_and_says_which_setting() -> None:
@@ -34,6 +34,14 @@ async def test_the_catalog_has_what_the_asker_may_see() -> None:
         assert await names(at, "/v2/_catalog?ns=corp.example", BOB) == 403
         assert await names(at, "/v2/_catalog?ns=evil.test") == 404
         assert await names(at, "/v2/ghcr.io/_catalog?ns=docker.io") == 400
+
+
+async def test_who_is_not_believed_is_told_so() -> None:
+    """Not only that a login is needed."""
+    wrong = f"Authorization: {basic('alice', 'wrong')}"
+    async with front(anonymous=True, catalog=True) as at:
+        reply = await asked(at, "/v2/corp.example/_catalog", wrong)
+        assert reply.error["message"] == "this mirror knows no such user, password or token"
 
 
 async def test_the_catalog_of_a_token() -> None:

@@ -79,12 +79,12 @@ class Namespaces:
         """
         prefixed = self._prefix(name)
         if prefixed is None:
-            return self._whole(self._fallback() if meant is None else meant.upstream, name)
+            return self.whole(self._fallback() if meant is None else meant.upstream, name)
         if meant is not None and meant.upstream is not prefixed:
             raise _disagree(meant.by, FIRST)
         if len(name) == 1:
             raise InvalidName("the name of an upstream must be followed by a repository name")
-        return self._whole(prefixed, name[1:])
+        return self.whole(prefixed, name[1:])
 
     def of_host(self, host: str) -> UpstreamSettings | None:
         """The upstream that a Host (lower case) means; None: it is only a way to this mirror."""
@@ -96,7 +96,7 @@ class Namespaces:
         there is no default one. Raises as :meth:`meant`."""
         if first is None:
             return self._default if meant is None else meant.upstream
-        upstream = self._named(first)
+        upstream = self.registry(first)
         if upstream is None or not upstream.prefix:
             raise UnknownUpstream("the path begins with what is not among this mirror's upstreams")
         if meant is not None and meant.upstream is not upstream:
@@ -114,13 +114,13 @@ class Namespaces:
             yield NAMESPACE, self._registry(said.namespace)
 
     def _front(self, before: str) -> UpstreamSettings:
-        upstream = self._named(before)
+        upstream = self.registry(before)
         if upstream is None or not upstream.prefix:
             raise UnknownUpstream("the path before /v2/ names none of this mirror's upstreams")
         return upstream
 
     def _registry(self, namespace: str) -> UpstreamSettings:
-        upstream = self._named(namespace)
+        upstream = self.registry(namespace)
         if upstream is None:
             raise UnknownUpstream("ns names a registry that is not among this mirror's upstreams")
         return upstream
@@ -130,18 +130,18 @@ class Namespaces:
 
         A name that is no host name is one only in front of others: alone it is a repository.
         """
-        upstream = self._named(name[0])
+        upstream = self.registry(name[0])
         if upstream is None or not upstream.prefix:
             return None
         return upstream if len(name) > 1 or is_host_name(upstream.name) else None
 
-    def _named(self, name: str) -> UpstreamSettings | None:
+    def registry(self, name: str) -> UpstreamSettings | None:
         """The upstream of this name; signs that only become ASCII by ``lower()`` name none."""
         return self._by_name.get(name.lower()) if name.isascii() else None
 
-    def _whole(self, upstream: UpstreamSettings, name: list[str]) -> tuple[UpstreamSettings, list[str]]:
-        """No name on Docker Hub begins with a host: such a one is meant for another registry, and is
-        not told to the Hub."""
+    def whole(self, upstream: UpstreamSettings, name: list[str]) -> tuple[UpstreamSettings, list[str]]:
+        """``name`` as ``upstream`` has it. No name on Docker Hub begins with a host: such a one is meant for
+        another registry, and is not told to the Hub (:exc:`UnknownUpstream`)."""
         if not upstream.library:
             return upstream, name
         if len(name) > 1 and is_host_name(name[0]):
