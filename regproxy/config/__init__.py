@@ -1,4 +1,4 @@
-"""Settings from a YAML file: each setting is declared once, in ``config.table``.
+"""Settings from a YAML file: each setting is declared once, in ``config.declared``.
 
 ``load`` is what the rest of the house calls; what it returns are the records of
 ``regproxy.settings``, with defaults filled in and paths made absolute.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from regproxy.config import table as t
+from regproxy.config.declared import clients as t
 from regproxy.config.endpoints import Endpoint
 from regproxy.config.section import Section
 from regproxy.config.setting import Setting

@@ -8,8 +8,8 @@ from pathlib import Path
 import attrs
 
 from regproxy.config import defaults, nodes
-from regproxy.config import table as t
 from regproxy.config.access import check_proxied, knows_clients, read_access, tell_of_shut_listeners
+from regproxy.config.declared import clients, content, listeners, registries
 from regproxy.config.distribution import is_distribution, read_distribution
 from regproxy.config.endpoints import Endpoint
 from regproxy.config.errors import ConfigError
@@ -46,28 +46,28 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
 def _read(report: Report, node: nodes.Mapping, environ: Mapping[str, str], source: Path | None) -> Settings:
     root = Section(report, "", "", node, 1)
     storage = _storage(root, environ)
-    ttl_s = root.value(t.TTL)
+    ttl_s = root.value(content.TTL)
     listen = _listen(root)
     everywhere = (*listen, *bound_listeners(root))
     access = read_access(root, everywhere)
-    for setting in (t.LISTEN, t.ADMIN):
+    for setting in (listeners.LISTEN, listeners.ADMIN):
         check_proxied(root, setting, access)
-    for _, section in root.named(t.UPSTREAMS):
-        check_proxied(section, t.UPSTREAM_LISTEN, access)
+    for _, section in root.named(registries.UPSTREAMS):
+        check_proxied(section, registries.UPSTREAM_LISTEN, access)
     tell_of_shut_listeners(root, everywhere, access)
     return Settings(
         listen=listen,
         admin=_admin(root, storage, environ),
         storage=storage,
         upstreams=read_upstreams(root, ttl_s, knows_clients=knows_clients(access, everywhere)),
-        tags=read_tags(root, t.TAGS) or (TagRule(),),
+        tags=read_tags(root, content.TAGS) or (TagRule(),),
         ttl_s=ttl_s,
         access=access,
         log=_log(root),
         limits=_limits(root),
         fill=_fill(root),
-        admin_written=root.has(t.ADMIN),
-        admin_token_file=_below(root, root.optional(t.ADMIN_TOKEN_FILE)),
+        admin_written=root.has(listeners.ADMIN),
+        admin_token_file=_below(root, root.optional(listeners.ADMIN_TOKEN_FILE)),
         admin_hosts=_admin_hosts(root),
         source=source,
         warnings=tuple(report.warnings),
@@ -75,14 +75,14 @@ def _read(report: Report, node: nodes.Mapping, environ: Mapping[str, str], sourc
 
 
 def _listen(root: Section) -> tuple[str, ...]:
-    written = _endpoints(root, t.LISTEN)
+    written = _endpoints(root, listeners.LISTEN)
     if written == ():
         root.wrong("listen", "an empty list: nobody could ask; write [tcp6:5000]")
     return defaults.listen() if written is None else tuple(map(str, written))
 
 
 def _admin(root: Section, storage: StorageSettings, environ: Mapping[str, str]) -> tuple[str, ...]:
-    written = _endpoints(root, t.ADMIN)
+    written = _endpoints(root, listeners.ADMIN)
     if written is None:
         return defaults.admin(environ, storage.root)
     if any(endpoint.open_to_all for endpoint in written):
@@ -91,8 +91,8 @@ def _admin(root: Section, storage: StorageSettings, environ: Mapping[str, str]) 
 
 
 def _admin_hosts(root: Section) -> tuple[str, ...]:
-    names = root.values(t.ADMIN_HOSTS) or ()
-    if names and not root.has(t.ADMIN_TOKEN_FILE):
+    names = root.values(listeners.ADMIN_HOSTS) or ()
+    if names and not root.has(listeners.ADMIN_TOKEN_FILE):
         root.warn("admin_hosts", "has no effect without admin_token_file")
     return names
 
@@ -111,25 +111,25 @@ def _endpoints(root: Section, setting: Setting[str]) -> tuple[Endpoint, ...] | N
 
 
 def _storage(root: Section, environ: Mapping[str, str]) -> StorageSettings:
-    section = root.open(t.STORAGE)
-    written = section.optional(t.ROOT)
+    section = root.open(content.STORAGE)
+    written = section.optional(content.ROOT)
     return StorageSettings(
         root=root.report.folder / written if written else defaults.root(environ),
-        max_size_bytes=section.optional(t.MAX_SIZE),
-        min_free_bytes=section.optional(t.MIN_FREE),
+        max_size_bytes=section.optional(content.MAX_SIZE),
+        min_free_bytes=section.optional(content.MIN_FREE),
     )
 
 
 def _limits(root: Section) -> LimitSettings:
-    section = root.open(t.LIMITS)
+    section = root.open(clients.LIMITS)
     limits = LimitSettings(
-        connections=section.value(t.CONNECTIONS),
-        per_address=section.value(t.PER_ADDRESS),
-        header_s=section.value(t.HEADER),
-        idle_s=section.value(t.IDLE),
-        slow_reader_bytes_s=section.value(t.SLOW_READER),
-        request_line_bytes=section.value(t.REQUEST_LINE),
-        header_bytes=section.value(t.HEADER_SIZE),
+        connections=section.value(clients.CONNECTIONS),
+        per_address=section.value(clients.PER_ADDRESS),
+        header_s=section.value(clients.HEADER),
+        idle_s=section.value(clients.IDLE),
+        slow_reader_bytes_s=section.value(clients.SLOW_READER),
+        request_line_bytes=section.value(clients.REQUEST_LINE),
+        header_bytes=section.value(clients.HEADER_SIZE),
     )
     if limits.header_bytes < limits.request_line_bytes:
         section.wrong("header_size", "expected at least limits.request_line, which is part of it")
@@ -137,17 +137,17 @@ def _limits(root: Section) -> LimitSettings:
 
 
 def _fill(root: Section) -> FillSettings:
-    section = root.open(t.FILL)
+    section = root.open(content.FILL)
     return FillSettings(
-        section.value(t.CONNECTIONS_PER_BLOB),
-        section.value(t.CONNECTIONS_PER_UPSTREAM),
-        section.value(t.AHEAD),
+        section.value(content.CONNECTIONS_PER_BLOB),
+        section.value(content.CONNECTIONS_PER_UPSTREAM),
+        section.value(content.AHEAD),
     )
 
 
 def _log(root: Section) -> LogSettings:
-    section = root.open(t.LOG)
-    access = section.value(t.LOG_ACCESS)
+    section = root.open(clients.LOG)
+    access = section.value(clients.LOG_ACCESS)
     if access not in ("-", "off"):
         access = str(root.report.folder / access)
-    return LogSettings(section.value(t.LOG_FORMAT), access)
+    return LogSettings(section.value(clients.LOG_FORMAT), access)

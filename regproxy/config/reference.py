@@ -10,8 +10,9 @@ import sys
 import textwrap
 from collections.abc import Iterator
 
+from regproxy.config.declared.registries import PASSWORD
 from regproxy.config.setting import Group, Setting
-from regproxy.config.table import GROUPS, PASSWORD, TABLE
+from regproxy.config.table import GROUPS, TABLE
 
 _HEAD = """\
 # The settings of regproxy: every one, with its default.

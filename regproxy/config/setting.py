@@ -1,4 +1,4 @@
-"""What a setting is: the form of the declarations in ``config.table``."""
+"""What a setting is: the form of the declarations in ``config.declared``."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from regproxy.config import table as t
+from regproxy.config.declared import content as t
 from regproxy.config.section import Section
 from regproxy.config.setting import Group
 from regproxy.settings import TagRule

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import attrs
 
-from regproxy.config import table as t
 from regproxy.config.certificates import unfit_pair
+from regproxy.config.declared import clients, registries
 from regproxy.config.section import Section
 from regproxy.config.setting import Setting
 from regproxy.config.tags import read_tags
@@ -44,11 +44,11 @@ def read_upstreams(
 
     ``knows_clients``: they can say who they are, so that not everything is for everyone.
     """
-    if not root.has(t.UPSTREAMS):
+    if not root.has(registries.UPSTREAMS):
         return with_default([builtin(known, ttl_s) for known in WELL_KNOWN])
     found: list[UpstreamSettings] = []
     sections: dict[str, Section] = {}
-    for name, section in root.named(t.UPSTREAMS):
+    for name, section in root.named(registries.UPSTREAMS):
         if _check_name(name, section):
             found.append(_upstream(name, section, ttl_s))
             sections[name] = section
@@ -110,38 +110,38 @@ def _upstream(name: str, section: Section, ttl_s: float | None) -> UpstreamSetti
     return UpstreamSettings(
         name,
         endpoints=endpoints,
-        default=section.value(t.DEFAULT),
-        prefix=section.value(t.PREFIX),
-        public=section.value(t.PUBLIC),
-        insecure=section.value(t.INSECURE),
+        default=section.value(registries.DEFAULT),
+        prefix=section.value(registries.PREFIX),
+        public=section.value(registries.PUBLIC),
+        insecure=section.value(registries.INSECURE),
         credentials=_credentials(section),
-        private=section.value(t.PRIVATE),
+        private=section.value(registries.PRIVATE),
         ca=_certificates(section),
         client_cert=_client_certificate(section),
-        token_realms=_secure(section, t.TOKEN_REALMS, section.values(t.TOKEN_REALMS) or ()),
+        token_realms=_secure(section, registries.TOKEN_REALMS, section.values(registries.TOKEN_REALMS) or ()),
         library=known is not None and known.library,
         aliases=known.aliases if known else (),
         hosts=read_hosts(section),
         listen=read_listen(section),
         quirks=known.quirks if known and endpoints[0] == known.api else Quirks(),
-        bandwidth_bytes_s=section.value(t.BANDWIDTH),
-        tags=read_tags(section, t.UPSTREAM_TAGS),
-        ttl_s=section.optional(t.UPSTREAM_TTL) if section.has(t.UPSTREAM_TTL) else ttl_s,
-        allow=_patterns(section, t.ALLOW),
-        deny=_patterns(section, t.DENY),
-        users=_patterns(section, t.USERS),
+        bandwidth_bytes_s=section.value(registries.BANDWIDTH),
+        tags=read_tags(section, registries.UPSTREAM_TAGS),
+        ttl_s=section.optional(registries.UPSTREAM_TTL) if section.has(registries.UPSTREAM_TTL) else ttl_s,
+        allow=_patterns(section, registries.ALLOW),
+        deny=_patterns(section, registries.DENY),
+        users=_patterns(section, registries.USERS),
     )
 
 
 def _patterns(section: Section, setting: Setting[str]) -> tuple[Pattern, ...]:
-    if setting is not t.DENY and section.values(setting) == ():
+    if setting is not registries.DENY and section.values(setting) == ():
         section.wrong(setting.key, "an empty list: nobody could pull anything; remove the key for all")
     return tuple(Pattern(glob, line) for glob, line in section.lined(setting))
 
 
 def _check_open(root: Section, upstream: UpstreamSettings, section: Section) -> None:
     """What only some may pull must not be for everyone by an oversight (invariant 5, P19)."""
-    line = root.line_of(t.ACCESS.key) if root.has(t.ACCESS) else 0
+    line = root.line_of(clients.ACCESS.key) if root.has(clients.ACCESS) else 0
     place = f"in access, line {line}" if line else "in a section access"
     ask = f"ask clients who they are {place}: htpasswd or tokens, or clientCA on an ssl: listener"
     for key, written in (("credentials", upstream.credentials), ("client_cert", upstream.client_cert)):
@@ -156,26 +156,26 @@ def _check_open(root: Section, upstream: UpstreamSettings, section: Section) -> 
 
 
 def _check_prefix(name: str, section: Section) -> None:
-    if not is_host_name(name) and not (section.has(t.PREFIX) and section.value(t.PREFIX)):
+    if not is_host_name(name) and not (section.has(registries.PREFIX) and section.value(registries.PREFIX)):
         section.wrong("prefix", f"{name} is no host name, so it can only be a prefix: write prefix: true")
 
 
 def _endpoints(name: str, section: Section, known: WellKnown | None) -> tuple[str, ...]:
-    written = section.values(t.ENDPOINTS)
+    written = section.values(registries.ENDPOINTS)
     if written:
-        endpoints = tuple(str(origin) for origin in _secure(section, t.ENDPOINTS, written))
-        if section.value(t.INSECURE) and all(url.startswith("https:") for url in endpoints):
+        endpoints = tuple(str(origin) for origin in _secure(section, registries.ENDPOINTS, written))
+        if section.value(registries.INSECURE) and all(url.startswith("https:") for url in endpoints):
             section.warn(
                 "insecure",
                 "it has no http:// endpoint, so this only allows redirects to http://; certificates are "
                 "verified all the same, 'ca' names an authority of your own",
             )
         return endpoints
-    if section.has(t.ENDPOINTS) and written is not None:
+    if section.has(registries.ENDPOINTS) and written is not None:
         section.wrong("endpoints", "an empty list; give a base URL or remove the key")
-    elif not is_host_name(name) and not section.has(t.ENDPOINTS):
+    elif not is_host_name(name) and not section.has(registries.ENDPOINTS):
         section.wrong("endpoints", f"{name} is no host name, so it needs endpoints: [https://HOST]")
-    elif section.value(t.INSECURE):
+    elif section.value(registries.INSECURE):
         section.warn("insecure", f"has no effect without endpoints: [http://{name}]")
     return (known.api if known else f"https://{name}",)
 
@@ -184,7 +184,7 @@ def _secure(section: Section, setting: Setting[Origin], origins: tuple[Origin, .
     for origin in origins:
         if written_place(origin.host) is Place.NEVER:
             section.wrong(setting.key, "a link-local, metadata or reserved address, which is never asked")
-    if not section.value(t.INSECURE) and not all(origin.secure for origin in origins):
+    if not section.value(registries.INSECURE) and not all(origin.secure for origin in origins):
         section.wrong(
             setting.key, "http:// is readable by everyone on the way: write https://, or insecure: true"
         )
@@ -192,27 +192,27 @@ def _secure(section: Section, setting: Setting[Origin], origins: tuple[Origin, .
 
 
 def _credentials(section: Section) -> Credentials | None:
-    if not section.has(t.CREDENTIALS):
+    if not section.has(registries.CREDENTIALS):
         return None
-    inner = section.open(t.CREDENTIALS)
-    username = inner.optional(t.USERNAME)
-    password, file = inner.optional(t.PASSWORD), inner.optional(t.PASSWORD_FILE)
-    if not inner.has(t.USERNAME):
+    inner = section.open(registries.CREDENTIALS)
+    username = inner.optional(registries.USERNAME)
+    password, file = inner.optional(registries.PASSWORD), inner.optional(registries.PASSWORD_FILE)
+    if not inner.has(registries.USERNAME):
         section.wrong("credentials", "username is missing")
-    if inner.has(t.PASSWORD) and inner.has(t.PASSWORD_FILE):
+    if inner.has(registries.PASSWORD) and inner.has(registries.PASSWORD_FILE):
         other = inner.line_of("password")
         inner.wrong("password_file", f"there is a password too (line {other}); keep one of them")
-    elif not inner.has(t.PASSWORD) and not inner.has(t.PASSWORD_FILE):
+    elif not inner.has(registries.PASSWORD) and not inner.has(registries.PASSWORD_FILE):
         section.wrong("credentials", "a password is missing; add password_file: FILE")
     return Credentials(username or "", password, _secret_file(inner, file))
 
 
 def _client_certificate(section: Section) -> ClientCertificate | None:
-    if not section.has(t.CLIENT_CERT):
+    if not section.has(registries.CLIENT_CERT):
         return None
-    inner = section.open(t.CLIENT_CERT)
-    cert, key = (inner.optional(setting) for setting in (t.CERT, t.KEY))
-    for setting in (t.CERT, t.KEY):
+    inner = section.open(registries.CLIENT_CERT)
+    cert, key = (inner.optional(setting) for setting in (registries.CERT, registries.KEY))
+    for setting in (registries.CERT, registries.KEY):
         if not inner.has(setting):
             section.wrong("client_cert", f"{setting.key} is missing")
     if cert is None or key is None:
@@ -244,7 +244,7 @@ def _secret_file(section: Section, file: Path | None) -> Path | None:
 
 
 def _certificates(section: Section) -> Path | None:
-    file = section.optional(t.CA)
+    file = section.optional(registries.CA)
     if file is None:
         return None
     path = section.report.folder / file

@@ -17,6 +17,7 @@ from ipaddress import (
     NetmaskValueError,
     ip_network,
 )
+from pathlib import Path
 
 from regproxy.config.errors import Unfit
 from regproxy.errors import InvalidName, InvalidTarget
@@ -178,6 +179,13 @@ def between(least: int, most: int) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def file_path(text: str) -> Path:
+    """A path; the reader makes it absolute, from the folder of the settings file."""
+    if text.startswith("~"):
+        raise Unfit("expected a path; ~ has no meaning here, write the folder out")
+    return Path(some_text(text))
 
 
 def flag(text: str) -> bool:

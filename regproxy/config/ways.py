@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from regproxy.config import defaults
-from regproxy.config import table as t
+from regproxy.config.declared import listeners, registries
 from regproxy.config.endpoints import Endpoint
 from regproxy.config.section import Section
 from regproxy.config.setting import Setting
@@ -19,23 +19,23 @@ from regproxy.settings import UpstreamSettings
 
 def read_hosts(section: Section) -> tuple[str, ...]:
     """The names of this mirror that mean the upstream of ``section``."""
-    return tuple(dict.fromkeys(section.values(t.HOSTS) or ()))
+    return tuple(dict.fromkeys(section.values(registries.HOSTS) or ()))
 
 
 def read_listen(section: Section) -> tuple[str, ...]:
     """The endpoints whose requests all mean the upstream of ``section``."""
-    return _endpoints(section, t.UPSTREAM_LISTEN)
+    return _endpoints(section, registries.UPSTREAM_LISTEN)
 
 
 def bound_listeners(root: Section) -> tuple[str, ...]:
     """The endpoints of all upstreams."""
-    return tuple(each for _, section in root.named(t.UPSTREAMS) for each in read_listen(section))
+    return tuple(each for _, section in root.named(registries.UPSTREAMS) for each in read_listen(section))
 
 
 def check_ways(root: Section, upstreams: Sequence[UpstreamSettings], sections: Mapping[str, Section]) -> None:
     """One host, one endpoint, one upstream; and a warning for each name that hides repositories."""
     owners = {name: upstream for upstream in upstreams for name in (upstream.name, *upstream.aliases)}
-    served = dict.fromkeys(_endpoints(root, t.LISTEN) or defaults.listen(), "listen")
+    served = dict.fromkeys(_endpoints(root, listeners.LISTEN) or defaults.listen(), "listen")
     for upstream in upstreams:
         section = sections[upstream.name]
         for host in upstream.hosts:

@@ -209,9 +209,9 @@ class Ranges:
         """What a reader waits for that nobody brings yet."""
         while self._urgent and self._piece is not None:
             start, stop = self._urgent.popleft()
-            found = next((each for each in self._missing if each[0] <= start < each[1]), None)
-            if found is not None:
-                return start, min(stop, found[1], start + pieces.USUAL_PIECE_BYTES)
+            end = self._missing.reach(start)
+            if start < end:
+                return start, min(stop, end, start + pieces.USUAL_PIECE_BYTES)
         return None
 
     # a reader far ahead
@@ -231,7 +231,7 @@ class Ranges:
         ):
             self._missing.add(start, self._border or 0)
             self._border = start
-        if not any(each[0] <= start < each[1] for each in self._missing):
+        if self._missing.reach(start) == start:
             return
         self._urgent.append((start, stop))
         if not full:

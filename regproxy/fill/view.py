@@ -108,8 +108,8 @@ class FillView:
 
     def reach(self, offset: int) -> int:
         """How far a part may be read from ``offset`` on: what is there, be it behind the front."""
-        there = self.front if self._ranges is None else self._ranges.there.reach(offset)
-        return max(offset, self.front, there) if offset <= self.front else max(offset, there)
+        there = offset if self._ranges is None else self._ranges.there.reach(offset)
+        return max(self.front, there)
 
     def want(self, start: int, stop: int | None) -> None:
         """A reader of a part waits for bytes at ``start``."""

@@ -33,6 +33,8 @@ T = TypeVar("T")
 MAX_LAYER_BYTES = 2 * 1024 * 1024 * 1024
 """A larger one is fetched when somebody wants it."""
 MAX_REPOSITORIES = 1024
+MAX_FETCHED = 1024
+"""So many layers are remembered, until somebody asks for them: a figure, no more."""
 RECENT_MANIFESTS = 8
 """Of each repository: a pull asks for an index, a manifest, then the layers."""
 
@@ -137,7 +139,7 @@ class LookAhead:
     def _note(self, layer: Descriptor) -> None:
         self.fetched_bytes += layer.size_bytes
         self._fetched[layer.digest] = layer.size_bytes
-        if len(self._fetched) > MAX_REPOSITORIES:
+        if len(self._fetched) > MAX_FETCHED:
             self._fetched.popitem(last=False)
 
 

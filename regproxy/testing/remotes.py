@@ -58,6 +58,8 @@ class MemoryRemote:
         """Whether blobs of a known size may be read by pieces."""
         self.piece_from: Callable[[Feed, int, int], Feed] = lambda feed, start, stop: feed
         """What the bytes from an offset up to another are read from, where a blob is read from a feed."""
+        self.resumed_from: Callable[[Feed, int], Feed] = lambda feed, start: feed
+        """The same for all bytes from an offset on."""
         self._holdings: dict[Repository, Holding] = {}
         self._feeds: dict[tuple[Repository, Digest], Feed] = {}
         self._read: list[Feed] = []
@@ -212,7 +214,7 @@ class _RemoteBlobs:
         feed = self._remote.find_feed(repository, digest)
         if size is not None and feed.size not in (None, size):
             raise ContentMismatch(self._remote.name, f"the blob has {feed.size} bytes now")
-        return self._remote.read_feed(feed, start)
+        return self._remote.read_feed(self._remote.resumed_from(feed, start), start)
 
 
 @implementer(IManifestSource)

@@ -8,20 +8,21 @@ come without credentials. A step may lead only where the answer that asks for it
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.web.http_headers import Headers
 
-from regproxy.errors import UpstreamError, UpstreamFailed, UpstreamRefused, UpstreamTrouble
+from regproxy.errors import UpstreamError, UpstreamFailed, UpstreamRefused, UpstreamTimeout, UpstreamTrouble
 from regproxy.headers.challenges import parse_challenges
 from regproxy.headers.origins import Origin
 from regproxy.upstream.answers import DENIED, GONE, REDIRECTS, judge, judge_form
 from regproxy.upstream.authorization import Door, Pass
 from regproxy.upstream.client import Answer, Client
+from regproxy.upstream.deadlines import within
 from regproxy.upstream.endpoints import Endpoint, Endpoints
 from regproxy.upstream.reach import PUBLIC_ONLY, Reach
 from regproxy.upstream.redirects import Refuse, decide_redirect
@@ -93,14 +94,16 @@ class Calls:
         doors: Doors,
         wall: Callable[[], float],
         endpoints: Endpoints,
-        within_s: Callable[[Coroutine[Deferred[Any], Any, Answer], str], Deferred[Answer]],
+        clock: IReactorTime,
+        endpoint_s: float,
         insecure: bool = False,
     ) -> None:
-        """``insecure``: a redirect may lead from https to http. ``within_s`` bounds what one endpoint
-        of several may take; the second argument says what was asked."""
+        """``insecure``: a redirect may lead from https to http. ``endpoint_s`` is what one endpoint of
+        several may take."""
         self._name = name
         self._endpoints = endpoints
-        self._within_s = within_s
+        self._clock = clock
+        self._endpoint_s = endpoint_s
         self._client = client
         self._doors = doors
         self._wall = wall
@@ -119,7 +122,7 @@ class Calls:
         for endpoint in self._endpoints.order():
             there = attrs.evolve(question, url=endpoint.url + question.url[len(base) :])
             try:
-                answer = await self._within_s(self._walk(there), question.what)
+                answer = await self._walk_in_time(there)
             except UpstreamRefused:
                 raise
             except UpstreamTrouble as error:
@@ -149,6 +152,13 @@ class Calls:
         if isinstance(found, UpstreamTrouble):
             return found
         return UpstreamFailed(self._name, f"{answer.origin.host}, asked instead, has no {question.what}")
+
+    def _walk_in_time(self, question: Question) -> Deferred[Answer]:
+        def late() -> UpstreamTimeout:
+            reason = f"one of its endpoints took longer than {self._endpoint_s:g} s to give {question.what}"
+            return UpstreamTimeout(self._name, reason)
+
+        return within(self._clock, self._endpoint_s, self._walk(question), late)
 
     async def _walk(self, question: Question) -> Answer:
         visited: tuple[str, ...] = (question.url,)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,6 @@ from regproxy.errors import (
     UpstreamError,
     UpstreamFailed,
     UpstreamRefused,
-    UpstreamTimeout,
     UpstreamTrouble,
 )
 from regproxy.headers.origins import Origin
@@ -33,9 +32,8 @@ from regproxy.upstream.authorization import NO_QUIRKS, Door
 from regproxy.upstream.bandwidth import Bandwidth, read_size
 from regproxy.upstream.blobs import RemoteBlobs
 from regproxy.upstream.calls import Calls, Doors
-from regproxy.upstream.client import Answer, Client
+from regproxy.upstream.client import Client
 from regproxy.upstream.credentials import CredentialSource
-from regproxy.upstream.deadlines import within
 from regproxy.upstream.endpoints import Endpoints
 from regproxy.upstream.limits import LIMITS, Limits
 from regproxy.upstream.manifests import ManifestReader, RemoteManifests
@@ -83,20 +81,13 @@ class RemoteRegistry:
         bulk = Client(settings.name, self._links.bulk, reactor, figures)
         doors = _Hall(settings, small, wall, realm, self._running, limits, self._credentials, figures).doors()
         self._endpoints = Endpoints(settings.endpoints, reactor)
-
-        def within_s(work: Coroutine[Deferred[Any], Any, Answer], what: str) -> Deferred[Answer]:
-            def late() -> UpstreamTimeout:
-                reason = f"one of its endpoints took longer than {limits.endpoint_s:g} s to give {what}"
-                return UpstreamTimeout(settings.name, reason)
-
-            return within(reactor, limits.endpoint_s, work, late)
-
         calls = partial(
             Calls,
             doors=doors,
             wall=wall,
             endpoints=self._endpoints,
-            within_s=within_s,
+            clock=reactor,
+            endpoint_s=limits.endpoint_s,
             insecure=settings.insecure,
         )
         self._calls, bodies = calls(settings.name, small), calls(settings.name, bulk)

@@ -10,6 +10,7 @@ import pytest
 
 from regproxy.config import load
 from regproxy.config import table as t
+from regproxy.config.declared import clients, content, registries
 from regproxy.config.reference import reference, table
 from regproxy.config.setting import Setting
 from regproxy.settings import (
@@ -98,23 +99,31 @@ def test_the_records_have_the_same_defaults() -> None:
         record: {field.name: field.default for field in attrs.fields(record)}
         for record in (Settings, TagRule, LogSettings, UpstreamSettings, StorageSettings, AccessSettings)
     }
-    assert fields[Settings]["ttl_s"] == usual(t.TTL)
-    assert TagRule() == TagRule(t.MATCH.usual, t.FRESH.usual, t.REVALIDATE_WAIT.usual, t.STALE_IF_ERROR.usual)
+    assert fields[Settings]["ttl_s"] == usual(content.TTL)
+    assert TagRule() == TagRule(
+        content.MATCH.usual, content.FRESH.usual, content.REVALIDATE_WAIT.usual, content.STALE_IF_ERROR.usual
+    )
     assert LimitSettings() == LimitSettings(
-        t.CONNECTIONS.usual,
-        t.PER_ADDRESS.usual,
-        t.HEADER.usual,
-        t.IDLE.usual,
-        t.SLOW_READER.usual,
-        t.REQUEST_LINE.usual,
-        t.HEADER_SIZE.usual,
+        clients.CONNECTIONS.usual,
+        clients.PER_ADDRESS.usual,
+        clients.HEADER.usual,
+        clients.IDLE.usual,
+        clients.SLOW_READER.usual,
+        clients.REQUEST_LINE.usual,
+        clients.HEADER_SIZE.usual,
     )
-    assert LogSettings() == LogSettings(t.LOG_FORMAT.usual, t.LOG_ACCESS.usual)
+    assert LogSettings() == LogSettings(clients.LOG_FORMAT.usual, clients.LOG_ACCESS.usual)
     assert FillSettings() == FillSettings(
-        t.CONNECTIONS_PER_BLOB.usual, t.CONNECTIONS_PER_UPSTREAM.usual, t.AHEAD.usual
+        content.CONNECTIONS_PER_BLOB.usual, content.CONNECTIONS_PER_UPSTREAM.usual, content.AHEAD.usual
     )
-    assert fields[AccessSettings]["catalog"] == usual(t.CATALOG)
-    for setting in (t.DEFAULT, t.PREFIX, t.PUBLIC, t.INSECURE, t.PRIVATE):
+    assert fields[AccessSettings]["catalog"] == usual(clients.CATALOG)
+    for setting in (
+        registries.DEFAULT,
+        registries.PREFIX,
+        registries.PUBLIC,
+        registries.INSECURE,
+        registries.PRIVATE,
+    ):
         assert fields[UpstreamSettings][setting.key] == usual(setting)
 
 

@@ -10,8 +10,8 @@ from regproxy.fill import pieces
 from regproxy.fill.relay import LINGER_S
 from regproxy.testing.bodies import Feed
 from regproxy.testing.reply import Gate
+from tests.fill.ranged import CONTENT, SIZE, Line, Scene, Small
 from tests.fill.test_any_order import Reader
-from tests.fill.test_ranges import CONTENT, SIZE, Line, Scene, Small
 from tests.proxy.world import NAME
 
 WRITES = ("spool.append", "spool.place")

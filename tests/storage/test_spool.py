@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError, gatherResults
 from regproxy.errors import ContentMissing, StorageFailed, TransferStopped
 from regproxy.interfaces import Kind
 from regproxy.oci.digest import Digest
-from regproxy.storage import durable
+from regproxy.storage import durable, spool
 from regproxy.storage.store import DiskStore
 from tests.storage.conftest import (
     CONTENT,
@@ -45,6 +45,25 @@ async def test_a_reader_follows_and_outlives_the_commit(store: DiskStore) -> Non
     file.close()
     with pytest.raises(TransferStopped):
         made.file()
+
+
+async def test_what_was_placed_is_read_back_a_slice_at_a_time(
+    store: DiskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is a job of its own, so that other fills have their turn between them."""
+    monkeypatch.setattr(spool, "CATCH_UP_BYTES", 100)
+    monkeypatch.setattr(spool, "READ_BACK_BYTES", 30)
+    made = await store.spool(DIGEST)
+    assert await made.place(50, [CONTENT[50:300]]) == 0
+    assert await made.append([CONTENT[:50]]) == 150
+    assert await made.catch_up() == 250
+    assert await made.place(400, [CONTENT[400:]]) == 300
+    assert await made.append([CONTENT[300:400]]) == 500
+    while made.front < len(CONTENT):
+        before = made.front
+        assert await made.catch_up() == min(before + 100, len(CONTENT))
+    assert made.matches()
+    await made.discard()
 
 
 async def test_a_reader_outlives_discard(folder: Folder, store: DiskStore) -> None:

@@ -35,6 +35,7 @@ CACHES = {
     "storage.store.REMEMBERED_TAGS": 100,
     "storage.revocations._REMEMBERED": 100,
     "proxy.ahead.MAX_REPOSITORIES": 100,
+    "proxy.ahead.MAX_FETCHED": 100,
 }
 """Bounded, but a year of these few images would not fill them."""
 
