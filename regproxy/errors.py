@@ -179,6 +179,21 @@ class UpstreamTimeout(UpstreamTrouble):
     """It took longer than a client waits."""
 
 
+class UpstreamDown(UpstreamTrouble):
+    """It is not asked now: it failed again and again, or an operator said so.
+
+    ``since_s`` is since when, seconds since the epoch; ``retry_after_s`` in how many seconds it is
+    tried again, None where nothing is planned.
+    """
+
+    def __init__(
+        self, upstream: str, reason: str, since_s: float | None = None, retry_after_s: int | None = None
+    ) -> None:
+        super().__init__(upstream, reason)
+        self.since_s = since_s
+        self.retry_after_s = retry_after_s
+
+
 class UpstreamFailed(UpstreamTrouble):
     """5xx, or an answer that breaks the protocol: HTML, an encoded body, a redirect loop."""
 

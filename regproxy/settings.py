@@ -36,12 +36,22 @@ LOCAL_NETWORKS: tuple[Network, ...] = tuple(
 
 @attrs.frozen(slots=True)
 class TagRule:
-    """How long a tag that ``match`` names is believed. First match wins; ``*`` matches all."""
+    """How long a tag that ``match`` names is believed. First match wins; ``*`` matches all.
+
+    After ``fresh_s``, for ``grace_s``, it is served at once and asked about behind. ``keep_missing``: a
+    tag that its upstream has no more stays, as stale; ``serve_denied``: so does one whose upstream
+    refuses us.
+    """
 
     match: str = "*"
     fresh_s: float = 60.0
     revalidate_wait_s: float = 2.0
     stale_if_error_s: float = 30 * DAY_S
+    grace_s: float = 0.0
+    keep_missing: bool = False
+    serve_denied: bool = False
+    line: int = 0
+    """Where the settings file has it; 0: built in."""
 
 
 @attrs.frozen(slots=True)
@@ -109,6 +119,8 @@ class UpstreamSettings:
     bandwidth_bytes_s: int | None = None
     """What all blobs from it may take together; None: as much as there is."""
     tags: tuple[TagRule, ...] = ()
+    offline: bool = False
+    """It is never asked: what is cached is served."""
     ttl_s: float | None = 7 * DAY_S
     allow: tuple[Pattern, ...] = ()
     """The repositories that are served; none written: all of them."""

@@ -38,11 +38,14 @@ from regproxy.interfaces.sources import (
     Kind,
 )
 from regproxy.interfaces.spools import IFile, ISpool
+from regproxy.interfaces.standing import Allowance, Circuit, Standing, Thrift
 from regproxy.interfaces.store import ILocalStore, Link, TagRecord
 
 __all__ = [
     "NOBODY",
+    "Allowance",
     "BlobAnswer",
+    "Circuit",
     "Fate",
     "Held",
     "How",
@@ -70,8 +73,10 @@ __all__ = [
     "Link",
     "NobodyWatches",
     "RemoteTag",
+    "Standing",
     "TagAnswer",
     "TagList",
     "TagRecord",
     "Taken",
+    "Thrift",
 ]

@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from regproxy.interfaces.sources import IBlobSource, IBody, IManifestSource
+from regproxy.interfaces.standing import Allowance, Standing
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor, Manifest
 from regproxy.oci.repository import Repository
@@ -63,6 +64,12 @@ class IRemoteRegistry(Interface):
 
     def answers() -> Deferred[bool]:
         """Whether its ``/v2/`` gives any answer below 500 in time; never fails."""
+
+    def standing() -> Standing:
+        """How it stands now; costs a microsecond, never raises."""
+
+    def allowance() -> Allowance:
+        """What its rate limit leaves us; costs a microsecond, never raises."""
 
     def close() -> Deferred[None]:
         """Close idle connections and cancel what is under way."""

@@ -20,6 +20,7 @@ from regproxy.errors import (
     UpstreamFailed,
 )
 from regproxy.interfaces import (
+    Allowance,
     How,
     IBlob,
     IBody,
@@ -28,6 +29,7 @@ from regproxy.interfaces import (
     IRemoteRegistry,
     IRemoteTags,
     RemoteTag,
+    Standing,
 )
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor, Manifest
@@ -60,6 +62,10 @@ class MemoryRemote:
         """What the bytes from an offset up to another are read from, where a blob is read from a feed."""
         self.resumed_from: Callable[[Feed, int], Feed] = lambda feed, start: feed
         """The same for all bytes from an offset on."""
+        self.stands = Standing()
+        """What :meth:`standing` says."""
+        self.allows = Allowance()
+        """What :meth:`allowance` says."""
         self._holdings: dict[Repository, Holding] = {}
         self._feeds: dict[tuple[Repository, Digest], Feed] = {}
         self._read: list[Feed] = []
@@ -141,6 +147,14 @@ class MemoryRemote:
         return asking.addCallbacks(
             lambda _: True, lambda failure: failure.trap(UpstreamError, TransferStopped) is None
         )
+
+    def standing(self) -> Standing:
+        """See IRemoteRegistry."""
+        return self.stands
+
+    def allowance(self) -> Allowance:
+        """See IRemoteRegistry."""
+        return self.allows
 
     def close(self) -> Deferred[None]:
         """See IRemoteRegistry: what is under way and what comes after fails with TransferStopped."""

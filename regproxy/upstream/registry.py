@@ -23,7 +23,7 @@ from regproxy.errors import (
     UpstreamTrouble,
 )
 from regproxy.headers.origins import Origin
-from regproxy.interfaces import IRemoteRegistry
+from regproxy.interfaces import Allowance, IRemoteRegistry, Standing
 from regproxy.metrics.upstreams import UpstreamFigures
 from regproxy.settings import Quirks, UpstreamSettings
 from regproxy.upstream.agents import BUFFER_BYTES, ExactAgent, Pool
@@ -128,6 +128,14 @@ class RemoteRegistry:
         """Whether /v2/ gives any answer below 500, a challenge too; no token is asked for."""
         asking = self._running.call(self._ping(), "its API", self._limits.first_byte_s)
         return asking.addErrback(_no_answer)
+
+    def standing(self) -> Standing:
+        """As :meth:`IRemoteRegistry.standing`."""
+        return Standing()
+
+    def allowance(self) -> Allowance:
+        """As :meth:`IRemoteRegistry.allowance`."""
+        return Allowance()
 
     async def _ping(self) -> bool:
         *others, last = self._endpoints.order()

@@ -91,6 +91,7 @@ TABLE: dict[type[errors.RegproxyError], Row] = {
     errors.UpstreamTrouble: Row(503, "UNAVAILABLE", retry=True),
     errors.UpstreamUnreachable: Row(502, "UNAVAILABLE"),
     errors.UpstreamTimeout: Row(504, "UNAVAILABLE"),
+    errors.UpstreamDown: Row(503, "UNAVAILABLE", retry=True),
     errors.UpstreamFailed: Row(502, "UNAVAILABLE"),
     errors.UpstreamRefused: Row(502, "UNAVAILABLE"),
     errors.ContentMismatch: Row(502, "DIGEST_INVALID"),
@@ -137,6 +138,6 @@ def _headers(row: Row, error: errors.RegproxyError) -> tuple[tuple[str, str], ..
     if row.allow:
         return (("Allow", "GET, HEAD"),)
     if row.retry:
-        wish = error.retry_after_s if isinstance(error, errors.Throttled) else None
+        wish = error.retry_after_s if isinstance(error, errors.Throttled | errors.UpstreamDown) else None
         return (("Retry-After", str(BACK_OFF_S if wish is None else wish)),)
     return ()
