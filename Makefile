@@ -2,7 +2,7 @@
 # make demo   the same with a registry of its own: no internet needed
 # make test   install what the tests need, run all of them
 # make fuzz   bent requests and noise to a whole daemon, for half an hour
-# make bench  speed, CPU and memory beside docker-registry in proxy mode (12 minutes on a quiet machine)
+# make bench  speed, CPU and memory beside docker-registry in proxy mode (25 minutes on a quiet machine)
 # make bench-scale  100,000 entries: how soon it answers, how long its reactor is held (2 minutes)
 # make check  what CI runs: tests, lint, types, demo
 # make clean  remove what these made

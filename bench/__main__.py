@@ -54,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     add("--layer-size", type=size, default=plan.layer_bytes, help="of a layer of the image (2MiB)")
     add("--layers", type=int, default=plan.layers, help="of the image (%(default)s)")
     add("--clients", type=int, default=plan.clients, help="that ask for one cold blob (%(default)s)")
+    add("--readers", type=int, default=plan.readers, help="that follow one large transfer (%(default)s)")
     add("--nodes", type=int, default=plan.nodes, help="that pull the same layers at once (%(default)s)")
     add("--far-size", type=size, default=plan.far_bytes, help="of a layer from far away (24MiB)")
     add("--seconds", type=float, default=plan.seconds, help="of each measurement by time (%(default)s)")
@@ -90,6 +91,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> None:
         layer_bytes=options.layer_size,
         layers=options.layers,
         clients=options.clients,
+        readers=options.readers,
         nodes=options.nodes,
         far_bytes=options.far_size,
         seconds=options.seconds,

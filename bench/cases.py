@@ -27,13 +27,15 @@ NODE_LAYERS = 10
 @attrs.frozen
 class Case:
     """``cold``: on a fresh process with an empty folder; else on one that has served it all before.
-    ``far``: behind a line of 50 ms there and back and 8 MiB a second for each connection."""
+    ``far``: behind a line of 50 ms there and back and 8 MiB a second for each connection.
+    ``ours``: measured on regproxy alone, since it is about a bound of ours."""
 
     name: str
     title: str
     cold: bool
     measure: Callable[[Scene], Figures]
     far: bool = False
+    ours: bool = False
 
 
 def cold_blob(scene: Scene) -> Figures:
@@ -44,6 +46,11 @@ def cold_blob(scene: Scene) -> Figures:
 def many_clients(scene: Scene) -> Figures:
     """Many clients at once, one blob that only the upstream has."""
     return _cold(scene, scene.held.shared, scene.plan.clients)
+
+
+def many_readers(scene: Scene) -> Figures:
+    """So many clients at once that all of them follow one large transfer."""
+    return _cold(scene, scene.held.big, scene.plan.readers)
 
 
 def _cold(scene: Scene, blob: Content, clients: int) -> Figures:
@@ -205,6 +212,7 @@ def titled(size_bytes: int) -> str:
 CASES: tuple[Case, ...] = (
     Case("cold-blob", "cold blob of {size}", True, cold_blob),
     Case("many-clients", "{clients} clients, one cold blob of {shared}", True, many_clients),
+    Case("many-readers", "{readers} readers of one cold {size}", True, many_readers, ours=True),
     Case("cold-image", "cold image of {layers} layers", True, cold_image),
     Case("many-nodes", "{nodes} nodes, 10 cold layers of {layer}", True, many_nodes),
     Case("far-image", "cold image of 4 x {far} + {far_large}, far away", True, far_image, far=True),

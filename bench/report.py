@@ -78,6 +78,7 @@ class Report:
             far=titled(plan.far_bytes),
             far_large=titled(4 * plan.far_bytes),
             clients=plan.clients,
+            readers=plan.readers,
             nodes=plan.nodes,
             layers=plan.layers,
         )

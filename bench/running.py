@@ -96,11 +96,15 @@ class Bench:
     ) -> Iterator[Measured]:
         for number in range(runs):
             self._say(f"{case.name}, run {number + 1} of {runs}")
-            targets = self._far if case.far else self._targets
+            targets = self._measured(case)
             turn = number % len(targets)
             for target in targets[turn:] + targets[:turn]:
                 with on(target):
                     yield Measured(case.name, target.name, case.measure(self._scene(target, held)))
+
+    def _measured(self, case: Case) -> list[Target]:
+        targets = self._far if case.far else self._targets
+        return [target for target in targets if isinstance(target, Regproxy) or not case.ours]
 
     def _scene(self, target: Target, held: Held) -> Scene:
         return Scene(target, self._upstream, held, self._plan, self._folder)

@@ -25,6 +25,7 @@ class Plan:
     layer_bytes: int = 2 * MIB
     layers: int = 30
     clients: int = 50
+    readers: int = 200
     nodes: int = 30
     far_bytes: int = 24 * MIB
     """Of a layer of the image that comes from far away; its last one is four times as large."""

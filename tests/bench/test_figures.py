@@ -15,7 +15,11 @@ from bench.running import Measured
 from bench.scene import Plan
 
 MEASURED = [
-    Measured("cold-blob", target, {"mb_s": float(mb_s), "first_byte_ms": first_byte_ms, "peak_mib": 60.0})
+    Measured(
+        "cold-blob",
+        target,
+        {"mb_s": float(mb_s), "first_byte_ms": first_byte_ms, "cpu_s": 2.0, "peak_mib": 60.0},
+    )
     for target, first_byte_ms, rates in (
         ("docker-registry", 5.0, (900, 1000, 100)),
         ("regproxy", 30.0, (700, 990, 900)),
@@ -32,6 +36,7 @@ def test_medians_are_of_each_figure_by_itself() -> None:
     assert medians(MEASURED)["cold-blob"]["docker-registry"] == {
         "mb_s": 900,
         "first_byte_ms": 5,
+        "cpu_s": 2,
         "peak_mib": 60,
     }
 
@@ -48,6 +53,19 @@ def test_aims_say_what_was_not_reached() -> None:
     assert "| cold-blob | throughput, times docker-registry's | >= 1 | 1.00 | yes |" in table
     assert "| cold-blob | first byte, ms later than docker-registry's | <= 20 | 25.00 | **no** |" in table
     assert "manifest-tag" not in table, "what was not measured is neither reached nor missed"
+
+
+def test_aims_that_are_beside_somebody_else_or_nobody() -> None:
+    far = [
+        Measured("far-image", name, {"wall_s": wall_s})
+        for name, wall_s in (("upstream", 10.0), ("docker-registry", 20.0), ("regproxy", 5.0))
+    ]
+    alone = Measured("many-readers", "regproxy", {"peak_mib": 201.0, "upstream_gets": 1.0})
+    names = ["upstream", "docker-registry", "regproxy"]
+    table = Report(names, [*far, alone], Plan(), 1, {}, 0.0).markdown()
+    assert "| far-image | seconds, times docker-registry's | <= 0.35 | 0.25 | yes |" in table
+    assert "| far-image | seconds, times those without a mirror | <= 0.35 | 0.50 | **no** |" in table
+    assert "| many-readers | peak memory, MiB | <= 200 | 201.00 | **no** |" in table
 
 
 def test_json_has_every_measurement() -> None:
