@@ -160,11 +160,17 @@ class Denied(UpstreamAnswered):
 
 
 class Throttled(UpstreamAnswered):
-    """429. ``retry_after_s`` is the upstream's wish in seconds, capped, or None."""
+    """429. ``retry_after_s`` is the upstream's wish in seconds, capped, or None.
 
-    def __init__(self, upstream: str, reason: str, retry_after_s: int | None = None) -> None:
+    ``remembered``: it was not asked, since an earlier answer said so; the wish is what is left of it.
+    """
+
+    def __init__(
+        self, upstream: str, reason: str, retry_after_s: int | None = None, remembered: bool = False
+    ) -> None:
         super().__init__(upstream, reason)
         self.retry_after_s = retry_after_s
+        self.remembered = remembered
 
 
 class UpstreamTrouble(UpstreamError):

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from datetime import timezone
-from email.utils import parsedate_to_datetime
 
 from regproxy.errors import Denied, NotFound, Throttled, UpstreamError, UpstreamFailed
+from regproxy.headers.retry_after import retry_after_s
 from regproxy.oci import media_type as types
 
-MAX_RETRY_AFTER_S = 3600
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 GONE = frozenset({404, 410})
 DENIED = frozenset({401, 403})
@@ -63,19 +61,6 @@ def judge_form(
     if types.essence(content_type or "") in ("text/html", "application/xhtml+xml"):
         return UpstreamFailed(upstream, f"{host} sent a web page instead of {what}")
     return None
-
-
-def retry_after_s(header: str | None, wall_s: float) -> int | None:
-    """Retry-After in seconds from ``wall_s`` (epoch): a number or an HTTP date, at most an hour (R91)."""
-    text = (header or "").strip()[:64]
-    if _DIGITS.fullmatch(text):
-        return min(int(text), MAX_RETRY_AFTER_S)
-    try:
-        date = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    when = (date if date.tzinfo else date.replace(tzinfo=timezone.utc)).timestamp()
-    return max(0, min(round(when - wall_s), MAX_RETRY_AFTER_S))
 
 
 def serves_ranges(accept_ranges: str | None) -> bool:

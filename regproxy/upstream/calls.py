@@ -16,11 +16,19 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.http_headers import Headers
 
-from regproxy.errors import UpstreamError, UpstreamFailed, UpstreamRefused, UpstreamTimeout, UpstreamTrouble
+from regproxy.errors import (
+    Throttled,
+    UpstreamError,
+    UpstreamFailed,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamTrouble,
+)
 from regproxy.headers.challenges import parse_challenges
 from regproxy.headers.origins import Origin
 from regproxy.upstream.answers import DENIED, GONE, REDIRECTS, judge, judge_form
 from regproxy.upstream.authorization import Door, Pass
+from regproxy.upstream.budget import Budget
 from regproxy.upstream.client import Answer, Client
 from regproxy.upstream.deadlines import within
 from regproxy.upstream.endpoints import Endpoint, Endpoints
@@ -96,10 +104,12 @@ class Calls:
         endpoints: Endpoints,
         clock: IReactorTime,
         endpoint_s: float,
+        budget: Budget,
         insecure: bool = False,
     ) -> None:
         """``insecure``: a redirect may lead from https to http. ``endpoint_s`` is what one endpoint of
         several may take."""
+        self._budget = budget
         self._name = name
         self._endpoints = endpoints
         self._clock = clock
@@ -128,6 +138,11 @@ class Calls:
             except UpstreamTrouble as error:
                 self._endpoints.failed(endpoint)
                 trouble = trouble or error
+                continue
+            except Throttled as error:
+                if not endpoint.later:
+                    raise
+                trouble = trouble or UpstreamFailed(self._name, error.reason)
                 continue
             refusal = self._refusal(answer, question, endpoint)
             if refusal is None:
@@ -161,6 +176,13 @@ class Calls:
         return within(self._clock, self._endpoint_s, self._walk(question), late)
 
     async def _walk(self, question: Question) -> Answer:
+        """The last answer, unless the rate limit says not now: :exc:`Throttled`."""
+        asked_at = Origin.of(question.url)
+        return await self._budget.ask(
+            question.method, question.kind, asked_at, partial(self._follow, question)
+        )
+
+    async def _follow(self, question: Question) -> Answer:
         visited: tuple[str, ...] = (question.url,)
         step = Step(question.url)
         while True:

@@ -49,6 +49,14 @@ class CredentialSource:
             return Login(settings.username, settings.password or "")
         return Login(settings.username, self._read(settings.password_file))
 
+    def identity(self) -> int:
+        """Another number for another login, of this process alone; 0 without one, or while it cannot be
+        read."""
+        try:
+            return hash(self.login() or 0)
+        except UpstreamRefused:
+            return 0
+
     def _read(self, path: Path) -> str:
         try:
             with path.open("rb") as file:

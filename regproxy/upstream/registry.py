@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import time
 from collections.abc import Callable
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
@@ -31,6 +33,7 @@ from regproxy.upstream.answers import DENIED
 from regproxy.upstream.authorization import NO_QUIRKS, Door
 from regproxy.upstream.bandwidth import Bandwidth, read_size
 from regproxy.upstream.blobs import RemoteBlobs
+from regproxy.upstream.budget import Budget
 from regproxy.upstream.calls import Calls, Doors
 from regproxy.upstream.client import Client
 from regproxy.upstream.credentials import CredentialSource
@@ -64,11 +67,14 @@ class RemoteRegistry:
         agent: IAgent | None = None,
         in_thread: InThread | None = None,
         heard: Callable[[UpstreamTrouble | None], None] = lambda trouble: None,
+        steady: IReactorTime | None = None,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         """``realm`` is the built-in token server of a well-known registry; ``wall`` gives epoch seconds.
 
         ``agent`` replaces our own connections, for tests. ``in_thread`` runs what is long for the
         reactor; None: in the reactor's thread pool. ``heard`` is told of each call's trouble.
+        ``steady`` and ``chance`` are the clock and the jitter of its rate limit; None: the reactor's.
         """
         in_thread = in_thread or threads_of(reactor)
         figures = figures or UpstreamFigures.apart(settings.name)
@@ -81,8 +87,17 @@ class RemoteRegistry:
         bulk = Client(settings.name, self._links.bulk, reactor, figures)
         doors = _Hall(settings, small, wall, realm, self._running, limits, self._credentials, figures).doors()
         self._endpoints = Endpoints(settings.endpoints, reactor)
+        self._budget = Budget(
+            settings.name,
+            Origin.of(settings.endpoints[0]),
+            reactor if steady is None else steady,
+            wall,
+            self._credentials.identity,
+            chance,
+        )
         calls = partial(
             Calls,
+            budget=self._budget,
             doors=doors,
             wall=wall,
             endpoints=self._endpoints,
@@ -134,8 +149,8 @@ class RemoteRegistry:
         return Standing()
 
     def allowance(self) -> Allowance:
-        """As :meth:`IRemoteRegistry.allowance`."""
-        return Allowance()
+        """As :meth:`IRemoteRegistry.allowance`; that of the first endpoint."""
+        return self._budget.allowance()
 
     async def _ping(self) -> bool:
         *others, last = self._endpoints.order()

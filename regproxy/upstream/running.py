@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from regproxy.errors import TransferStopped, UpstreamError, UpstreamTimeout, UpstreamTrouble
+from regproxy.errors import Throttled, TransferStopped, UpstreamError, UpstreamTimeout, UpstreamTrouble
 from regproxy.upstream.deadlines import within
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class Running:
             if not isinstance(result, Failure):
                 self._heard(None)
                 return result
-            if isinstance(result.value, UpstreamError):
+            if isinstance(result.value, UpstreamError) and not _is_remembered(result.value):
                 self._heard(result.value if isinstance(result.value, UpstreamTrouble) else None)
             if self._closed and result.check(CancelledError):
                 return Failure(TransferStopped("the daemon ends"))
@@ -87,3 +87,8 @@ class Running:
             call.cancel()
         for stop in list(self._stops):
             stop()
+
+
+def _is_remembered(error: UpstreamError) -> bool:
+    """Whether nobody was asked: that says nothing of whether the upstream is there."""
+    return isinstance(error, Throttled) and error.remembered

@@ -88,6 +88,7 @@ class SocketUpstream:
 
     def answer(self, code: int | None, retry_after_s: int | None = None) -> None:
         self._registry.unscript()
+        self.remote = self._client(None)  # one who remembers no 429
         if code is not None:
             wish = None if retry_after_s is None else str(retry_after_s)
             self._registry.script(Match(), status(code, retry_after=wish))
