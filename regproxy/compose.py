@@ -175,8 +175,12 @@ def build_mirror(
         pulse.watch(name, remote.answers)
     expiry = build_expiry(settings, store, pulse, reactor, wall, figures.expired)
     rules = {upstream.name: (*upstream.tags, *settings.tags) for upstream in settings.upstreams}
+    logins = {
+        upstream.name: CredentialSource(upstream.name, upstream.credentials).identity
+        for upstream in settings.upstreams
+    }
     registry = ProxyRegistry(
-        store, remotes, rules, reactor, wall, expiry.scheduler, figures.tags, settings.fill
+        store, remotes, rules, reactor, wall, expiry.scheduler, figures.tags, settings.fill, logins
     )
     gate = Gate()
     entrance, close_entrance = open_entrance(settings.access, settings.upstreams, reactor, wall)

@@ -29,5 +29,6 @@ def door(settings: Settings, mirror: Mirror, clock: IReactorTime) -> Door:
 def actions(settings: Settings, mirror: Mirror) -> Iterator[tuple[str, Action[Any]]]:
     """Each by its name."""
     if mirror.expiry is not None:
-        purging = Purging(mirror.expiry.store.purges)
+        forget = [] if mirror.registry is None else [mirror.registry.negatives.forget]
+        purging = Purging(mirror.expiry.store.purges, *forget)
         yield "purge", purge_action(purging, ImageNames(settings.upstreams))

@@ -17,17 +17,20 @@ from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
 from regproxy.proxy.blobs import ProxyBlobStore
 from regproxy.proxy.manifests import ProxyManifestStore
+from regproxy.proxy.negatives import Negatives, RememberingRemote
 from regproxy.proxy.permission import Permission
 from regproxy.proxy.tag_lists import TagLists
 from regproxy.proxy.tags import ProxyTagService
 from regproxy.settings import FillSettings, TagRule
+
+EACH_THE_SAME: Mapping[str, Callable[[], int]] = {}
 
 MAX_LISTING = 8
 """So many walks over the names on disk wait for their thread: each looks at every folder, at worst."""
 
 
 class ProxyRegistry:
-    """Everything that is served to clients: ``blobs``, ``manifests``, ``tags``; and the ``fills``.
+    """Everything that is served to clients: ``blobs``, ``manifests``, ``tags``; the ``fills``, ``negatives``.
 
     ``remotes`` and ``rules`` are keyed by upstream name; ``wall`` gives seconds since the epoch.
     """
@@ -42,12 +45,20 @@ class ProxyRegistry:
         uses: IUses = NOBODY,
         figures: TagFigures | None = None,
         fill: FillSettings = USUAL,
+        logins: Mapping[str, Callable[[], int]] = EACH_THE_SAME,
     ) -> None:
+        """``logins`` tell one login of an upstream from another one, for what is remembered of it."""
+
         def link(repository: Repository, digest: Digest, since_s: float) -> Deferred[None]:
             return store.grant(repository, digest, Kind.BLOB, "", "head", since_s)
 
         self._store = store
         self._listing = 0
+        self.negatives = Negatives(clock)
+        remotes = {
+            name: RememberingRemote(remote, self.negatives, logins.get(name, lambda: 0))
+            for name, remote in remotes.items()
+        }
         self.fills = FillTable(clock, link, store.revoked_s, fill)
         permission = Permission(store, remotes)
         self.blobs = ProxyBlobStore(store, remotes, self.fills, permission, uses, fill.ahead)

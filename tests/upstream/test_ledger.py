@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import attrs
 import pytest
@@ -174,5 +175,5 @@ def test_it_does_not_flap(limit: int, around: float, steps: list[int]) -> None:
         remaining = min(middle + reach, max(middle - reach, remaining + step * reach))
         ledger = reported(ledger, hub(remaining, limit), float(at))
         seen.append(ledger.level)
-    changes = sum(before is not now for before, now in zip(seen, seen[1:], strict=False))
+    changes = sum(before is not now for before, now in pairwise(seen))
     assert changes <= 1
