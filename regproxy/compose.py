@@ -21,7 +21,7 @@ from regproxy.errors import StorageFailed, UpstreamRefused
 from regproxy.expiry.files import StateFiles
 from regproxy.expiry.pulse import Pulse
 from regproxy.expiry.scheduler import TTLExpirationScheduler
-from regproxy.gauges import show_ahead, show_connections, show_rooms
+from regproxy.gauges import show_ahead, show_connections, show_limits, show_rooms
 from regproxy.interfaces import IRemoteRegistry
 from regproxy.metrics.figures import Figures
 from regproxy.metrics.lag import LagMeter
@@ -197,6 +197,7 @@ def build_mirror(
     )
     show_connections(figures, lambda: site.connections.open)
     show_rooms(figures, lambda: site.under_way, registry.fills, store, expiry.scheduler, pulse, names)
+    show_limits(figures, {name: remote.allowance for name, remote in remotes.items()})
     looked = registry.blobs.ahead
     show_ahead(figures, lambda: looked.fetched_bytes, lambda: looked.wanted_bytes)
     lag = LagMeter(reactor, time.monotonic, figures.late)

@@ -84,7 +84,7 @@ class MemoryStore(MemoryShelf):
             link = self.permitted(repository, digest, (Kind.MANIFEST,))
         except ContentMissing:
             return None
-        return Manifest(self.contents[digest], link.media_type, digest)
+        return Manifest(bytes(self._files[digest].content), link.media_type, digest)
 
     def holds(self, digest: Digest) -> int | None:
         """See ILocalStore."""
@@ -251,4 +251,4 @@ class _LocalManifests:
         link = self._store.permitted(repository, digest, (Kind.MANIFEST,))
         if not self._store.trusts(digest):
             self._store.recheck(digest)
-        return Manifest(self._store.contents[digest], link.media_type, digest)
+        return Manifest(bytes(self._store.find(digest).content), link.media_type, digest)

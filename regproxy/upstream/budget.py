@@ -32,8 +32,13 @@ LOOK_S = 5.0
 class Heard(Protocol):
     """What is read of an answer."""
 
-    status: int
-    origin: Origin
+    @property
+    def status(self) -> int:
+        """Of its head."""
+
+    @property
+    def origin(self) -> Origin:
+        """Who gave it: the last one, after redirects."""
 
     def header(self, name: str) -> str | None:
         """The last value of a header."""
