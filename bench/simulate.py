@@ -163,21 +163,27 @@ class HubRemote(MemoryRemote):
         super().__init__(HUB)
         self._clock = clock
         self._hub = hub
-        self._budget = Budget(HUB, HOME, clock, clock.seconds, lambda: 0, random.Random(7).random)
+        chance = random.Random(7).random
+        self._budget = Budget(HUB, HOME, clock, clock.seconds, lambda: 0, chance, self._look)
 
     def allowance(self) -> Allowance:
         """The budget's."""
         return self._budget.allowance()
 
-    async def _enter(self, call: Call, work: Coroutine[Deferred[Any], Any, T]) -> T:
-        method, kind = QUESTIONS.get(call.operation, ("GET", "blob"))
+    def _look(self) -> None:
+        looking = Deferred.fromCoroutine(self._ask("HEAD", "manifest"))
+        looking.addErrback(lambda failure: failure.trap(RegproxyError) and None)
 
+    def _ask(self, method: str, kind: str) -> Coroutine[Any, Any, Told]:
         async def send() -> Told:
             await deferLater(self._clock, LATENCY_S)
             return self._hub.answer(method, kind)
 
+        return self._budget.ask(method, kind, HOME, send)
+
+    async def _enter(self, call: Call, work: Coroutine[Deferred[Any], Any, T]) -> T:
         try:
-            told = await self._budget.ask(method, kind, HOME, send)
+            told = await self._ask(*QUESTIONS.get(call.operation, ("GET", "blob")))
             if told.status == 429:
                 raise Throttled(HUB, "it allows no more requests for now (429)", 1)
         except BaseException:

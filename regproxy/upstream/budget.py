@@ -25,7 +25,10 @@ from regproxy.upstream.throttle import Lane, Throttle, lane_of
 
 TRY_S = 60.0
 """Where nothing is left, by what the upstream said: after so long a GET finds out."""
-LOOK_S = 5.0
+LOOK_EVERY_S, LOOKS = 300.0, 24
+"""While it is spared nobody may ask it anything: so often at most, and so many times in a window, it is asked
+what is left."""
+LOGIN_S = 5.0
 """So often the login is looked at while it is refused: another one is asked with at once."""
 
 
@@ -71,8 +74,12 @@ class Budget:
         wall: Callable[[], float],
         who: Callable[[], int],
         chance: Callable[[], float],
+        look: Callable[[], None] = lambda: None,
     ) -> None:
-        """``first`` is the origin of the endpoint whose limit is the upstream's."""
+        """``first`` is the origin of the endpoint whose limit is the upstream's; ``look`` begins to ask it
+        something that costs nothing, whose answer says what is left."""
+        self._ask_what_is_left = look
+        self._asked_s = float("-inf")
         self._name = name
         self._first = first
         self._clock = clock
@@ -94,7 +101,21 @@ class Budget:
         told = self._told
         if told is None or not told[1] - 1.0 <= now_s < told[1]:
             told = self._told = self._look(now_s), now_s + 1.0
+            if told[0].thrift >= Thrift.STALE:
+                self._find_out(now_s)
         return told[0]
+
+    def _find_out(self, now_s: float) -> None:
+        """Ask what is left, where the last word is old."""
+        account = self._accounts.get(self._first)
+        if account is None or account.throttle.left_s(Lane.LOOK):
+            return
+        every_s = max(LOOK_EVERY_S, (account.ledger.window_s or 0.0) / LOOKS)
+        last_s = max(account.ledger.reported_s, self._asked_s)
+        if account.ledger.remaining is None or 0.0 <= now_s - last_s < every_s:
+            return
+        self._asked_s = now_s
+        self._ask_what_is_left()
 
     def _look(self, now_s: float) -> Allowance:
         account = self._accounts.get(self._first)
@@ -151,7 +172,7 @@ class Budget:
 
     def _is_another_login(self) -> bool:
         """Whether the login is another one than that which was refused; seldom looked at."""
-        if 0.0 <= self._clock.seconds() - self._looked_s < LOOK_S:
+        if 0.0 <= self._clock.seconds() - self._looked_s < LOGIN_S:
             return False
         self._looked_s = self._clock.seconds()
         found = self._who()

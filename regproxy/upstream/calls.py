@@ -109,6 +109,8 @@ class Calls:
     ) -> None:
         """``insecure``: a redirect may lead from https to http. ``endpoint_s`` is what one endpoint of
         several may take."""
+        self.known: Question | None = None
+        """The last question about a manifest that was answered by one."""
         self._budget = budget
         self._name = name
         self._endpoints = endpoints
@@ -178,9 +180,12 @@ class Calls:
     async def _walk(self, question: Question) -> Answer:
         """The last answer, unless the rate limit says not now: :exc:`Throttled`."""
         asked_at = Origin.of(question.url)
-        return await self._budget.ask(
+        answer = await self._budget.ask(
             question.method, question.kind, asked_at, partial(self._follow, question)
         )
+        if question.kind == "manifest" and answer.status == 200:
+            self.known = question
+        return answer
 
     async def _follow(self, question: Question) -> Answer:
         visited: tuple[str, ...] = (question.url,)

@@ -9,11 +9,11 @@ thrift  what is left of the limit
 ======  =================================================
 free    half of it, or nobody speaks of a limit
 longer  less
-stale   less than a fifth: the reserve, for what is not cached at all
+stale   less than a tenth: the reserve, for what is not cached at all
 empty   nothing
 ======  =================================================
 
-A level ends a tenth of the limit above where it began, so that none flaps.
+A level ends a twentieth of the limit above where it began, so that none flaps.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from regproxy.headers.ratelimits import LimitReport
 from regproxy.interfaces import Thrift
 
 LONGER_PERCENT = 50
-RESERVE_PERCENT = 20
+RESERVE_PERCENT = 10
 """The last part of the limit, that nothing is taken from for what is cached."""
-BACK_PERCENT = 10
+BACK_PERCENT = 5
 BELIEVED_S = 3600.0
 """For how long a report counts that says nothing of a window or of its end."""
 ROLLED_PERCENT = 5

@@ -34,7 +34,7 @@ from regproxy.upstream.authorization import NO_QUIRKS, Door
 from regproxy.upstream.bandwidth import Bandwidth, read_size
 from regproxy.upstream.blobs import RemoteBlobs
 from regproxy.upstream.budget import Budget
-from regproxy.upstream.calls import Calls, Doors
+from regproxy.upstream.calls import Calls, Doors, Question
 from regproxy.upstream.client import Client
 from regproxy.upstream.credentials import CredentialSource
 from regproxy.upstream.endpoints import Endpoints
@@ -94,6 +94,7 @@ class RemoteRegistry:
             wall,
             self._credentials.identity,
             chance,
+            self._look,
         )
         calls = partial(
             Calls,
@@ -151,6 +152,16 @@ class RemoteRegistry:
     def allowance(self) -> Allowance:
         """As :meth:`IRemoteRegistry.allowance`; that of the first endpoint."""
         return self._budget.allowance()
+
+    def _look(self) -> None:
+        """Ask for nothing but the headers that say what is left of the rate limit."""
+        known = self._calls.known
+        if known is not None:
+            looking = self._running.call(self._head(known), known.what, self._limits.first_byte_s)
+            looking.addErrback(lambda failure: failure.trap(UpstreamError, TransferStopped) and None)
+
+    async def _head(self, known: Question) -> None:
+        (await self._calls.ask(known.as_method("HEAD"))).discard()
 
     async def _ping(self) -> bool:
         *others, last = self._endpoints.order()

@@ -8,8 +8,9 @@ from typing import Any
 
 import attrs
 import pytest
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.python.failure import Failure
 
 from regproxy.errors import Throttled, UpstreamFailed, UpstreamUnreachable
@@ -19,7 +20,7 @@ from regproxy.oci.digest import Digest
 from regproxy.oci.media_type import OCI_MANIFEST
 from regproxy.oci.tag import Tag
 from regproxy.settings import Credentials
-from regproxy.upstream.budget import LOOK_S, TRY_S, Budget
+from regproxy.upstream.budget import LOGIN_S, LOOK_EVERY_S, LOOKS, TRY_S, Budget
 from regproxy.upstream.credentials import CredentialSource
 from regproxy.upstream.registry import RemoteRegistry
 from tests.upstream.conftest import REPOSITORY
@@ -62,9 +63,19 @@ class Room:
         self.clock.advance(5000)
         self.login = 1
         self.asked = 0
+        self.looked = 0
         self.budget = Budget(
-            "up", HOME, self.clock, lambda: EPOCH_S + self.clock.seconds(), lambda: self.login, lambda: 0.0
+            "up",
+            HOME,
+            self.clock,
+            lambda: EPOCH_S + self.clock.seconds(),
+            lambda: self.login,
+            lambda: 0.0,
+            self._look,
         )
+
+    def _look(self) -> None:
+        self.looked += 1
 
     def ask(
         self,
@@ -122,14 +133,14 @@ def test_what_others_say_is_not_read(room: Room) -> None:
 
 def test_gets_that_have_no_answer_yet_count(room: Room) -> None:
     """And HEADs do not."""
-    room.ask(hub(22), "HEAD")
+    room.ask(hub(12), "HEAD")
     open_: list[Deferred[Told]] = [Deferred() for _ in range(4)]
     for each in open_[:3]:
         room.ask(each)
     room.ask(open_[3], "HEAD")
-    assert (room.budget.allowance().remaining, room.thrift) == (19, Thrift.STALE)
-    open_[0].callback(hub(21))
-    assert room.budget.allowance().remaining == 19
+    assert (room.budget.allowance().remaining, room.thrift) == (9, Thrift.STALE)
+    open_[0].callback(hub(11))
+    assert room.budget.allowance().remaining == 9
 
 
 def test_a_429_is_asked_once(room: Room) -> None:
@@ -249,7 +260,7 @@ def test_another_login_has_another_budget(room: Room) -> None:
     room.ask(hub(0, 429, **{"retry-after": "3600"}))
     room.login = 2
     assert isinstance(room.ask(Told()), Throttled)
-    room.clock.advance(LOOK_S)
+    room.clock.advance(LOGIN_S)
     assert room.ask(Told()).status == 200
     assert room.budget.allowance().limit is None
 
@@ -280,6 +291,38 @@ def test_asking_for_the_allowance_costs_nothing(room: Room) -> None:
     assert room.budget.allowance() is first
     room.ask(hub(39))
     assert room.budget.allowance().remaining == 39
+
+
+@pytest.mark.parametrize("remaining", [9, 0])
+def test_what_is_left_is_asked_for_where_nobody_asks_anything(room: Room, remaining: int) -> None:
+    """While it is spared: a window may roll by and by, and others use the limit too."""
+    every_s = 21600 / LOOKS
+    assert every_s > LOOK_EVERY_S
+    room.ask(hub(remaining), "HEAD")
+    for _ in range(int(every_s) - 1):
+        room.clock.advance(1)
+        room.budget.allowance()
+    assert room.looked == 0
+    for _ in range(int(every_s)):
+        room.clock.advance(1)
+        room.budget.allowance()
+    assert room.looked == 1
+    room.ask(hub(90), "HEAD")
+    assert room.thrift is Thrift.FREE
+    room.clock.advance(every_s)
+    room.budget.allowance()
+    assert room.looked == 1
+
+
+def test_nobody_is_asked_what_is_left_who_never_said(room: Room) -> None:
+    """Nor who refuses that too."""
+    room.ask(Told(429, {"retry-after": "3600"}))
+    room.clock.advance(3000)
+    assert room.thrift is Thrift.EMPTY
+    room.ask(hub(0, 429, **{"retry-after": "3600"}), "HEAD")
+    room.clock.advance(3000)
+    assert room.thrift is Thrift.EMPTY
+    assert room.looked == 0
 
 
 # over the real client
@@ -334,6 +377,28 @@ async def test_the_real_client_keeps_the_account(server: Server, new_registry: N
     steady.advance(15)
     assert (await registry.manifests.get(REPOSITORY, DIGEST)).content == MANIFEST
     assert registry.allowance().thrift is Thrift.FREE
+
+
+async def test_the_real_client_asks_what_is_left(server: Server, new_registry: NewRegistry) -> None:
+    """By a HEAD of a manifest that it knows, without the condition; nothing else is asked."""
+    steady = Clock()
+    registry = new_registry(server.url, {"steady": steady})
+    left = 3
+
+    def manifest(asked: Asked) -> None:
+        limits = {"RateLimit-Limit": "100;w=21600", "RateLimit-Remaining": f"{left};w=21600"}
+        asked.reply(200, MANIFEST, {"Content-Type": OCI_MANIFEST, **limits})
+
+    server.on(BY_DIGEST, manifest)
+    await registry.manifests.get(REPOSITORY, DIGEST)
+    assert registry.allowance().thrift is Thrift.STALE
+    left = 80
+    steady.advance(1000)
+    assert registry.allowance().thrift is Thrift.STALE
+    while len(server.asked) < 2 or registry.allowance().thrift is not Thrift.FREE:
+        await deferLater(reactor, 0.01)
+        steady.advance(1)
+    assert server.log() == [f"GET {BY_DIGEST}", f"HEAD {BY_DIGEST}"]
 
 
 async def test_a_later_endpoint_that_is_stopped_is_trouble(
