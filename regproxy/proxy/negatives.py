@@ -55,15 +55,15 @@ KEPT_S = {
 }
 """For how many seconds that is believed."""
 
-Key: TypeAlias = tuple[Repository, Missing, Reference | None, int]
+Key: TypeAlias = tuple[Repository, Missing, Reference | None]
 
 
 class Negatives:
-    """The memory, of all upstreams."""
+    """The memory, of all upstreams. ``login`` is whom it was told: nobody else is told it from here."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._known: OrderedDict[Key, tuple[NotFound, float]] = OrderedDict()
+        self._known: OrderedDict[Key, tuple[NotFound, float, int]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._known)
@@ -71,21 +71,21 @@ class Negatives:
     def __repr__(self) -> str:
         return f"<Negatives {len(self)}>"
 
-    def find(self, key: Key) -> NotFound | None:
+    def find(self, key: Key, login: int = 0) -> NotFound | None:
         """What was said of it, not long ago; an error of its own for each who asks."""
         known = self._known.get(key)
         if known is None:
             return None
-        error, since_s = known
-        if not 0.0 <= self._clock.seconds() - since_s < KEPT_S[key[1]]:
+        error, since_s, told = known
+        if told != login or not 0.0 <= self._clock.seconds() - since_s < KEPT_S[key[1]]:
             del self._known[key]
             return None
         self._known.move_to_end(key)
         return _anew(error)
 
-    def note(self, key: Key, error: NotFound) -> None:
+    def note(self, key: Key, error: NotFound, login: int = 0) -> None:
         """It was asked for, and is not there."""
-        self._known[key] = _anew(error), self._clock.seconds()
+        self._known[key] = _anew(error), self._clock.seconds(), login
         self._known.move_to_end(key)
         if len(self._known) > MAX_REMEMBERED:
             self._known.popitem(last=False)
@@ -95,8 +95,12 @@ class Negatives:
         self._known.pop(key, None)
 
     def forget(self, repository: Repository, reference: Reference | None = None) -> None:
-        """Ask again, whoever asks for it: a purge, or a client that must know. None: the whole repository."""
-        for key in [key for key in self._known if key[0] == repository and reference in (None, key[2])]:
+        """Ask again, whoever asks for it: a client that must know, a purge. None: all of the repository."""
+        if reference is not None:
+            for what in Missing:
+                self.there((repository, what, reference))
+            return
+        for key in [key for key in self._known if key[0] == repository]:
             del self._known[key]
 
 
@@ -123,8 +127,8 @@ class _Asking:
         ask: Callable[[], Deferred[T]],
     ) -> Deferred[T]:
         """What ``ask`` brings, or the NotFound that it brought not long ago."""
-        key = repository, what, reference, self._who()
-        known = self._negatives.find(key)
+        key, login = (repository, what, reference), self._who()
+        known = self._negatives.find(key, login)
         if known is not None:
             return fail(known)
 
@@ -134,7 +138,7 @@ class _Asking:
 
         def note(failure: Failure) -> Failure:
             if isinstance(failure.value, NotFound):
-                self._negatives.note(key, failure.value)
+                self._negatives.note(key, failure.value, login)
             return failure
 
         return ask().addCallbacks(there, note)

@@ -74,7 +74,17 @@ class ProxyRegistry:
         questions = TagQuestions(store, remotes, self.manifests, under, wall, figures, self.moved)
         lists = TagLists(store, remotes, under, clock, wall)
         self.tags = ProxyTagService(
-            store, remotes, self.manifests, lists, questions, under, clock, wall, uses, figures
+            store,
+            remotes,
+            self.manifests,
+            lists,
+            questions,
+            under,
+            clock,
+            wall,
+            uses,
+            figures,
+            self.negatives.forget,
         )
 
     def manifest_at_hand(self, repository: Repository, reference: Reference) -> TagAnswer | None:

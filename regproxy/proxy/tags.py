@@ -68,7 +68,10 @@ class ProxyTagService:
         wall: Callable[[], float],
         uses: IUses = NOBODY,
         figures: TagFigures | None = None,
+        forced: Callable[[Repository, Tag], None] = lambda repository, tag: None,
     ) -> None:
+        """``forced`` is told of each tag that a client wants confirmed, and may."""
+        self._forced = forced
         self._uses = uses
         self._figures = figures or TagFigures.apart()
         self._store = store
@@ -141,6 +144,8 @@ class ProxyTagService:
     async def _get(self, repository: Repository, tag: Tag, rule: TagRule, forced: bool) -> TagAnswer:
         record = self._store.tag(repository, tag)
         if record is None:
+            if forced:
+                self._may_force(repository, tag)
             return await self._first_get(repository, tag, rule)
         answer = await self._known(repository, tag, record, rule, forced)
         from_disk = answer.how is not How.HIT or await self._questions.holds(repository, record)
@@ -157,6 +162,8 @@ class ProxyTagService:
         record = self._store.tag(repository, tag)
         if record is not None:
             return await self._known(repository, tag, record, rule, forced)
+        if forced:
+            self._may_force(repository, tag)
         if self._questions.is_fetching(repository, tag):
             return await self._first_get(repository, tag, rule)
         self._check_asked(repository.upstream, self._decide(repository.upstream, None, rule))
@@ -221,7 +228,10 @@ class ProxyTagService:
     def _may_force(self, repository: Repository, tag: Tag) -> bool:
         if self._questions.is_asking(repository, tag):
             return True
-        return self._forcing[repository.upstream].admits(repository, tag, self._clock.seconds())
+        if not self._forcing[repository.upstream].admits(repository, tag, self._clock.seconds()):
+            return False
+        self._forced(repository, tag)
+        return True
 
     def _decide(
         self,

@@ -134,7 +134,7 @@ def test_what_was_found_meanwhile_is_there(world: World) -> None:
     """A revalidation that finds the tag again, however it was asked."""
     where, memory = world.repository(), Negatives(world.clock)
     remote = RememberingRemote(world.remote, memory)
-    key = (where, Missing.TAG, TAG, 0)
+    key = (where, Missing.TAG, TAG)
     gate = world.remote.script.hold("tags.get", times=1)
     late = Seen(remote.tags.get(where, TAG))
     assert Seen(remote.tags.stat(where, TAG, None)).failed_with(NotFound)
@@ -168,6 +168,24 @@ def test_a_purge_forgets(world: World) -> None:
     assert Seen(world.proxy.tags.get(where, TAG)).result.descriptor.digest == DIGEST
 
 
+@pytest.mark.parametrize("by_head", [False, True])
+def test_a_client_that_must_know_asks_again(world: World, by_head: bool) -> None:
+    """``Cache-Control: no-cache``, as often as it may (R54)."""
+    where, tags = world.repository(), world.proxy.tags
+    ask = tags.stat if by_head else tags.get
+    operation = "tags.stat" if by_head else "tags.get"
+    assert Seen(ask(where, TAG)).failed_with(NotFound)
+    assert Seen(ask(where, TAG, True)).failed_with(NotFound)
+    assert world.asked(operation) == 2
+    for _ in range(100):
+        assert Seen(ask(where, TAG, True)).failed_with(NotFound)
+    assert world.asked(operation) == 2
+    world.remote.put_image(where, "latest", IMAGE)
+    world.clock.advance(11)
+    assert Seen(ask(where, TAG)).failed_with(NotFound)
+    assert Seen(ask(where, TAG, True)).result.descriptor.digest == DIGEST
+
+
 def test_one_reference_may_be_forgotten(world: World) -> None:
     where = world.repository()
     for tag in (TAG, Tag("other")):
@@ -199,7 +217,7 @@ def test_a_clock_that_is_set_back_keeps_nothing(world: World) -> None:
 def test_each_who_asks_has_an_error_of_its_own() -> None:
     """All that is known of it, and no traceback that grows."""
     memory = Negatives(Clock())
-    key = (Repository.parse(NAME, "app"), Missing.TAG, TAG, 0)
+    key = (Repository.parse(NAME, "app"), Missing.TAG, TAG)
     error = NotFound(NAME, "registry.test has no such tag (404)")
     error.noted = "of the upstream"  # type: ignore[attr-defined]
     memory.note(key, error)
@@ -217,12 +235,12 @@ def test_it_is_bounded(asked: list[int]) -> None:
     before, negatives.MAX_REMEMBERED = negatives.MAX_REMEMBERED, 10
     try:
         for number in asked:
-            key = (where, Missing.TAG, Tag(f"v{number}"), 0)
+            key = (where, Missing.TAG, Tag(f"v{number}"))
             if memory.find(key) is None:
                 memory.note(key, NotFound(NAME, "404"))
         assert len(memory) <= 10
         recent = list(dict.fromkeys(reversed(asked)))[:10]
-        assert all(memory.find((where, Missing.TAG, Tag(f"v{number}"), 0)) for number in recent)
+        assert all(memory.find((where, Missing.TAG, Tag(f"v{number}"))) for number in recent)
     finally:
         negatives.MAX_REMEMBERED = before
 
