@@ -25,6 +25,7 @@ from regproxy.errors import RegproxyError, Throttled
 from regproxy.headers.origins import Origin
 from regproxy.interfaces import Allowance, Thrift
 from regproxy.oci.digest import Digest
+from regproxy.oci.manifest import Manifest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Tag
 from regproxy.proxy.registry import ProxyRegistry
@@ -302,6 +303,7 @@ class MirrorDay(Day):
         self.proxy = ProxyRegistry(
             self.store, {HUB: self.remote}, {HUB: (TagRule(),)}, self.clock, self.clock.seconds
         )
+        self._named: dict[Digest, tuple[Digest, ...]] = {}
         self._held: list[set[Digest]] = [set() for _ in range(self.trace.nodes)]
         for number in range(self.trace.images):
             self.change(f"library/app-{number}", 0)
@@ -343,16 +345,21 @@ class MirrorDay(Day):
         top = answer.descriptor.digest
         if top in held:
             return
-        index = await self.proxy.manifests.get(repository, top)
-        child = await self.proxy.manifests.get(repository, next(iter(index.names())).digest)
-        for named in child.names():
-            blob = await self.proxy.blobs.open(repository, named.digest)
+        child, *_ = self._names(await self.proxy.manifests.get(repository, top))
+        for named in self._names(await self.proxy.manifests.get(repository, child)):
+            blob = await self.proxy.blobs.open(repository, named)
             body = blob.body()
             while (data := body.read(65536)) != b"":
                 if data is None:
                     await body.ready()
             body.close()
         held.add(top)
+
+    def _names(self, manifest: Manifest) -> tuple[Digest, ...]:
+        """What it names; each node would read it for itself."""
+        if manifest.digest not in self._named:
+            self._named[manifest.digest] = tuple(each.digest for each in manifest.names())
+        return self._named[manifest.digest]
 
     def _note_refusal(self, error: Throttled, cached: bool, took_s: float) -> None:
         self.figures.refused += 1
@@ -388,7 +395,7 @@ ROWS = (
     ("GETs of manifests, which count", "gets"),
     ("HEADs of manifests, which do not", "heads"),
     ("429s of the upstream", "refusals"),
-    ("pulls answered 429", "refused"),
+    ("answers 429 to nodes, their retries too", "refused"),
     ("of these, of images that are cached", "refused_cached"),
     ("answers served stale, with a warning", "stale"),
     ("slowest 429, seconds", "slowest_refusal_s"),

@@ -93,7 +93,7 @@ def test_both_are_printed_beside_each_other(capsys: pytest.CaptureFixture[str]) 
     printed = capsys.readouterr().out
     assert "within the limit: 4 nodes, 50 images, 2 h" in printed
     assert "above the limit" in printed
-    row = next(line for line in printed.splitlines() if "pulls answered 429" in line)
+    row = next(line for line in printed.splitlines() if "answers 429 to nodes" in line)
     assert row.split()[-2] == "0"
     assert int(row.split()[-1].replace(",", "")) > 0
     assert "2,000" in table(WITHIN, Figures(pulls=2000), Figures())
