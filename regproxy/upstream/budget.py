@@ -145,6 +145,10 @@ class Budget:
             self._enters(account, accounts.spent(account.ledger, self._clock.seconds()))
         try:
             answer = await send()
+        except Throttled as error:  # of its token server
+            account.throttle.refused(lane, error.retry_after_s)
+            self._stopped_as, self._looked_s, self._told = self._who(), self._clock.seconds(), None
+            raise
         except BaseException:
             account.throttle.left_alone(lane)
             raise

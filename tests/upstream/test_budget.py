@@ -204,6 +204,14 @@ def test_a_failure_is_no_end_of_it(room: Room) -> None:
     assert room.asked == 4
 
 
+def test_a_token_server_that_refuses_is_asked_once(room: Room) -> None:
+    """Its 429 stops what needed the token."""
+    assert room.ask(Throttled("up", "429", 40)).remembered is False
+    refused = room.ask(Told())
+    assert (refused.retry_after_s, refused.remembered) == (40, True)
+    assert room.asked == 1
+
+
 def test_a_question_that_is_given_up_is_no_end_of_it(room: Room) -> None:
     room.ask(REFUSED)
     room.clock.advance(10)
