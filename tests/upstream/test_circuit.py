@@ -169,7 +169,7 @@ def test_made_new_it_is_asked_and_knows_nothing_of_before() -> None:
 class Model:
     """The same rules, told by a history: which turn each call is of, and what has come since."""
 
-    state: CircuitState = CircuitState()
+    state: CircuitState = attrs.field(factory=CircuitState)
     now_s: float = 0.0
     calls: list[Began] = attrs.field(factory=list)
     closed: bool = True
