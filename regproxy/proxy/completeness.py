@@ -145,8 +145,8 @@ class Completeness:
     ) -> TagAnswer | None:
         """What is served in the place of ``stale``, which is what the tag meant last; None: nothing is here.
 
-        ``cached``: its manifest is here. Where the upstream gave no ``trouble`` but that it was slow or allows
-        no more, what is missing can still be had, so that the newest is the best.
+        ``cached``: its manifest is here. Where the ``trouble`` is but that the upstream is slow, or allows no
+        more for now, what is missing can still be had, so that the newest is the best.
         """
         if not isinstance(trouble, UpstreamTrouble):
             return stale if cached else None
