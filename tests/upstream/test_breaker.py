@@ -212,8 +212,11 @@ def test_at_rest_nothing_is_probed_and_awake_it_is_as_new(it: Scene) -> None:
     it.breaker.rest()
     assert it.door.cancelled == 1
     it.breaker.doubt()
+    before = list(it.states)
+    it.fail(FAILURES)
+    it.answer()
     it.clock.advance(1000)
-    assert len(it.door.asked) == 1
+    assert (len(it.door.asked), it.states) == (1, before)
     assert it.clock.getDelayedCalls() == []
     it.breaker.wake()
     assert it.breaker.state.closed
