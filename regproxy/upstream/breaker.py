@@ -178,7 +178,7 @@ class Breaker:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
-        if not self._rests and not self._ended:
+        if not self._ended:
             self._timer = self._clock.callLater(max(0.0, due_s - self._now()), self._due)
 
     def _due(self) -> None:

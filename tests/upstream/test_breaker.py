@@ -224,6 +224,15 @@ def test_at_rest_nothing_is_probed_and_awake_it_is_as_new(it: Scene) -> None:
     assert it.breaker.state.closed, "what was before does not count"
 
 
+def test_what_ends_badly_while_it_rests_is_not_counted(it: Scene) -> None:
+    """Calls that were begun before an operator took it offline."""
+    it.breaker.rest()
+    it.fail(FAILURES)
+    assert (it.states, it.outages) == ([], [])
+    assert it.breaker.state.closed
+    assert it.clock.getDelayedCalls() == []
+
+
 @pytest.mark.parametrize("under_way", [False, True])
 def test_the_end_is_one(it: Scene, under_way: bool) -> None:
     it.fail(FAILURES)
