@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from regproxy.admin.door import Action, Door, Doorkeeping
 from regproxy.admin.names import ImageNames
+from regproxy.admin.offline import offline_action
 from regproxy.admin.purge import purge_action
 from regproxy.compose import Mirror
 from regproxy.errors import SecretUnusable
@@ -28,6 +29,8 @@ def door(settings: Settings, mirror: Mirror, clock: IReactorTime) -> Door:
 
 def actions(settings: Settings, mirror: Mirror) -> Iterator[tuple[str, Action[Any]]]:
     """Each by its name."""
+    if mirror.offline is not None:
+        yield "offline", offline_action(mirror.offline, settings.upstreams)
     if mirror.expiry is not None:
         forget = [] if mirror.registry is None else [mirror.registry.negatives.forget]
         purging = Purging(mirror.expiry.store.purges, *forget)

@@ -71,5 +71,8 @@ class IRemoteRegistry(Interface):
     def allowance() -> Allowance:
         """What its rate limit leaves us; costs a microsecond, never raises."""
 
+    def set_offline(offline: bool, since_s: float | None = None) -> bool:
+        """Ask it nothing from now on, or again; whether that is news. ``since_s``: epoch, None: now."""
+
     def close() -> Deferred[None]:
         """Close idle connections and cancel what is under way."""

@@ -21,6 +21,7 @@ from regproxy.errors import (
 )
 from regproxy.interfaces import (
     Allowance,
+    Circuit,
     How,
     IBlob,
     IBody,
@@ -155,6 +156,12 @@ class MemoryRemote:
     def allowance(self) -> Allowance:
         """See IRemoteRegistry."""
         return self.allows
+
+    def set_offline(self, offline: bool, since_s: float | None = None) -> bool:
+        """See IRemoteRegistry; only :meth:`standing` tells it."""
+        news = offline != (self.stands.circuit is Circuit.OFFLINE)
+        self.stands = Standing(Circuit.OFFLINE, since_s) if offline else Standing()
+        return news
 
     def close(self) -> Deferred[None]:
         """See IRemoteRegistry: what is under way and what comes after fails with TransferStopped."""

@@ -49,11 +49,15 @@ class CredentialSource:
             return Login(settings.username, settings.password or "")
         return Login(settings.username, self._read(settings.password_file))
 
+    def mark(self) -> int | None:
+        """What tells this login from another one, in this process; None without one. UpstreamRefused."""
+        login = self.login()
+        return None if login is None else hash((login.username, login.password))
+
     def identity(self) -> int:
-        """Another number for another login, of this process alone; 0 without one, or while it cannot be
-        read."""
+        """As :meth:`mark`; 0 without one, or while it cannot be read."""
         try:
-            return hash(self.login() or 0)
+            return self.mark() or 0
         except UpstreamRefused:
             return 0
 

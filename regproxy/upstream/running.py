@@ -10,7 +10,14 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from regproxy.errors import Throttled, TransferStopped, UpstreamError, UpstreamTimeout, UpstreamTrouble
+from regproxy.errors import (
+    Throttled,
+    TransferStopped,
+    UpstreamDown,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamTrouble,
+)
 from regproxy.upstream.deadlines import within
 
 T = TypeVar("T")
@@ -59,6 +66,8 @@ class Running:
             if not isinstance(result, Failure):
                 self._heard(None)
                 return result
+            if isinstance(result.value, UpstreamDown):
+                return result  # nobody was asked; what made it so is told already
             if isinstance(result.value, UpstreamError) and not _is_remembered(result.value):
                 self._heard(result.value if isinstance(result.value, UpstreamTrouble) else None)
             if self._closed and result.check(CancelledError):
