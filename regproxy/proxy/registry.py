@@ -47,6 +47,7 @@ class ProxyRegistry:
             return store.grant(repository, digest, Kind.BLOB, "", "head", since_s)
 
         self._store = store
+        self._remotes = remotes
         self._listing = 0
         self.fills = FillTable(clock, link, store.revoked_s, fill)
         permission = Permission(store, remotes)
@@ -61,6 +62,10 @@ class ProxyRegistry:
             return self.tags.at_hand(repository, reference)
         manifest = self.manifests.at_hand(repository, reference)
         return None if manifest is None else TagAnswer(manifest.descriptor, manifest, How.HIT)
+
+    def warnings(self, repository: Repository, reference: Reference | None) -> tuple[str, ...]:
+        """What the upstream warns of; as :meth:`IRemoteRegistry.warnings`."""
+        return self._remotes[repository.upstream].warnings(repository, reference)
 
     def repositories(
         self, upstream: str, visible: Callable[[Repository], bool], after: str | None, count: int

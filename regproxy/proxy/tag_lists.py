@@ -85,7 +85,8 @@ class TagLists:
     ) -> TagList:
         if known is not None:
             warning = f"stale: {error.message}; list of {timestamp(known.checked_s)}"
-            return TagList(known.tags, How.STALE, warning)
+            age_s = max(0.0, self._wall() - known.checked_s)
+            return TagList(known.tags, How.STALE, warning, age_s)
         tags = await self._tags_here(repository)
         if not tags:
             raise error

@@ -25,6 +25,8 @@ from regproxy.errors import (
 from regproxy.headers.origins import Origin
 from regproxy.interfaces import Allowance, IRemoteRegistry, Standing
 from regproxy.metrics.upstreams import UpstreamFigures
+from regproxy.oci.repository import Repository
+from regproxy.oci.tag import Reference
 from regproxy.settings import Quirks, UpstreamSettings
 from regproxy.upstream.agents import BUFFER_BYTES, ExactAgent, Pool
 from regproxy.upstream.answers import DENIED
@@ -37,6 +39,7 @@ from regproxy.upstream.credentials import CredentialSource
 from regproxy.upstream.endpoints import Endpoints
 from regproxy.upstream.limits import LIMITS, Limits
 from regproxy.upstream.manifests import ManifestReader, RemoteManifests
+from regproxy.upstream.notices import Notices
 from regproxy.upstream.pages import TagPages
 from regproxy.upstream.questions import Questions
 from regproxy.upstream.reach import Bounds, Reach
@@ -92,8 +95,9 @@ class RemoteRegistry:
         )
         self._calls, bodies = calls(settings.name, small), calls(settings.name, bulk)
         self._questions = Questions(settings.endpoints[0])
-        reader = ManifestReader(settings.name, self._questions, self._calls, in_thread)
-        pages = TagPages(settings.name, self._questions, self._calls, in_thread)
+        self._notices = notices = Notices()
+        reader = ManifestReader(settings.name, self._questions, self._calls, in_thread, notices)
+        pages = TagPages(settings.name, self._questions, self._calls, in_thread, notices)
         self.blobs = RemoteBlobs(
             settings.name,
             self._questions,
@@ -136,6 +140,10 @@ class RemoteRegistry:
     def allowance(self) -> Allowance:
         """As :meth:`IRemoteRegistry.allowance`."""
         return Allowance()
+
+    def warnings(self, repository: Repository, reference: Reference | None) -> tuple[str, ...]:
+        """As :meth:`IRemoteRegistry.warnings`."""
+        return self._notices.of(repository, reference)
 
     async def _ping(self) -> bool:
         *others, last = self._endpoints.order()

@@ -136,6 +136,7 @@ class MemoryRegistry:
     lists: dict[Repository, TagList] = attrs.field(factory=dict)
     hits: dict[tuple[Repository, Reference], TagAnswer] = attrs.field(factory=dict)
     """What is answered at once."""
+    warns: dict[tuple[Repository, Reference | None], tuple[str, ...]] = attrs.field(factory=dict)
     error: Exception | None = None
     pending: Deferred[Any] | None = None
     calls: list[str] = attrs.field(factory=list)
@@ -151,6 +152,9 @@ class MemoryRegistry:
     @property
     def tags(self) -> ITagService:
         return _Tags(self)
+
+    def warnings(self, repository: Repository, reference: Reference | None) -> tuple[str, ...]:
+        return self.warns.get((repository, reference), ())
 
     def manifest_at_hand(self, repository: Repository, reference: Reference) -> TagAnswer | None:
         return self.hits.get((repository, reference))
