@@ -32,7 +32,12 @@ class Notices:
         return len(self._kept)
 
     def heard(
-        self, repository: Repository, reference: Reference | None, headers: Sequence[str], *, whole: bool = True
+        self,
+        repository: Repository,
+        reference: Reference | None,
+        headers: Sequence[str],
+        *,
+        whole: bool = True,
     ) -> None:
         """An answer came with these Warning headers. ``reference`` None: it was the list of tags.
 

@@ -77,7 +77,7 @@ class RemoteRegistry:
         figures = figures or UpstreamFigures.apart(settings.name)
         self.name = settings.name
         self._limits = limits
-        self._running = Running(settings.name, reactor, heard)
+        self._running = Running(settings.name, reactor, heard, wall)
         self._credentials = CredentialSource(settings.name, settings.credentials)
         self._links = _Links(settings, reactor, realm, limits, agent)
         self._small = small = Client(settings.name, self._links.small, reactor, figures)
@@ -124,7 +124,9 @@ class RemoteRegistry:
         answer = await self._calls.ask(self._questions.base())
         answer.discard()
         if answer.status in DENIED:
-            raise UpstreamRefused(self.name, f"it refuses our credentials ({answer.status})")
+            refused = UpstreamRefused(self.name, f"it refuses our credentials ({answer.status})")
+            refused.status = answer.status
+            raise refused
         if answer.status == 429 or answer.status >= 500:
             self._calls.insist(answer, self._questions.base())
 

@@ -293,7 +293,7 @@ def parse_head(data: bytes) -> tuple[int, dict[str, str], bytes]:
     for line in lines:
         name, _, value = line.partition(": ")
         known = headers.get(name.lower())
-        assert known is None or name == "WWW-Authenticate", f"{name} twice"
+        assert known is None or name in ("WWW-Authenticate", "Warning"), f"{name} twice"
         headers[name.lower()] = value if known is None else f"{known}, {value}"
     return int(first.split(" ")[1]), headers, rest
 
@@ -345,7 +345,12 @@ class Front:
         catalog = self.entrance if options.pop("catalog", False) else None
         self.api = RegistryApi(self.registry, reactor, catalog)
         resource = ApiResource(
-            self.api, Routes(upstreams), networks, options.pop("gate", None), self.entrance
+            self.api,
+            Routes(upstreams),
+            networks,
+            options.pop("gate", None),
+            self.entrance,
+            options.pop("tracing", None),
         )
         self.site = RegistrySite(resource, options.pop("reactor", reactor), self.records.append, **options)
         self.site.protocol = CountedChannel
