@@ -7,7 +7,9 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
+from regproxy.access.policy import Policy
 from regproxy.admin.door import Action, Door, Doorkeeping
+from regproxy.admin.explain import explain_action
 from regproxy.admin.names import ImageNames
 from regproxy.admin.purge import purge_action
 from regproxy.compose import Mirror
@@ -29,5 +31,8 @@ def door(settings: Settings, mirror: Mirror, clock: IReactorTime) -> Door:
 def actions(settings: Settings, mirror: Mirror) -> Iterator[tuple[str, Action[Any]]]:
     """Each by its name."""
     if mirror.expiry is not None:
-        purging = Purging(mirror.expiry.store.purges)
-        yield "purge", purge_action(purging, ImageNames(settings.upstreams))
+        purging, names = Purging(mirror.expiry.store.purges), ImageNames(settings.upstreams)
+        yield "purge", purge_action(purging, names)
+    if mirror.explaining is not None:
+        policy = Policy(settings.upstreams, settings.access.anonymous)
+        yield "explain", explain_action(mirror.explaining, ImageNames(settings.upstreams), policy)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from regproxy.cli.amounts import count_text, plural, rate_text, share_text, size_text, span_text
 from regproxy.cli.document import Counts, Disk, Document, Fill, Upstream
 from regproxy.cli.lines import Line, Part, Tone, cut, fitting, harmless, width_of
+from regproxy.cli.standings import allowance_clauses, circuit_text
 
 MIN_BAR, MAX_BAR = 5, 40
 NARROW = 36
@@ -113,6 +114,18 @@ def _upstream(upstream: Upstream, width: int) -> Iterator[Line]:
         first = (*first, Part("  "), *cut(beside, room))
     yield first
     yield from (fitting(width, 4, [part]) for part in below)
+    yield from (fitting(width, 4, parts) for parts in _standing(upstream))
+
+
+def _standing(upstream: Upstream) -> Iterator[list[Part]]:
+    """What is out of the ordinary: an upstream that is not asked, a rate limit."""
+    circuit, allowance = circuit_text(upstream.circuit), allowance_clauses(upstream.allowance)
+    if circuit and upstream.circuit.state != "closed":
+        yield [Part(f"circuit {circuit}", Tone.RED if upstream.circuit.state == "open" else Tone.YELLOW)]
+    if allowance:
+        tone = Tone.FAINT if upstream.allowance.thrift in (None, "free") else Tone.YELLOW
+        first, *others = allowance
+        yield [Part(f"rate limit: {first}", tone), *(Part(clause, tone) for clause in others)]
 
 
 def _answers(upstream: Upstream) -> Part:

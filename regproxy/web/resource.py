@@ -163,4 +163,4 @@ def _trace(request: RegistryRequest, brief: Brief, repository: Repository) -> st
     """As things are when the answer leaves."""
     route = request.route
     about = getattr(route, "reference", None) or getattr(route, "digest", None)
-    return trace_value(request.how, brief(repository, about))
+    return trace_value(request.how, request.cause, brief(repository, about))

@@ -53,7 +53,12 @@ class Tracing:
         return host is None or is_within(normalise(host), self.networks)
 
 
-def trace_value(how: How | None, brief: Sequence[tuple[str, str]]) -> str:
-    """One line: ``how=stale; rule="*" (line 7); ...``, printable ASCII, at most MAX_TRACE_LENGTH signs."""
-    words = [("how", "none" if how is None else how.value), *brief]
+def trace_value(how: How | None, cause: str | None, brief: Sequence[tuple[str, str]]) -> str:
+    """One line: ``how=stale; cause=...; rule="*" (line 7)``, printable ASCII, at most MAX_TRACE_LENGTH signs.
+
+    ``how`` and ``cause`` are of this answer, as its access line has them.
+    """
+    words = [("how", "none" if how is None else how.value)]
+    words += [] if cause is None else [("cause", cause)]
+    words += brief
     return printable("; ".join(f"{name}={value}" for name, value in words))[:MAX_TRACE_LENGTH]

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regproxy.admin.pages import JSON
+from regproxy.admin.standings import allowance_document
 from regproxy.admin.status import (
     MAX_LISTED,
     MAX_TEXT,
@@ -24,6 +25,7 @@ from regproxy.admin.status import (
 )
 from regproxy.cli import document
 from regproxy.fill.table import FillState
+from regproxy.interfaces import Allowance, Circuit, Standing, Thrift
 from regproxy.metrics.figures import Figures
 from regproxy.oci.digest import Digest
 from regproxy.overview import samples
@@ -39,13 +41,24 @@ NOW = Now(
     sample=lambda name, labels: None,
     disk=DiskState(3, 300, True, 1000, 2000),
     upstreams=(
-        UpstreamState("docker.io", True, False, 12.34567, "connection refused", 1.0),
+        UpstreamState(
+            "docker.io",
+            True,
+            False,
+            12.34567,
+            "connection refused",
+            1.0,
+            Standing(Circuit.OPEN, 1_000_000.0, "it hangs", 3.0),
+            Allowance(Thrift.LONGER, 100, 7),
+        ),
         UpstreamState("quay.io", False, None, None, None, None),
     ),
     fills=(FILL,),
     entries=7,
     entries_loaded=True,
+    now_s=1_000_060.5,
 )
+NO_LIMIT = allowance_document(Allowance(), 0.0)
 
 
 def test_the_whole_document() -> None:
@@ -73,8 +86,18 @@ def test_the_whole_document() -> None:
                     "answers": False,
                     "since_s": 12.346,
                     "trouble": {"reason": "connection refused", "ago_s": 1.0},
+                    "circuit": {"state": "open", "for_s": 60.5, "reason": "it hangs", "retry_s": 3.0},
+                    "allowance": {**NO_LIMIT, "thrift": "longer", "limit": 100, "remaining": 7},
                 },
-                {"name": "quay.io", "default": False, "answers": None, "since_s": None, "trouble": None},
+                {
+                    "name": "quay.io",
+                    "default": False,
+                    "answers": None,
+                    "since_s": None,
+                    "trouble": None,
+                    "circuit": {"state": "closed", "for_s": None, "reason": None, "retry_s": None},
+                    "allowance": NO_LIMIT,
+                },
             ],
         },
         "fills": {

@@ -42,6 +42,8 @@ def test_what_it_says() -> None:
         "  docker.io (default)       answers for 2h 1m  2h 1m ago: it took longer than ..",
         "  quay.io                   in trouble for 1m 12s",
         "    2s ago: connection refused",
+        "    circuit open for 1m 12s: it refuses connections; tried again in 9s",
+        "    rate limit: 12 of 100 left in 6h  enough for 1h 30m  more in 2h",
         "  ghcr.io                   not asked yet",
     ]
 
@@ -69,6 +71,8 @@ def test_a_narrow_one_keeps_what_tells_most() -> None:
         "  quay.io",
         "    in trouble for 1m 12s",
         "    2s ago: connection refused",
+        "    circuit open for 1m 12s:..",
+        "    rate limit: 12 of 100 le..",
         "  ghcr.io  not asked yet",
     ]
 

@@ -124,7 +124,9 @@ async def test_a_hit_at_hand_and_a_blob_and_an_error_have_one() -> None:
     assert hit.headers["x-regproxy-trace"] == "how=hit; of=docker.io/library/nginx latest"
     assert blob.headers["x-regproxy-trace"] == f"how=hit; of=docker.io/library/nginx {digest}"
     assert failed.status == 502
-    assert failed.headers["x-regproxy-trace"] == "how=none; of=docker.io/library/nginx latest"
+    assert failed.headers["x-regproxy-trace"] == (
+        "how=none; cause=docker.io: it answered 503; of=docker.io/library/nginx latest"
+    )
 
 
 @pytest.mark.parametrize(
@@ -158,6 +160,6 @@ async def test_without_the_setting_nobody_is_asked_whether_he_asks() -> None:
 
 
 def test_a_trace_is_one_harmless_line() -> None:
-    value = trace_value(How.STALE, [("rule", "caf\u00e9\r\nSet-Cookie: x"), ("long", "x" * 5000)])
-    assert value.startswith("how=stale; rule=caf???Set-Cookie: x; long=xxx")
+    value = trace_value(How.STALE, "why", [("rule", "caf\u00e9\r\nSet-Cookie: x"), ("long", "x" * 5000)])
+    assert value.startswith("how=stale; cause=why; rule=caf???Set-Cookie: x; long=xxx")
     assert len(value) == MAX_TRACE_LENGTH
