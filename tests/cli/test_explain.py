@@ -47,8 +47,8 @@ TEXT = f"""\
 docker.io/library/nginx:1.27
   route      upstream docker.io, repository library/nginx
   access     everyone whom access lets in
-  rule       "*" (line 12 of the settings): fresh 1m, grace 0s, waits 2s, stale if error 30d, on_missing drop, \
-on_denied refuse
+  rule       "*" (line 12 of the settings): fresh 1m, grace 0s, waits 2s, stale if error 30d, \
+on_missing drop, on_denied refuse
   tag        {DIGEST}, confirmed 1m 33s ago (2026-11-24T06:00:00Z)
   on disk    {OCI_INDEX}, 1000 B
   right      yes, its upstream showed it at 2026-11-24T06:00:00Z, by fetch
