@@ -27,8 +27,10 @@ from regproxy.metrics.figures import Figures
 from regproxy.metrics.lag import LagMeter
 from regproxy.proxy.explaining import Explaining
 from regproxy.proxy.freshness import rule_for
+from regproxy.proxy.offline import OfflineSwitch
 from regproxy.proxy.registry import ProxyRegistry
 from regproxy.settings import Settings, UpstreamSettings
+from regproxy.storage.offline import OfflineNotes
 from regproxy.storage.store import DiskStore
 from regproxy.storage.thread import DiskThread
 from regproxy.upstream.credentials import CredentialSource
@@ -98,6 +100,8 @@ class Mirror:
     """Sentences that say why clients should not be sent here now; none: it is ready."""
     warnings: Callable[[], Sequence[str]] = tuple
     """Sentences about what is wrong, although it serves."""
+    offline: OfflineSwitch | None = None
+    """By which operators have an upstream asked nothing."""
 
 
 class CountedRequest(RegistryRequest):
@@ -177,8 +181,13 @@ def build_mirror(
     figures = Figures(names)
     remotes = build_remotes(settings, reactor, wall, pulse, figures)
     for name, remote in remotes.items():
-        pulse.watch(name, remote.answers)
+        pulse.watch(name, remote.answers, partial(is_asked, remote))
     expiry = build_expiry(settings, store, pulse, reactor, wall, figures.expired)
+    notes = OfflineNotes(settings.storage.root, expiry.thread.run)
+    offline = OfflineSwitch(
+        remotes, notes, frozenset(each.name for each in settings.upstreams if each.offline), wall
+    )
+    offline.recall()
     rules = {upstream.name: (*upstream.tags, *settings.tags) for upstream in settings.upstreams}
     registry = ProxyRegistry(
         store, remotes, rules, reactor, wall, expiry.scheduler, figures.tags, settings.fill
@@ -227,7 +236,13 @@ def build_mirror(
         figures,
         lambda: tuple(filter(None, (None if gate.is_open else STARTING, store.health.reason))),
         lambda: silence(pulse, names),
+        offline,
     )
+
+
+def is_asked(remote: IRemoteRegistry) -> bool:
+    """Whether it is asked now, as far as its circuit and operators say."""
+    return remote.standing().asked
 
 
 def build_resource(

@@ -11,6 +11,7 @@ from regproxy.access.policy import Policy
 from regproxy.admin.door import Action, Door, Doorkeeping
 from regproxy.admin.explain import explain_action
 from regproxy.admin.names import ImageNames
+from regproxy.admin.offline import offline_action
 from regproxy.admin.purge import purge_action
 from regproxy.compose import Mirror
 from regproxy.errors import SecretUnusable
@@ -30,6 +31,8 @@ def door(settings: Settings, mirror: Mirror, clock: IReactorTime) -> Door:
 
 def actions(settings: Settings, mirror: Mirror) -> Iterator[tuple[str, Action[Any]]]:
     """Each by its name."""
+    if mirror.offline is not None:
+        yield "offline", offline_action(mirror.offline, settings.upstreams)
     if mirror.expiry is not None:
         purging, names = Purging(mirror.expiry.store.purges), ImageNames(settings.upstreams)
         yield "purge", purge_action(purging, names)

@@ -14,13 +14,7 @@ from regproxy.cli.amounts import plural, size_text
 from regproxy.cli.asking import STRANGE, AskFailed
 from regproxy.cli.lines import harmless
 from regproxy.cli.ordering import FAILED, NOTHING, order
-from regproxy.cli.where import (
-    admin_option,
-    config_option,
-    listeners,
-    operators_token,
-    token_option,
-)
+from regproxy.cli.where import admin_option, config_option, listeners, operators_token, token_option
 
 WAIT_S = 600.0
 

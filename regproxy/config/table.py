@@ -27,7 +27,7 @@ LATER: dict[str, tuple[str, ...]] = {
     "tag": ("grace",),
     "access": (),
     "log": (),
-    "upstream": ("proxy", "offline"),
+    "upstream": ("proxy",),
     "credentials": ("docker_config", "helper", "exec"),
 }
 """Keys that are meant to come: not in this version, and never taken in silence."""

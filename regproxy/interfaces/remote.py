@@ -77,5 +77,8 @@ class IRemoteRegistry(Interface):
         Harmless texts for ``Warning: 299``; costs a microsecond, never raises.
         """
 
+    def set_offline(offline: bool, since_s: float | None = None) -> bool:
+        """Ask it nothing from now on, or again; whether that is news. ``since_s``: epoch, None: now."""
+
     def close() -> Deferred[None]:
         """Close idle connections and cancel what is under way."""

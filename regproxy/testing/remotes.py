@@ -21,6 +21,7 @@ from regproxy.errors import (
 )
 from regproxy.interfaces import (
     Allowance,
+    Circuit,
     How,
     IBlob,
     IBody,
@@ -161,6 +162,12 @@ class MemoryRemote:
     def warnings(self, repository: Repository, reference: Reference | None) -> tuple[str, ...]:
         """See IRemoteRegistry."""
         return self.warns.get((repository, reference), ())
+
+    def set_offline(self, offline: bool, since_s: float | None = None) -> bool:
+        """See IRemoteRegistry; only :meth:`standing` tells it."""
+        news = offline != (self.stands.circuit is Circuit.OFFLINE)
+        self.stands = Standing(Circuit.OFFLINE, since_s) if offline else Standing()
+        return news
 
     def close(self) -> Deferred[None]:
         """See IRemoteRegistry: what is under way and what comes after fails with TransferStopped."""

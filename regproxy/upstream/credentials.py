@@ -49,6 +49,11 @@ class CredentialSource:
             return Login(settings.username, settings.password or "")
         return Login(settings.username, self._read(settings.password_file))
 
+    def mark(self) -> int | None:
+        """What tells this login from another one, in this process; None without one. UpstreamRefused."""
+        login = self.login()
+        return None if login is None else hash((login.username, login.password))
+
     def _read(self, path: Path) -> str:
         try:
             with path.open("rb") as file:

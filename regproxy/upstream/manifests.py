@@ -16,7 +16,8 @@ from regproxy.oci.manifest import MAX_MANIFEST_BYTES, Descriptor, Manifest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference
 from regproxy.upstream.answers import HEAD_UNSUPPORTED, content_length
-from regproxy.upstream.calls import Calls, Question
+from regproxy.upstream.attempts import Question
+from regproxy.upstream.calls import Calls
 from regproxy.upstream.client import Answer
 from regproxy.upstream.limits import Limits
 from regproxy.upstream.notices import Notices

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from regproxy.errors import TransferStopped, UpstreamError, UpstreamTimeout, UpstreamTrouble
+from regproxy.errors import TransferStopped, UpstreamDown, UpstreamError, UpstreamTimeout, UpstreamTrouble
 from regproxy.upstream.deadlines import within
 
 T = TypeVar("T")
@@ -67,6 +67,8 @@ class Running:
             if not isinstance(result, Failure):
                 self._listen(None, nested)
                 return result
+            if isinstance(result.value, UpstreamDown):
+                return result  # nobody was asked; what made it so is told already
             if isinstance(result.value, UpstreamError):
                 result.value.tried_s = max(0.0, self._clock.seconds() - began_s)
                 self._listen(result.value, nested)

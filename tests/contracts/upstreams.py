@@ -87,6 +87,8 @@ class SocketUpstream:
         return self._registry.holding(REPOSITORY.path)
 
     def answer(self, code: int | None, retry_after_s: int | None = None) -> None:
+        """Of a client that has heard nothing yet: what one answer says it remembers for a while."""
+        self.remote = self._client(None)
         self._registry.unscript()
         if code is not None:
             wish = None if retry_after_s is None else str(retry_after_s)
