@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 import treq
 from treq.client import HTTPClient
 from twisted.internet import reactor
 from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.http_headers import Headers
 
 from regproxy.oci.digest import Digest
 from regproxy.testing import actions
@@ -56,6 +58,16 @@ class DroppingPort:
     def close(self) -> None:
         for each in (*self._queued, self._listener):
             each.close()
+
+
+@attrs.frozen
+class Refusal:
+    """An error answer: its ``retry_after`` headers, and how long it took."""
+
+    status: int
+    error: dict[str, Any]
+    retry_after: list[int]
+    took_s: float
 
 
 class OutageWorld(World):
@@ -115,12 +127,23 @@ class OutageWorld(World):
 
     async def warnings(self, content: Content) -> list[str]:
         """What an answer about the tag warns of now; it must be a good one."""
+        status, headers, _ = await self._ask("HEAD", f"{content.repository}/manifests/{content.tag}")
+        assert status == 200, f"{content.name} is answered {status}"
+        return [value.decode("ascii") for value in headers.getRawHeaders(b"Warning", [])]
+
+    async def refusal(self, name: str) -> Refusal:
+        """What is answered for a tag that nobody pulled before."""
+        began_s = reactor.seconds()
+        status, headers, body = await self._ask("GET", f"library/{name}/manifests/1")
+        (error,) = json.loads(body)["errors"]
+        retry = headers.getRawHeaders(b"Retry-After", [])
+        return Refusal(status, error, [int(value) for value in retry], reactor.seconds() - began_s)
+
+    async def _ask(self, method: str, path: str) -> tuple[int, Headers, bytes]:
         agent = Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False))
-        url = f"{self.daemon.url}/v2/{content.upstream}/{content.repository}/manifests/{content.tag}"
-        answer = await HTTPClient(agent).head(url, reactor=reactor, timeout=20)
-        await treq.content(answer)
-        assert answer.code == 200, f"{url} is answered {answer.code}"
-        return [value.decode("ascii") for value in answer.headers.getRawHeaders(b"Warning", [])]
+        url = f"{self.daemon.url}/v2/{HUB}/{path}"
+        answer = await HTTPClient(agent).request(method, url, reactor=reactor, timeout=20)
+        return answer.code, answer.headers, await treq.content(answer)
 
 
 class Puller(Protocol):

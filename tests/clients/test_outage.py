@@ -22,6 +22,7 @@ from tests.clients.outage import (
     ManyBySkopeo,
     OutageWorld,
     Puller,
+    Refusal,
 )
 from tests.clients.requirements import require_root
 from tests.clients.world import HUB, Content, kinds
@@ -88,6 +89,7 @@ async def _drill(world: OutageWorld, client: Puller) -> None:
         assert f'299 - "stale: {HUB}: ' in warning, f"{kind}: {warning}"
         if client.prints_headers:
             assert f"stale: {HUB}: " in said, f"{kind}: {said[-3000:]}"
+        _check_refusal(kind, await world.refusal("never-pulled"))
         await world.served()
     await _comes_back(world, client, contents)
 
@@ -109,6 +111,20 @@ def _check_times(kind: str, records: Sequence[dict[str, Any]]) -> None:
     assert max(tags) <= REVALIDATE_WAIT_S * 1000 + SLACK_MS, f"{kind}: {tags}"
     assert median(tags) <= AT_ONCE_MS, f"{kind}: {tags}"
     assert median(digests) <= AT_ONCE_MS, f"{kind}: {digests}"
+
+
+def _check_refusal(kind: str, found: Refusal) -> None:
+    """What is not on disk fails at once, and says who fails, how, since when, and what can be done."""
+    expected = {"throttle": {429, 503}, "fail": {502, 503}}.get(kind, {503})
+    assert found.status in expected, f"{kind}: {found}"
+    assert found.took_s < 1.0, f"{kind}: {found}"
+    assert len(found.retry_after) == (found.status != 502), f"{kind}: {found}"
+    detail = found.error["detail"]
+    assert (detail["upstream"], bool(detail["hint"])) == (HUB, True), f"{kind}: {found}"
+    if found.status == 503:
+        assert detail["since"].endswith("Z"), f"{kind}: {found}"
+    else:
+        assert detail["status"] == {"throttle": 429, "fail": 500}[kind], f"{kind}: {found}"
 
 
 async def _comes_back(world: OutageWorld, client: Puller, contents: Sequence[Content]) -> None:
