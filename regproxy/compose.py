@@ -26,7 +26,6 @@ from regproxy.interfaces import IRemoteRegistry
 from regproxy.metrics.figures import Figures
 from regproxy.metrics.lag import LagMeter
 from regproxy.proxy.explaining import Explaining
-from regproxy.proxy.freshness import rule_for
 from regproxy.proxy.offline import OfflineSwitch
 from regproxy.proxy.registry import ProxyRegistry
 from regproxy.settings import Settings, UpstreamSettings
@@ -194,9 +193,7 @@ def build_mirror(
     )
     gate = Gate()
     entrance, close_entrance = open_entrance(settings.access, settings.upstreams, reactor, wall)
-    explaining = Explaining(
-        store, remotes, lambda repository, tag: rule_for(tag, rules[repository.upstream]), wall
-    )
+    explaining = Explaining(store, remotes, registry.rules, wall)
     resource = build_resource(settings, registry, gate, entrance, reactor, explaining)
     log = write_nothing if access is None else AccessLog(access, settings.log.format, wall)
     site = MirrorSite(

@@ -45,6 +45,8 @@ def overview(
             fills=() if mirror.registry is None else mirror.registry.fills.snapshot(),
             entries=None if scheduler is None else len(scheduler),
             entries_loaded=None if scheduler is None else scheduler.loaded,
+            moved=() if mirror.registry is None else mirror.registry.moved.last,
+            moves=0 if mirror.registry is None else mirror.registry.moved.number,
             now_s=wall(),
         )
 

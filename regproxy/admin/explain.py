@@ -108,8 +108,12 @@ def _tag(record: TagRecord, age_s: float | None) -> dict[str, object]:
         "confirmed": timestamp(record.checked_s),
         "age_s": None if age_s is None else round(age_s, 3),
         "history": [
-            {"digest": str(digest), "first_seen": timestamp(seen_s)}
-            for digest, seen_s in record.history[-MAX_HISTORY:]
+            {
+                "digest": str(meaning.digest),
+                "first_seen": timestamp(meaning.first_s),
+                "last_seen": timestamp(meaning.last_s),
+            }
+            for meaning in record.history[-MAX_HISTORY:]
         ],
     }
 

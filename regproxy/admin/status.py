@@ -18,6 +18,7 @@ from regproxy.admin.pages import Page, Sheet, as_json
 from regproxy.admin.standings import allowance_document, circuit_document
 from regproxy.interfaces import Allowance, Standing
 from regproxy.oci.digest import Digest
+from regproxy.proxy.moved import Move
 
 PROGRAM, VERSION = "regproxy", 1
 MAX_LISTED = 100
@@ -111,6 +112,9 @@ class Now:
     fills: Sequence[FillState]
     entries: int | None
     entries_loaded: bool | None
+    moved: Sequence[Move] = ()
+    """The last versions that came to mean something else, the newest first, of ``moves`` since the start."""
+    moves: int = 0
     now_s: float = 0.0
     """Seconds since the epoch."""
 
@@ -131,6 +135,10 @@ def status_document(now: Now) -> dict[str, object]:
         "saved_bytes": _saved(blob, manifest),
         "disk": None if now.disk is None else attrs.asdict(now.disk),
         "upstreams": _listed(now.upstreams, partial(_upstream, now.now_s)),
+        "tags_moved": {
+            "count": now.moves,
+            "listed": [_move(now.now_s, move) for move in now.moved[:MAX_LISTED]],
+        },
         "fills": _listed(sorted(now.fills, key=lambda fill: -fill.age_s), _fill),
         "expiry": {"entries": now.entries, "loaded": now.entries_loaded},
     }
@@ -162,6 +170,17 @@ def _upstream(now_s: float, state: UpstreamState) -> dict[str, object]:
         "trouble": told,
         "circuit": circuit_document(state.standing, now_s),
         "allowance": allowance_document(state.allowance, now_s),
+    }
+
+
+def _move(now_s: float, move: Move) -> dict[str, object]:
+    return {
+        "upstream": _short(move.repository.upstream),
+        "repository": _short(move.repository.path),
+        "tag": move.tag.name,
+        "before": str(move.before),
+        "after": str(move.after),
+        "ago_s": _rounded(max(0.0, now_s - move.seen_s)),
     }
 
 

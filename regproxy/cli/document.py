@@ -96,6 +96,16 @@ class Fill:
 
 
 @attrs.frozen(slots=True)
+class Move:
+    """A tag that looks like a full version, and came to mean something else."""
+
+    image: str
+    before: str
+    after: str
+    ago_s: float | None
+
+
+@attrs.frozen(slots=True)
 class Document:
     """All of it. ``*_count`` is how many there are, which may be more than are listed."""
 
@@ -114,6 +124,8 @@ class Document:
     fill_count: int
     entries: int | None
     entries_loaded: bool | None
+    moves: tuple[Move, ...] = ()
+    move_count: int = 0
 
 
 def decode(body: bytes) -> dict[str, Any]:
@@ -140,6 +152,8 @@ def read(found: Mapping[str, Any]) -> Document:
     upstreams, fills = page.object("upstreams"), page.object("fills")
     listed = upstreams.each("listed", _upstream)
     moving = fills.each("listed", _fill)
+    moved = page.object("tags_moved")
+    moves = moved.each("listed", _move)
     return Document(
         daemon_version=daemon.text("version") or "?",
         uptime_s=daemon.seconds("uptime_s"),
@@ -155,6 +169,8 @@ def read(found: Mapping[str, Any]) -> Document:
         fill_count=max(fills.whole("count") or 0, len(moving)),
         entries=expiry.whole("entries"),
         entries_loaded=expiry.flag("loaded"),
+        moves=moves,
+        move_count=max(moved.whole("count") or 0, len(moves)),
     )
 
 
@@ -263,6 +279,11 @@ def read_allowance(found: Object) -> Allowance:
         found.whole("remaining"),
         *(found.seconds(name) for name in ("window_s", "resets_s", "retry_after_s", "hours_left")),
     )
+
+
+def _move(move: Object) -> Move:
+    name = f"{move.text('upstream') or '?'}/{move.text('repository') or '?'}:{move.text('tag') or '?'}"
+    return Move(name, move.text("before") or "?", move.text("after") or "?", move.seconds("ago_s"))
 
 
 def _fill(fill: Object) -> Fill:

@@ -82,6 +82,7 @@ def _rows(page: Object) -> Iterator[tuple[str, str]]:
     yield "access", _access(page.object("access"))
     yield "rule", _rule(page.object("rule"))
     yield "tag", _tag(page.object("tag"))
+    yield "before", _history(page.object("tag"))
     yield from _content(page.object("content"))
     yield "circuit", circuit_text(read_circuit(page.object("circuit")))
     limit = allowance_clauses(read_allowance(page.object("allowance")))
@@ -121,6 +122,14 @@ def _tag(tag: Object) -> str:
         return ""
     age = "" if age_s is None else f", confirmed {span_text(age_s)} ago ({tag.text('confirmed') or '?'})"
     return f"{digest}{age}"
+
+
+def _history(tag: Object) -> str:
+    """What it meant before, where it did."""
+    seen = tag.each("history", lambda one: (one.text("digest") or "?", one.text("last_seen") or "?"))
+    if len(seen) < 2:
+        return ""
+    return f"{plural(len(seen) - 1, 'other digest')}, the last one {seen[-2][0]} until {seen[-2][1]}"
 
 
 def _content(content: Object) -> Iterator[tuple[str, str]]:

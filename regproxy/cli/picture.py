@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from regproxy.cli.amounts import count_text, plural, rate_text, share_text, size_text, span_text
-from regproxy.cli.document import Counts, Disk, Document, Fill, Upstream
+from regproxy.cli.document import Counts, Disk, Document, Fill, Move, Upstream
 from regproxy.cli.lines import Line, Part, Tone, cut, fitting, harmless, width_of
 from regproxy.cli.standings import allowance_clauses, circuit_text
 
@@ -14,6 +14,7 @@ NARROW = 36
 NAME_WIDTH = 24
 HEX_SHOWN = 12
 MIN_RATE = 1.0
+MAX_MOVES = 5
 
 _NOTHING = "-"
 
@@ -28,6 +29,7 @@ def picture(document: Document, rates: Mapping[str, float], width: int) -> list[
     lines += [_disk(document.disk, width), _entries(document, width)]
     lines += _fills(document, rates, width)
     lines += _upstreams(document, width)
+    lines += _moves(document, width)
     return lines
 
 
@@ -155,6 +157,24 @@ def _fills(document: Document, rates: Mapping[str, float], width: int) -> Iterat
         yield _what(fill, width)
         yield _progress(fill, rates.get(fill.digest, 0.0), width)
     yield from _unlisted(document.fill_count - len(document.fills), width)
+
+
+def _moves(document: Document, width: int) -> Iterator[Line]:
+    """Nothing, mostly: a version that moves is something to look at."""
+    if not document.move_count:
+        return
+    yield ()
+    title = f"{plural(document.move_count, 'tag')} moved, though named like a version"
+    yield fitting(width, 0, [Part(title, Tone.YELLOW)])
+    for move in document.moves[:MAX_MOVES]:
+        ago = "" if move.ago_s is None else f"{_span(move.ago_s)} ago"
+        yield fitting(width, 2, [Part(harmless(move.image)), Part(ago), Part(_digests(move), Tone.FAINT)])
+    yield from _unlisted(document.move_count - min(len(document.moves), MAX_MOVES), width)
+
+
+def _digests(move: Move) -> str:
+    shown = [harmless(each).partition(":")[2][:HEX_SHOWN] or "?" for each in (move.before, move.after)]
+    return " -> ".join(shown)
 
 
 def _unlisted(more: int, width: int) -> Iterator[Line]:

@@ -24,7 +24,7 @@ LATER: dict[str, tuple[str, ...]] = {
     "": (),
     "fill": ("abandon",),
     "storage": ("low_water",),
-    "tag": ("grace",),
+    "tag": (),
     "access": (),
     "log": (),
     "upstream": ("proxy",),

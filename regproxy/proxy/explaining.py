@@ -26,7 +26,8 @@ from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
 from regproxy.proxy import freshness
 from regproxy.proxy.closure import Parts, parts_of, rightful
-from regproxy.proxy.freshness import Freshness, timestamp
+from regproxy.proxy.freshness import Act, timestamp
+from regproxy.proxy.tag_rules import TagRules
 from regproxy.settings import TagRule
 
 NOBODY = "nothing"
@@ -81,18 +82,18 @@ class Explanation:
 
 
 class Explaining:
-    """Looks at the disk and at what is known of upstreams. ``rule`` gives the rule of a tag."""
+    """Looks at the disk and at what is known of upstreams. ``rules`` are keyed by upstream name."""
 
     def __init__(
         self,
         store: ILocalStore,
         remotes: Mapping[str, IRemoteRegistry],
-        rule: Callable[[Repository, Tag], TagRule],
+        rules: Mapping[str, TagRules],
         wall: Callable[[], float],
     ) -> None:
         self._store = store
         self._remotes = remotes
-        self._rule = rule
+        self._rules = rules
         self._wall = wall
 
     async def explain(self, repository: Repository, reference: Reference) -> Explanation:
@@ -111,7 +112,7 @@ class Explaining:
         record = rule = content = None
         if isinstance(reference, Tag):
             record = self._store.tag(repository, reference)
-            rule = None if remote is None else self._rule(repository, reference)
+            rule = None if remote is None else self._rules[repository.upstream].of(reference)
         if isinstance(reference, Digest):
             content = self._content(repository, reference)
         elif record is not None:
@@ -154,30 +155,30 @@ def decide(found: Explanation, revoked_s: float) -> Decision:
     if found.reference is None:
         return Decision("answer the list of tags", "the upstream's, remembered for a while")
     if isinstance(found.reference, Tag):
-        return _with_right(_tag(found), found, revoked_s)
+        return _tag(found, revoked_s)
     return _digest(found)
 
 
-def _with_right(decision: Decision, found: Explanation, revoked_s: float) -> Decision:
-    record = found.record
-    if record is None or record.checked_s > revoked_s:
-        return decision
-    return Decision(
-        Freshness.EXPIRED.value,
-        "what is known of it is of before its upstream refused us: it needs a new proof",
-        _path(found, "HEAD"),
+def _tag(found: Explanation, revoked_s: float) -> Decision:
+    plan = freshness.decide(
+        found.record,
+        found.rule or TagRule(),
+        found.standing,
+        found.allowance,
+        found.now_s,
+        servable=found.content is not None and found.content.right,
+        void=found.record is not None and found.record.checked_s <= revoked_s,
     )
+    return Decision(plan.act.value, plan.why.value, _question(found, plan.act))
 
 
-def _tag(found: Explanation) -> Decision:
-    rule = found.rule or TagRule()
-    judged = freshness.judge(found.record, rule, found.now_s)
-    if judged is Freshness.FRESH:
-        return Decision(judged.value, f"it was confirmed within 'fresh' ({rule.fresh_s:g} s)")
-    if judged is Freshness.UNKNOWN:
-        return Decision(judged.value, "nothing is known of the tag", _path(found, "GET"))
-    why = f"it was confirmed longer ago than 'fresh' ({rule.fresh_s:g} s)"
-    return Decision(judged.value, why, _path(found, "HEAD", ", whether it has changed"))
+def _question(found: Explanation, act: Act) -> str:
+    """What a tag costs its upstream."""
+    if act not in (Act.ASK, Act.FETCH, Act.REFRESH):
+        return NOBODY
+    if found.record is None:
+        return _path(found, "GET")
+    return _path(found, "HEAD", ", whether it has changed")
 
 
 def _digest(found: Explanation) -> Decision:

@@ -17,8 +17,11 @@ from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
 from regproxy.proxy.blobs import ProxyBlobStore
 from regproxy.proxy.manifests import ProxyManifestStore
+from regproxy.proxy.moved import MovedTags
 from regproxy.proxy.permission import Permission
+from regproxy.proxy.questions import TagQuestions
 from regproxy.proxy.tag_lists import TagLists
+from regproxy.proxy.tag_rules import TagRules
 from regproxy.proxy.tags import ProxyTagService
 from regproxy.settings import FillSettings, TagRule
 
@@ -29,7 +32,10 @@ MAX_LISTING = 8
 class ProxyRegistry:
     """Everything that is served to clients: ``blobs``, ``manifests``, ``tags``; and the ``fills``.
 
-    ``remotes`` and ``rules`` are keyed by upstream name; ``wall`` gives seconds since the epoch.
+    ``remotes`` and ``rules`` (those of the settings, an upstream's own ones first) are keyed by upstream
+    name; ``wall`` gives seconds since the epoch. ``rules`` says what a tag is under, ``moved`` knows of
+    versions that came to mean something
+    else.
     """
 
     def __init__(
@@ -53,8 +59,14 @@ class ProxyRegistry:
         permission = Permission(store, remotes)
         self.blobs = ProxyBlobStore(store, remotes, self.fills, permission, uses, fill.ahead)
         self.manifests = ProxyManifestStore(store, remotes, permission, uses, self.blobs.ahead.served)
-        lists = TagLists(store, remotes, rules, wall)
-        self.tags = ProxyTagService(store, remotes, self.manifests, lists, rules, clock, wall, uses, figures)
+        self.rules = under = {name: TagRules(rules.get(name, ())) for name in remotes}
+        figures = figures or TagFigures.apart()
+        self.moved = MovedTags(figures.moved)
+        questions = TagQuestions(store, remotes, self.manifests, under, wall, figures, self.moved)
+        lists = TagLists(store, remotes, under, clock, wall)
+        self.tags = ProxyTagService(
+            store, remotes, self.manifests, lists, questions, under, clock, wall, uses, figures
+        )
 
     def manifest_at_hand(self, repository: Repository, reference: Reference) -> TagAnswer | None:
         """What a tag or digest names, where that needs no waiting and no question; None says nothing."""

@@ -18,7 +18,7 @@ from twisted.web.iweb import IRequest
 
 from regproxy.access.entrance import Entrance
 from regproxy.errors import ContentMismatch, UnknownUpstream, Unsupported
-from regproxy.headers.conditionals import none_match_hits
+from regproxy.headers.conditionals import none_match_hits, wants_confirmed
 from regproxy.headers.ranges import Span
 from regproxy.interfaces import IBlob, IBlobService, IBody, IManifestService, ITagService, TagAnswer
 from regproxy.oci.manifest import Descriptor
@@ -97,6 +97,8 @@ class RegistryApi:
 
     def at_hand(self, request: RegistryRequest, route: ManifestRoute) -> bool:
         """Answer at once where the manifest is in memory: half of what clients ask, without Klein."""
+        if isinstance(route.reference, Tag) and _is_forced(request):
+            return False
         found = self._registry.manifest_at_hand(route.place.repository, route.reference)
         if found is None or found.manifest is None:
             return False
@@ -170,7 +172,7 @@ class RegistryApi:
         raise Unsupported("this mirror does not serve referrers; look for the tag sha256-<hex> instead")
 
     async def _manifest(self, request: RegistryRequest, route: ManifestRoute) -> None:
-        found = await self._find_manifest(route, descriptor_only=request.is_head)
+        found = await self._find_manifest(route, descriptor_only=request.is_head, forced=_is_forced(request))
         passed_on = self._registry.warnings(route.place.repository, route.reference)
         self._reply_manifest(request, route, found, passed_on)
 
@@ -183,11 +185,11 @@ class RegistryApi:
         answer = manifest_answer(found.descriptor, _asked(request), remarks, by_tag=by_tag)
         request.reply(answer, b"" if found.manifest is None else found.manifest.content)
 
-    async def _find_manifest(self, route: ManifestRoute, *, descriptor_only: bool) -> TagAnswer:
+    async def _find_manifest(self, route: ManifestRoute, *, descriptor_only: bool, forced: bool) -> TagAnswer:
         repository, reference = route.place.repository, route.reference
         if isinstance(reference, Tag):
             tags = self._registry.tags
-            return await (tags.stat if descriptor_only else tags.get)(repository, reference)
+            return await (tags.stat if descriptor_only else tags.get)(repository, reference, forced)
         manifests = self._registry.manifests
         return await (manifests.look if descriptor_only else manifests.fetch)(repository, reference)
 
@@ -247,6 +249,14 @@ class RegistryApi:
 def _hit_block(descriptor: Descriptor, place: Place, by_tag: bool) -> bytes:
     """The head of a plain 200: the same one for every client that asks in the same way."""
     return answer_block(manifest_answer(descriptor, Asked(), _remarks(place), by_tag=by_tag))
+
+
+def _is_forced(request: RegistryRequest) -> bool:
+    """Whether the client wants a tag confirmed; content by digest needs no confirmation."""
+    headers = request.requestHeaders
+    if not headers.hasHeader(b"Cache-Control") and not headers.hasHeader(b"Pragma"):
+        return False
+    return wants_confirmed(request.header("Cache-Control"), request.header("Pragma"))
 
 
 def _asked(request: RegistryRequest) -> Asked:

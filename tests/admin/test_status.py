@@ -28,10 +28,13 @@ from regproxy.fill.table import FillState
 from regproxy.interfaces import Allowance, Circuit, Standing, Thrift
 from regproxy.metrics.figures import Figures
 from regproxy.oci.digest import Digest
+from regproxy.oci.repository import Repository
+from regproxy.oci.tag import Tag
 from regproxy.overview import samples
+from regproxy.proxy.moved import Move
 from tests.admin.asking import ask
 
-DIGEST = Digest("sha256", "ab" * 32)
+DIGEST, OTHER = Digest("sha256", "ab" * 32), Digest("sha256", "cd" * 32)
 FILL = FillState(DIGEST, "docker.io", "library/nginx", 100, 42, 2, 3.14159, "running")
 NOW = Now(
     version="1.2.3",
@@ -56,6 +59,8 @@ NOW = Now(
     fills=(FILL,),
     entries=7,
     entries_loaded=True,
+    moved=(Move(Repository.parse("docker.io", "library/nginx"), Tag("1.27.3"), DIGEST, OTHER, 1_000_000.0),),
+    moves=7,
     now_s=1_000_060.5,
 )
 NO_LIMIT = allowance_document(Allowance(), 0.0)
@@ -98,6 +103,19 @@ def test_the_whole_document() -> None:
                     "circuit": {"state": "closed", "for_s": None, "reason": None, "retry_s": None},
                     "allowance": NO_LIMIT,
                 },
+            ],
+        },
+        "tags_moved": {
+            "count": 7,
+            "listed": [
+                {
+                    "upstream": "docker.io",
+                    "repository": "library/nginx",
+                    "tag": "1.27.3",
+                    "before": str(DIGEST),
+                    "after": str(OTHER),
+                    "ago_s": 60.5,
+                }
             ],
         },
         "fills": {

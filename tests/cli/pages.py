@@ -172,6 +172,11 @@ documents = st.fixed_dictionaries(
                 age_s=_seconds,
             )
         ),
+        "tags_moved": _listed(
+            _fields(
+                upstream=_words, repository=_words, tag=_words, before=_words, after=_words, ago_s=_seconds
+            )
+        ),
         "expiry": _fields(entries=_counts, loaded=st.booleans()),
     },
 )

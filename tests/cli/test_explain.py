@@ -14,7 +14,7 @@ from regproxy.admin.explain import document
 from regproxy.cli import main
 from regproxy.cli.asking import AskFailed
 from regproxy.cli.explain import told
-from regproxy.interfaces import Allowance, Circuit, Kind, Standing, TagRecord, Thrift
+from regproxy.interfaces import Allowance, Circuit, Kind, Meaning, Standing, TagRecord, Thrift
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor
 from regproxy.oci.media_type import OCI_INDEX
@@ -27,7 +27,11 @@ from tests.cli.pages import anything
 from tests.cli.test_asking import serving
 from tests.cli.test_purge import TOKEN, Daemon, token_file
 
-DIGEST = Digest("sha256", "ab" * 32)
+DIGEST, BEFORE = Digest("sha256", "ab" * 32), Digest("sha256", "cd" * 32)
+HISTORY = (
+    Meaning(BEFORE, 1_795_300_000.0, 1_795_400_000.0),
+    Meaning(DIGEST, 1_795_400_000.0, 1_795_500_000.0),
+)
 FOUND = Explanation(
     Repository.parse("docker.io", "library/nginx"),
     Tag("1.27"),
@@ -35,7 +39,7 @@ FOUND = Explanation(
     Standing(Circuit.OPEN, 1_795_500_033.0, "it refuses connections", 3.0),
     Allowance(Thrift.LONGER, 100, 12, 21600.0),
     TagRule("*", line=12),
-    TagRecord(Descriptor(DIGEST, 1000, OCI_INDEX), None, 1_795_500_000.0, ((DIGEST, 1_795_400_000.0),)),
+    TagRecord(Descriptor(DIGEST, 1000, OCI_INDEX), None, 1_795_500_000.0, HISTORY),
     Content(
         DIGEST, Kind.MANIFEST, OCI_INDEX, 1000, 1_795_500_000.0, "fetch", True, Parts(2, 1, 9, 3, 5 << 20)
     ),
@@ -50,6 +54,7 @@ docker.io/library/nginx:1.27
   rule       "*" (line 12 of the settings): fresh 1m, grace 0s, waits 2s, stale if error 30d, \
 on_missing drop, on_denied refuse
   tag        {DIGEST}, confirmed 1m 33s ago (2026-11-24T06:00:00Z)
+  before     1 other digest, the last one {BEFORE} until 2026-11-23T02:13:20Z
   on disk    {OCI_INDEX}, 1000 B
   right      yes, its upstream showed it at 2026-11-24T06:00:00Z, by fetch
   whole      no: 1 of 2 manifests that it names, 3 of 9 blobs missing, 5.00 MiB

@@ -77,6 +77,22 @@ def test_a_narrow_one_keeps_what_tells_most() -> None:
     ]
 
 
+def test_versions_that_moved_are_shown_where_there_are_any() -> None:
+    move = {
+        "upstream": "docker.io",
+        "repository": "library/nginx",
+        "tag": "1.27.3",
+        "before": "sha256:" + "ab" * 32,
+        "after": "sha256:" + "cd" * 32,
+        "ago_s": 61.0,
+    }
+    assert drawn(full(tags_moved={"count": 9, "listed": [move] * 7}), 80)[-7:] == [
+        "9 tags moved, though named like a version",
+        *["  docker.io/library/nginx:1.27.3  1m 1s ago  abababababab -> cdcdcdcdcdcd"] * 5,
+        "  and 4 more",
+    ]
+
+
 def test_why_it_is_not_ready_comes_first() -> None:
     found = full(daemon={"reasons": ["it is stopping", "x\x1b[2J"], "warnings": ["the disk\nis full"]})
     first, *others = drawn(found, 80)[:4]

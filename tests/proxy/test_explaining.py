@@ -13,6 +13,8 @@ from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
 from regproxy.proxy.explaining import Explaining, Explanation
+from regproxy.proxy.freshness import Why
+from regproxy.proxy.tag_rules import TagRules
 from regproxy.settings import TagRule
 from regproxy.testing.images import make_image, make_index
 from regproxy.testing.layers import sized_layer
@@ -27,7 +29,8 @@ LINED = attrs.evolve(RULE, line=12)
 
 
 def explaining(world: World, rule: TagRule = LINED) -> Explaining:
-    return Explaining(world.store, world.remotes, lambda repository, tag: rule, world.clock.seconds)
+    rules = {name: TagRules([rule]) for name in world.remotes}
+    return Explaining(world.store, world.remotes, rules, world.clock.seconds)
 
 
 def result(coroutine: Any) -> Any:
@@ -156,7 +159,7 @@ def test_what_is_of_before_a_revocation(world: World) -> None:
     world.clock.advance(1)
     result_of(world.store.revoke(APP))
     tag, digest = explain(world, TAG), explain(world, INDEX.digest)
-    assert "refused us" in tag.decision.why
+    assert tag.decision.why == Why.VOID.value
     assert tag.decision.asked.startswith("HEAD ")
     assert digest.content is not None
     assert not digest.content.right

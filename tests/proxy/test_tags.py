@@ -196,7 +196,7 @@ class TestExpired:
         assert world.operations == ["tags.stat", "manifests.get"]
         record = world.store.tag(world.app, TAG)
         assert record.descriptor == NEW.descriptor
-        assert [digest for digest, _ in record.history] == [OLD.digest, NEW.digest]
+        assert [held.digest for held in record.history] == [OLD.digest, NEW.digest]
 
     def test_a_changed_one_that_cannot_be_fetched_leaves_the_old_one(self):
         world = Tagged(cached=True)

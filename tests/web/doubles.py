@@ -140,6 +140,8 @@ class MemoryRegistry:
     error: Exception | None = None
     pending: Deferred[Any] | None = None
     calls: list[str] = attrs.field(factory=list)
+    forced: list[bool] = attrs.field(factory=list)
+    """Whether each tag that was asked for was to be confirmed."""
 
     @property
     def blobs(self) -> IBlobService:
@@ -221,10 +223,12 @@ class _Tags:
     def __init__(self, memory: MemoryRegistry) -> None:
         self._memory = memory
 
-    def get(self, repository: Repository, tag: Tag) -> Deferred[TagAnswer]:
+    def get(self, repository: Repository, tag: Tag, forced: bool = False) -> Deferred[TagAnswer]:
+        self._memory.forced.append(forced)
         return self._memory.answer("tags.get", self._memory.tag_map.get((repository, tag)))
 
-    def stat(self, repository: Repository, tag: Tag) -> Deferred[TagAnswer]:
+    def stat(self, repository: Repository, tag: Tag, forced: bool = False) -> Deferred[TagAnswer]:
+        self._memory.forced.append(forced)
         found = self._memory.tag_map.get((repository, tag))
         return self._memory.answer("tags.stat", found and attrs.evolve(found, manifest=None))
 
