@@ -16,6 +16,7 @@ from regproxy.interfaces import TagRecord
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference
+from regproxy.proxy.closure import Closure
 from regproxy.proxy.explaining import Content, Explaining, Explanation
 from regproxy.proxy.freshness import timestamp
 from regproxy.settings import TagRule
@@ -127,7 +128,9 @@ def _content(content: Content) -> dict[str, object]:
         "right": content.right,
         "since": None if content.since_s is None else timestamp(content.since_s),
         "source": content.source,
-        "parts": None
-        if content.parts is None
-        else {**attrs.asdict(content.parts), "whole": content.parts.whole},
+        "closure": None if content.closure is None else _closure(content.closure),
     }
+
+
+def _closure(closure: Closure) -> dict[str, object]:
+    return {**attrs.asdict(closure), "whole": closure.whole}

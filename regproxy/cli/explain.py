@@ -143,19 +143,15 @@ def _content(content: Object) -> Iterator[tuple[str, str]]:
     since, source = content.text("since"), content.text("source")
     shown = "" if since is None else f" its upstream showed it at {since}, by {source or '?'}"
     yield "right", f"{'yes,' if content.flag('right') else 'no,' if shown else 'none'}{shown}"
-    yield "whole", _parts(content.object("parts"))
+    yield "whole", _closure(content.object("closure"))
 
 
-def _parts(parts: Object) -> str:
-    blobs = parts.whole("blobs")
+def _closure(closure: Object) -> str:
+    blobs = closure.whole("blobs")
     if blobs is None:
         return ""
-    missing, here, platforms = (parts.whole(name) or 0 for name in ("missing", "here", "platforms"))
+    missing, here, platforms = (closure.whole(name) or 0 for name in ("missing", "here", "platforms"))
     told = [f"{here} of {plural(platforms, 'manifest')} that it names"] if platforms else []
-    if missing:
-        told.append(
-            f"{missing} of {plural(blobs, 'blob')} missing, {size_text(parts.whole('missing_bytes') or 0)}"
-        )
-    else:
-        told.append(f"all {plural(blobs, 'blob')} of these")
-    return f"{'yes' if parts.flag('whole') else 'no'}: {', '.join(told)}"
+    lacking = f"{missing} of {plural(blobs, 'blob')} missing" if missing else f"all {plural(blobs, 'blob')}"
+    told.append(f"{lacking} of these" if platforms else lacking)
+    return f"{'yes' if closure.flag('whole') else 'no'}: {', '.join(told)}"

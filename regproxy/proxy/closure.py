@@ -10,17 +10,16 @@ import attrs
 
 from regproxy.errors import ContentError, StorageFailed
 from regproxy.interfaces import ILocalStore
-from regproxy.oci import media_type as types
 from regproxy.oci.digest import Digest
-from regproxy.oci.manifest import Descriptor, Manifest
 from regproxy.oci.repository import Repository
+from regproxy.proxy.completeness import Parts, parts_of
 
 MAX_MANIFESTS = 256
 """So many manifests of one image are looked into."""
 
 
 @attrs.frozen(slots=True)
-class Parts:
+class Closure:
     """``platforms`` are the manifests that indices name, of which ``here`` are on disk; of what those and
     the top name themselves, config and layers, ``missing`` of ``blobs`` are not. ``cut``: there is more."""
 
@@ -28,7 +27,6 @@ class Parts:
     here: int = 0
     blobs: int = 0
     missing: int = 0
-    missing_bytes: int = 0
     cut: bool = False
 
     @property
@@ -45,47 +43,31 @@ def rightful(store: ILocalStore, repository: Repository, digest: Digest) -> bool
     return store.holds(digest) == found[1].size_bytes
 
 
-async def parts_of(store: ILocalStore, repository: Repository, top: Digest) -> Parts | None:
+async def closure_of(store: ILocalStore, repository: Repository, top: Digest) -> Closure | None:
     """What is there of ``top``; None where ``top`` itself cannot be read as a manifest."""
-    platforms, blobs, seen = set[Digest](), dict[Digest, Descriptor](), 0
-    here, cut = set[Digest](), False
-    queue, queued = deque([top]), {top}
+    platforms, blobs, here = set[Digest](), set[Digest](), set[Digest]()
+    cut, queue = False, deque([top])
     while queue:
         digest = queue.popleft()
-        manifest = await _read(store, repository, digest)
-        if manifest is None:
-            if digest == top:
-                return None
+        parts = None if digest in here else await _parts(store, repository, digest)
+        if parts is None:
             continue
         here.add(digest)
-        seen += 1
-        for named in manifest.names():
-            if named.media_type not in types.MANIFEST_TYPES:
-                blobs[named.digest] = named
-                continue
-            platforms.add(named.digest)
-            if named.digest in queued:
-                continue
-            if seen + len(queue) >= MAX_MANIFESTS:
-                cut = True
-                continue
-            queued.add(named.digest)
-            queue.append(named.digest)
-    gone = [each for each in blobs.values() if not rightful(store, repository, each.digest)]
-    return Parts(
-        len(platforms),
-        len(here & platforms),
-        len(blobs),
-        len(gone),
-        sum(each.size_bytes for each in gone),
-        cut,
-    )
+        platforms.update(parts.children)
+        blobs.update(parts.blobs)
+        room = MAX_MANIFESTS - len(here) - len(queue)
+        queue.extend(parts.children[:room])
+        cut = cut or not parts.whole or len(parts.children) > room
+    if top not in here:
+        return None
+    missing = sum(not rightful(store, repository, each) for each in blobs)
+    return Closure(len(platforms), len(here & platforms), len(blobs), missing, cut)
 
 
-async def _read(store: ILocalStore, repository: Repository, digest: Digest) -> Manifest | None:
+async def _parts(store: ILocalStore, repository: Repository, digest: Digest) -> Parts | None:
     if not rightful(store, repository, digest):
         return None
     try:
-        return await store.manifests.get(repository, digest)
+        return parts_of(await store.manifests.get(repository, digest))
     except (ContentError, StorageFailed):
         return None

@@ -25,7 +25,7 @@ from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
 from regproxy.proxy import freshness
-from regproxy.proxy.closure import Parts, parts_of, rightful
+from regproxy.proxy.closure import Closure, closure_of, rightful
 from regproxy.proxy.freshness import Act, timestamp
 from regproxy.proxy.tag_rules import TagRules
 from regproxy.settings import TagRule
@@ -45,7 +45,7 @@ class Content:
     since_s: float | None = None
     source: str | None = None
     right: bool = False
-    parts: Parts | None = None
+    closure: Closure | None = None
 
 
 @attrs.frozen(slots=True)
@@ -101,8 +101,8 @@ class Explaining:
         found = self.look(repository, reference)
         if found.content is None or found.content.kind is not Kind.MANIFEST:
             return found
-        parts = await parts_of(self._store, repository, found.content.digest)
-        return attrs.evolve(found, content=attrs.evolve(found.content, parts=parts))
+        closure = await closure_of(self._store, repository, found.content.digest)
+        return attrs.evolve(found, content=attrs.evolve(found.content, closure=closure))
 
     def look(self, repository: Repository, reference: Reference | None) -> Explanation:
         """The same but for what the image names, at once. StorageFailed."""

@@ -20,7 +20,7 @@ from regproxy.oci.manifest import Descriptor
 from regproxy.oci.media_type import OCI_INDEX
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Tag
-from regproxy.proxy.closure import Parts
+from regproxy.proxy.closure import Closure
 from regproxy.proxy.explaining import Content, Decision, Explanation
 from regproxy.settings import TagRule
 from tests.cli.pages import anything
@@ -40,9 +40,7 @@ FOUND = Explanation(
     Allowance(Thrift.LONGER, 100, 12, 21600.0),
     TagRule("*", line=12),
     TagRecord(Descriptor(DIGEST, 1000, OCI_INDEX), None, 1_795_500_000.0, HISTORY),
-    Content(
-        DIGEST, Kind.MANIFEST, OCI_INDEX, 1000, 1_795_500_000.0, "fetch", True, Parts(2, 1, 9, 3, 5 << 20)
-    ),
+    Content(DIGEST, Kind.MANIFEST, OCI_INDEX, 1000, 1_795_500_000.0, "fetch", True, Closure(2, 1, 9, 3)),
     Decision("serve what is cached with a warning, ask nobody", "the upstream is not asked now"),
     ("deprecated",),
 )
@@ -57,7 +55,7 @@ on_missing drop, on_denied refuse
   before     1 other digest, the last one {BEFORE} until 2026-11-23T02:13:20Z
   on disk    {OCI_INDEX}, 1000 B
   right      yes, its upstream showed it at 2026-11-24T06:00:00Z, by fetch
-  whole      no: 1 of 2 manifests that it names, 3 of 9 blobs missing, 5.00 MiB
+  whole      no: 1 of 2 manifests that it names, 3 of 9 blobs missing of these
   circuit    open for 1m: it refuses connections; tried again in 3s
   rate limit 12 of 100 left in 6h, running low: tags are believed longer
   it warns   deprecated

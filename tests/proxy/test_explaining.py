@@ -13,7 +13,7 @@ from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
 from regproxy.proxy.explaining import Explaining, Explanation
-from regproxy.proxy.freshness import Why
+from regproxy.proxy.freshness import Act, Why
 from regproxy.proxy.tag_rules import TagRules
 from regproxy.settings import TagRule
 from regproxy.testing.images import make_image, make_index
@@ -108,22 +108,21 @@ def test_an_expired_one_is_asked_about(world: World) -> None:
 def test_how_much_is_on_disk(world: World) -> None:
     """Of the platform that is here; the other one counts as not pulled."""
     pull(world, *BLOBS[:2])
-    parts = explain(world, TAG).content.parts  # type: ignore[union-attr]
-    assert parts is not None
-    assert (parts.platforms, parts.here, parts.blobs, parts.missing) == (2, 1, len(HERE.blobs), 1)
-    assert parts.missing_bytes == len(world.remote.holding(APP).blobs[BLOBS[2]])
-    assert not parts.whole
+    closure = explain(world, TAG).content.closure  # type: ignore[union-attr]
+    assert closure is not None
+    assert (closure.platforms, closure.here, closure.blobs, closure.missing) == (2, 1, len(HERE.blobs), 1)
+    assert not closure.whole
     pull(world, *BLOBS)
-    parts = explain(world, TAG).content.parts  # type: ignore[union-attr]
-    assert parts is not None
-    assert (parts.missing, parts.whole) == (0, True)
+    closure = explain(world, TAG).content.closure  # type: ignore[union-attr]
+    assert closure is not None
+    assert (closure.missing, closure.whole) == (0, True)
 
 
 def test_an_index_without_a_child_is_not_whole(world: World) -> None:
     result_of(world.proxy.tags.get(APP, TAG))
-    parts = explain(world, TAG).content.parts  # type: ignore[union-attr]
-    assert parts is not None
-    assert (parts.here, parts.whole) == (0, False)
+    closure = explain(world, TAG).content.closure  # type: ignore[union-attr]
+    assert closure is not None
+    assert (closure.here, closure.whole) == (0, False)
 
 
 def test_a_blob_and_a_manifest_by_digest(world: World) -> None:
@@ -134,8 +133,8 @@ def test_a_blob_and_a_manifest_by_digest(world: World) -> None:
     assert blob.rule is None
     manifest = explain(world, HERE.digest)
     assert manifest.content is not None
-    assert manifest.content.parts is not None
-    assert manifest.content.parts.missing == len(HERE.blobs) - 1
+    assert manifest.content.closure is not None
+    assert manifest.content.closure.missing == len(HERE.blobs) - 1
 
 
 def test_what_is_not_here(world: World) -> None:
@@ -172,6 +171,9 @@ def test_an_upstream_that_is_down_is_not_asked(world: World) -> None:
     world.remote.stands = Standing(Circuit.OPEN, 10.0, "it hangs", 3.0)
     found = explain(world, TAG)
     assert (found.standing, found.decision.asked) == (world.remote.stands, "nothing")
+    assert (found.decision.act, found.decision.why) == (Act.STALE.value, Why.DOWN.value)
+    unknown = explain(world, Tag("other"))
+    assert (unknown.decision.act, unknown.decision.asked) == (Act.REFUSE.value, "nothing")
 
 
 def test_a_repository_of_an_upstream_that_is_no_more(world: World) -> None:

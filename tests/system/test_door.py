@@ -207,7 +207,7 @@ async def test_explain_tells_what_a_request_meets_and_asks_nobody(world: World) 
     after = await explained(f"{name}:latest")
     assert after["tag"]["digest"] == str(IMAGE.digest)
     assert (after["decision"]["asked"], after["circuit"]["state"]) == ("nothing", "closed")
-    assert after["content"]["parts"]["whole"] is True
+    assert after["content"]["closure"]["whole"] is True
     (digest, *_) = IMAGE.all_blobs()
     blob = await explained(f"{name}@{digest}")
     assert (blob["content"]["type"], blob["content"]["right"]) == ("blob", True)
