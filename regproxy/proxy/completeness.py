@@ -16,8 +16,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from regproxy.errors import ContentError, StorageFailed
-from regproxy.interfaces import ILocalStore, TagRecord
+from regproxy.errors import ContentError, StorageFailed, UpstreamTrouble
+from regproxy.interfaces import ILocalStore, TagAnswer, TagRecord
 from regproxy.oci import media_type as types
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor, Manifest
@@ -134,6 +134,27 @@ class Completeness:
         """What is to be served of a tag now; None: nothing of it is here. Never fails."""
         key = repository, candidates(record)
         return self._flights.run(key, lambda: self._remembered(*key))
+
+    async def best(
+        self,
+        repository: Repository,
+        record: TagRecord,
+        stale: TagAnswer,
+        trouble: BaseException | None,
+        cached: bool,
+    ) -> TagAnswer | None:
+        """What is served in the place of ``stale``, which is what the tag meant last; None: nothing is here.
+
+        ``cached``: its manifest is here. Where the ``trouble`` is but that the upstream is slow, or allows no
+        more for now, what is missing can still be had, so that the newest is the best.
+        """
+        if not isinstance(trouble, UpstreamTrouble):
+            return stale if cached else None
+        chosen = await self.choose(repository, record)
+        if chosen is None:
+            return stale if cached else None
+        warning = chosen.added_to(stale.warning or "")
+        return attrs.evolve(stale, descriptor=chosen.descriptor, warning=warning)
 
     async def _remembered(self, repository: Repository, tops: tuple[Digest, ...]) -> Chosen | None:
         key, now_s = (repository, tops), self._clock.seconds()

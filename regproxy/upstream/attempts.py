@@ -8,6 +8,7 @@ something only if it waited for long.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Coroutine, Hashable, Mapping
 from typing import Any
 
@@ -94,16 +95,17 @@ class Holding:
     def throttled(self, endpoint: Endpoint, question: Question, error: Throttled) -> None:
         """That kind of question, by this credential, is not to be asked for a while (R91)."""
         key = endpoint.url, question.method, question.kind
-        self.kinds.refused(key, error, who=self._login())
+        with contextlib.suppress(
+            UpstreamRefused
+        ):  # a password file that is gone: it is told by whoever needs it
+            self.kinds.refused(key, error, who=self._login())
 
     def refused(self, endpoint: Endpoint, question: Question, error: UpstreamRefused) -> None:
         """So is that scope; and everything, where several scopes are."""
-        try:
+        with contextlib.suppress(UpstreamRefused):
             who = self._login()
-        except UpstreamRefused:
-            return  # the file with the password: it is read again each time
-        self.scopes.refused((endpoint.url, question.scope), error, who=who)
-        self.logins.refused(endpoint.url, error, question.scope, who)
+            self.scopes.refused((endpoint.url, question.scope), error, who=who)
+            self.logins.refused(endpoint.url, error, question.scope, who)
 
     def granted(self, endpoint: Endpoint, question: Question, status: int) -> None:
         """It was answered, by nothing of these."""

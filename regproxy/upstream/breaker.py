@@ -135,7 +135,9 @@ class Breaker:
     # what follows
 
     def _go(self, state: CircuitState) -> None:
-        """Be in ``state`` from now on, with all that belongs to a change."""
+        """Be in ``state`` from now on, with all that belongs to a change; at rest all stays as it is."""
+        if self._rests:
+            return
         before, self._state = self._state, state
         if state.circuit is not before.circuit:
             self._told(state.circuit)
@@ -176,7 +178,7 @@ class Breaker:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
-        if not self._rests and not self._ended:
+        if not self._ended:
             self._timer = self._clock.callLater(max(0.0, due_s - self._now()), self._due)
 
     def _due(self) -> None:

@@ -119,8 +119,7 @@ class Calls:
                 answer.later = endpoint.later
                 return answer
             trouble = trouble or refusal
-        assert trouble is not None, "there is one endpoint at least"
-        raise trouble
+        raise trouble or UpstreamFailed(self._name, f"whoever began to give the {question.what} is down")
 
     def _ways(self, question: Question) -> Iterator[tuple[Endpoint, Question]]:
         """Where it is asked; a later page of a list where the first one came from."""

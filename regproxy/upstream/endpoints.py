@@ -43,7 +43,8 @@ class Endpoints:
         wall: Callable[[], float],
         told: Callable[[int, Circuit], None] = lambda number, circuit: None,
     ) -> None:
-        """``breaker`` makes that of an endpoint by its number and URL; ``told`` hears of being offline."""
+        """``breaker`` makes that of an endpoint by its number and URL; ``told`` hears how each begins, and of
+        being offline."""
         self._name = name
         self._clock = clock
         self._wall = wall
@@ -51,6 +52,8 @@ class Endpoints:
         self._offline_s: float | None = None
         bare = [url.rstrip("/") for url in urls]
         self._all = [Endpoint(url, number > 0, breaker(number, url)) for number, url in enumerate(bare)]
+        for number in range(len(bare)):
+            told(number, Circuit.CLOSED)
 
     def __len__(self) -> int:
         return len(self._all)

@@ -217,6 +217,15 @@ async def test_what_another_repository_holds_is_not_here() -> None:
     assert await shelf.choose(NEW) is None
 
 
+async def test_a_blob_that_was_not_proven_since_a_revocation_is_missing() -> None:
+    shelf = Shelf()
+    shelf.put(NEW)
+    store = shelf.world.store
+    await store.revoke(shelf.repository)
+    await store.put(shelf.repository, NEW.manifest, store.stamp(shelf.repository))
+    assert await shelf.choose(NEW) == Chosen(NEW.descriptor, 3, True)
+
+
 async def test_a_manifest_too_large_to_be_read_for_this_is_not_whole() -> None:
     shelf, image = Shelf(), large_manifest(completeness.MAX_READ_BYTES + 1)
     shelf.put(image)

@@ -212,13 +212,25 @@ def test_at_rest_nothing_is_probed_and_awake_it_is_as_new(it: Scene) -> None:
     it.breaker.rest()
     assert it.door.cancelled == 1
     it.breaker.doubt()
+    before = list(it.states)
+    it.fail(FAILURES)
+    it.answer()
     it.clock.advance(1000)
-    assert len(it.door.asked) == 1
+    assert (len(it.door.asked), it.states) == (1, before)
     assert it.clock.getDelayedCalls() == []
     it.breaker.wake()
     assert it.breaker.state.closed
     it.fail()
     assert it.breaker.state.closed, "what was before does not count"
+
+
+def test_what_ends_badly_while_it_rests_is_not_counted(it: Scene) -> None:
+    """Calls that were begun before an operator took it offline."""
+    it.breaker.rest()
+    it.fail(FAILURES)
+    assert (it.states, it.outages) == ([], [])
+    assert it.breaker.state.closed
+    assert it.clock.getDelayedCalls() == []
 
 
 @pytest.mark.parametrize("under_way", [False, True])

@@ -87,6 +87,14 @@ def test_a_check_that_fails_opens_it_at_once_unless_a_call_was_answered_meanwhil
     assert circuit.unanswered(state, check, 5.0, "no answer", 0.0) == state
 
 
+def test_what_was_asked_before_a_check_opened_it_does_not_count_afterwards() -> None:
+    state, late = circuit.begin(CircuitState())
+    state, check = circuit.begin(state)
+    state = circuit.unanswered(state, check, 7.0, "no answer", 0.0)
+    state = circuit.probed(circuit.probing(state, 8.0), 8.5, None, 0.0)
+    assert circuit.failed(state, late, 12.0, "no answer", 0.0) == state
+
+
 def test_what_was_asked_before_it_opened_changes_nothing_but_the_next_probe() -> None:
     state, late = circuit.begin(CircuitState())
     for number in range(FAILURES):

@@ -195,6 +195,22 @@ async def test_nobody_waits_when_all_circuits_are_open(pair: Pair) -> None:
     assert not pair.registry.standing().asked
 
 
+async def test_a_list_whose_first_page_came_from_one_that_is_down_now(pair: Pair) -> None:
+    """Its other pages are nobody else's."""
+    tags = "/v2/library/nginx/tags/list"
+    pair.first.on(tags, lambda asked: asked.reply(500))
+
+    def page(asked: Asked) -> None:
+        second = list(pair.registry._endpoints)[1].breaker
+        second._state = attrs.evolve(second.state, circuit=Circuit.OPEN)
+        link = {"Link": f'<{pair.second.url}{tags}?last=a>; rel="next"', "Content-Type": "application/json"}
+        asked.reply(200, b'{"tags": ["a"]}', link)
+
+    pair.second.on(tags, page)
+    error = await outcome(pair.registry.tags.list(REPOSITORY))
+    assert isinstance(error, UpstreamTrouble)
+
+
 @pytest.mark.parametrize("status", [401, 403, 404, 429])
 async def test_answers_open_nothing(pair: Pair, status: int) -> None:
     pair.first.on(PATH, lambda asked: asked.reply(status))
