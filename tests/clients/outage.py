@@ -21,6 +21,7 @@ from regproxy.oci.digest import Digest
 from regproxy.testing import actions
 from regproxy.testing.images import Image, make_image
 from regproxy.testing.layers import file_layer
+from regproxy.testing.processes import Finished
 from regproxy.testing.registry import ScriptableRegistry
 from regproxy.testing.rules import Match
 from regproxy.testing.server import LOCALHOST
@@ -237,5 +238,5 @@ class ManyByCtr:
     async def forget(self, contents: Sequence[Content]) -> None:
         await self._ctr("images", "rm", "--sync", *(content.name for content in contents))
 
-    async def _ctr(self, *argv: object):  # type: ignore[no-untyped-def]
+    async def _ctr(self, *argv: object) -> Finished:
         return await command("ctr", "--address", self.containerd.socket, *argv)
