@@ -2,8 +2,9 @@
 
 A registry that says "this image is deprecated" says so to the people who pull it, most of whom are
 served from our disk. So a warning is given with every answer about the same tag, digest or list, until
-the upstream's next answer about it comes without. It is kept in memory: a restart forgets it until
-then. Bounded in number; what is forgotten first is what was warned of longest ago.
+the upstream's next answer about it comes without; a 304 takes nothing back (RFC 7234 4.3.4). It is kept
+in memory: a restart forgets it until then. Bounded in number; what is forgotten first is what was
+warned of longest ago.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Notices:
     ) -> None:
         """An answer came with these Warning headers. ``reference`` None: it was the list of tags.
 
-        Not ``whole`` is a 304, which need not repeat what holds (RFC 9110 15.4.5).
+        Not ``whole`` is a 304, which need not repeat what holds.
         """
         warnings = read_warnings(headers) if headers else ()
         subject = repository, reference
