@@ -55,6 +55,8 @@ def warning_value(sentence: str) -> str:
 
 def printable(text: str) -> str:
     """``text`` with a question mark for each sign that is not printable ASCII."""
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(sign if " " <= sign <= "~" else "?" for sign in text)
 
 
