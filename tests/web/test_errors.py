@@ -40,6 +40,7 @@ CASES = [
     (errors.UpstreamRefused(*UP), Subject.BLOB, 502, "UNAVAILABLE"),
     (errors.UpstreamTrouble(*UP), Subject.BLOB, 503, "UNAVAILABLE"),
     (errors.UpstreamTimeout(*UP), Subject.BLOB, 504, "UNAVAILABLE"),
+    (errors.UpstreamDown(*UP, 1.0, 5), Subject.BLOB, 503, "UNAVAILABLE"),
     (errors.ContentMismatch(*UP), Subject.BLOB, 502, "DIGEST_INVALID"),
     (errors.ManifestRefused(*UP), Subject.MANIFEST, 502, "MANIFEST_INVALID"),
     (errors.InvalidManifest("no manifest"), Subject.MANIFEST, 502, "MANIFEST_INVALID"),
@@ -273,6 +274,9 @@ def test_retry_after() -> None:
     assert problem_for(errors.Throttled(*UP, 7)).headers == (("Retry-After", "7"),)
     assert problem_for(errors.Throttled(*UP, 0)).headers == (("Retry-After", "0"),)
     assert problem_for(errors.Throttled(*UP)).headers == (("Retry-After", str(BACK_OFF_S)),)
+    assert problem_for(errors.UpstreamDown(*UP, 1.0, 5)).headers == (("Retry-After", "5"),)
+    assert problem_for(errors.UpstreamDown(*UP)).headers == (("Retry-After", str(BACK_OFF_S)),)
+    assert problem_for(errors.UpstreamDown(*UP, 1.0)).detail["since"] == "1970-01-01T00:00:01Z"
     assert problem_for(errors.StorageFailed("x")).headers == (("Retry-After", str(BACK_OFF_S)),)
     assert problem_for(errors.NotFound(*UP)).headers == ()
 
