@@ -78,9 +78,9 @@ class Behind:
         try:
             await remote.check_credentials()
         except UpstreamRefused as error:
-            self.log.error("Credentials are refused: {error}", error=str(error))
+            self.log.error("Credentials are refused: {error}", error=error.for_log)
         except UpstreamError as error:
-            self.log.warn("Credentials could not be tried yet: {error}", error=str(error))
+            self.log.warn("Credentials could not be tried yet: {error}", error=error.for_log)
 
 
 def _is_asked(remote: IRemoteRegistry) -> bool:

@@ -25,6 +25,7 @@ from regproxy.gauges import show_ahead, show_connections, show_limits, show_room
 from regproxy.interfaces import IRemoteRegistry
 from regproxy.metrics.figures import Figures
 from regproxy.metrics.lag import LagMeter
+from regproxy.proxy.explaining import Explaining
 from regproxy.proxy.offline import OfflineSwitch
 from regproxy.proxy.registry import ProxyRegistry
 from regproxy.settings import Settings, UpstreamSettings
@@ -42,6 +43,7 @@ from regproxy.web.resource import ApiResource
 from regproxy.web.routing import Routes
 from regproxy.web.sendfile import enable
 from regproxy.web.site import RegistrySite
+from regproxy.web.trace import Tracing
 
 log = Logger()
 
@@ -87,6 +89,8 @@ class Mirror:
     """Called with each port that clients come in by, right after it listens."""
     registry: ProxyRegistry | None = None
     """The heart, for those who watch it."""
+    explaining: Explaining | None = None
+    """What tells operators why an image is answered as it is."""
     expiry: Expiry | None = None
     """What lets content go that nobody uses."""
     figures: Figures = attrs.field(factory=Figures)
@@ -193,7 +197,8 @@ def build_mirror(
     )
     gate = Gate()
     entrance, close_entrance = open_entrance(settings.access, settings.upstreams, reactor, wall)
-    resource = build_resource(settings, registry, gate, entrance, reactor)
+    explaining = Explaining(store, remotes, registry.rules, wall)
+    resource = build_resource(settings, registry, gate, entrance, reactor, explaining)
     log = write_nothing if access is None else AccessLog(access, settings.log.format, wall)
     site = MirrorSite(
         resource,
@@ -228,6 +233,7 @@ def build_mirror(
         lambda: site.under_way,
         enable,
         registry,
+        explaining,
         expiry,
         figures,
         lambda: tuple(filter(None, (None if gate.is_open else STARTING, store.health.reason))),
@@ -242,13 +248,19 @@ def is_asked(remote: IRemoteRegistry) -> bool:
 
 
 def build_resource(
-    settings: Settings, registry: ProxyRegistry, gate: Gate, entrance: Entrance, reactor: Any
+    settings: Settings,
+    registry: ProxyRegistry,
+    gate: Gate,
+    entrance: Entrance,
+    reactor: Any,
+    explaining: Explaining | None = None,
 ) -> ApiResource:
-    """What answers requests, behind the entrance."""
+    """What answers requests, behind the entrance; ``explaining`` makes the traces that operators ask for."""
     access = settings.access
+    tracing = None if explaining is None or not access.trace else Tracing(access.trace, explaining.brief)
     api = RegistryApi(registry, reactor, catalog=entrance if access.catalog else None)
     routes = Routes(settings.upstreams, private=not access.anonymous)
-    return ApiResource(api, routes, access.networks, gate, entrance)
+    return ApiResource(api, routes, access.networks, gate, entrance, tracing)
 
 
 def counting(figures: Figures, log: Recorder) -> Recorder:

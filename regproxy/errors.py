@@ -134,13 +134,25 @@ class UpstreamError(RegproxyError):
     """An upstream did not give what it was asked for.
 
     ``upstream`` is its name in the settings; ``reason`` one clause, without secrets, that says
-    what it did.
+    what it did. What else is known is set where it is known: ``status`` is the HTTP status that it
+    gave, ``tried_s`` for how many seconds it was asked, ``since_s`` since when it has given no answer,
+    seconds since the epoch, ``inner`` what only the log may say: files of this machine.
     """
+
+    status: int | None = None
+    tried_s: float | None = None
+    since_s: float | None = None
+    inner: str | None = None
 
     def __init__(self, upstream: str, reason: str) -> None:
         super().__init__(f"{upstream}: {reason}")
         self.upstream = upstream
         self.reason = reason
+
+    @property
+    def for_log(self) -> str:
+        """The line for the log."""
+        return str(self) if self.inner is None else f"{self} ({self.inner})"
 
 
 class RangeIgnored(UpstreamError):
@@ -206,6 +218,10 @@ class UpstreamFailed(UpstreamTrouble):
 
 class UpstreamRefused(UpstreamTrouble):
     """Its token server refuses our credentials, or its realm is not one we send them to (R80)."""
+
+    def __init__(self, upstream: str, reason: str, inner: str | None = None) -> None:
+        super().__init__(upstream, reason)
+        self.inner = inner
 
 
 class ContentMismatch(UpstreamTrouble):

@@ -7,7 +7,9 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
+from regproxy.access.policy import Policy
 from regproxy.admin.door import Action, Door, Doorkeeping
+from regproxy.admin.explain import explain_action
 from regproxy.admin.names import ImageNames
 from regproxy.admin.offline import offline_action
 from regproxy.admin.purge import purge_action
@@ -33,5 +35,8 @@ def actions(settings: Settings, mirror: Mirror) -> Iterator[tuple[str, Action[An
         yield "offline", offline_action(mirror.offline, settings.upstreams)
     if mirror.expiry is not None:
         forget = [] if mirror.registry is None else [mirror.registry.negatives.forget]
-        purging = Purging(mirror.expiry.store.purges, *forget)
-        yield "purge", purge_action(purging, ImageNames(settings.upstreams))
+        purging, names = Purging(mirror.expiry.store.purges, *forget), ImageNames(settings.upstreams)
+        yield "purge", purge_action(purging, names)
+    if mirror.explaining is not None:
+        policy = Policy(settings.upstreams, settings.access.anonymous)
+        yield "explain", explain_action(mirror.explaining, ImageNames(settings.upstreams), policy)

@@ -170,7 +170,7 @@ class AccessSettings:
     """Who may ask: addresses in ``networks``, with an identity unless ``anonymous``.
 
     ``trusted_proxies`` are the peers whose word counts for a client's address. ``catalog``: whether
-    ``/v2/_catalog`` is answered.
+    ``/v2/_catalog`` is answered. ``trace``: the addresses that are told how their answers came about.
     """
 
     networks: tuple[Network, ...] = LOCAL_NETWORKS
@@ -179,6 +179,7 @@ class AccessSettings:
     tokens: TokenSettings | None = None
     anonymous: bool = True
     catalog: bool = False
+    trace: tuple[Network, ...] = ()
 
     @property
     def asks(self) -> bool:

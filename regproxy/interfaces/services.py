@@ -40,6 +40,8 @@ class TagList:
     tags: tuple[str, ...]
     how: How
     warning: str | None = None
+    age_s: float = 0.0
+    """Of an upstream's list that is served stale; 0 where it is not that."""
 
 
 class IBlobService(IBlobSource):

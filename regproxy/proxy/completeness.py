@@ -111,7 +111,7 @@ def missing(top: Digest, parts: Callable[[Digest], Parts | None], held: Callable
 
 def candidates(record: TagRecord) -> tuple[Digest, ...]:
     """What the tag has meant, the newest first, each once."""
-    before = (meaning[0] for meaning in reversed(record.history))
+    before = (meaning.digest for meaning in reversed(record.history))
     return tuple(dict.fromkeys((record.descriptor.digest, *before)))
 
 

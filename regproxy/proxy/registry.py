@@ -36,7 +36,8 @@ class ProxyRegistry:
     """Everything that is served to clients: ``blobs``, ``manifests``, ``tags``; the ``fills``, ``negatives``.
 
     ``remotes`` and ``rules`` (those of the settings, an upstream's own ones first) are keyed by upstream
-    name; ``wall`` gives seconds since the epoch. ``moved`` knows of versions that came to mean something
+    name; ``wall`` gives seconds since the epoch. ``rules`` says what a tag is under, ``moved`` knows of
+    versions that came to mean something
     else.
     """
 
@@ -58,6 +59,7 @@ class ProxyRegistry:
             return store.grant(repository, digest, Kind.BLOB, "", "head", since_s)
 
         self._store = store
+        self._remotes = remotes
         self._listing = 0
         self.negatives = Negatives(clock)
         remotes = {
@@ -68,7 +70,7 @@ class ProxyRegistry:
         permission = Permission(store, remotes)
         self.blobs = ProxyBlobStore(store, remotes, self.fills, permission, uses, fill.ahead)
         self.manifests = ProxyManifestStore(store, remotes, permission, uses, self.blobs.ahead.served)
-        under = {name: TagRules(rules.get(name, ())) for name in remotes}
+        self.rules = under = {name: TagRules(rules.get(name, ())) for name in remotes}
         figures = figures or TagFigures.apart()
         self.moved = MovedTags(figures.moved)
         questions = TagQuestions(store, remotes, self.manifests, under, wall, figures, self.moved)
@@ -93,6 +95,10 @@ class ProxyRegistry:
             return self.tags.at_hand(repository, reference)
         manifest = self.manifests.at_hand(repository, reference)
         return None if manifest is None else TagAnswer(manifest.descriptor, manifest, How.HIT)
+
+    def warnings(self, repository: Repository, reference: Reference | None) -> tuple[str, ...]:
+        """What the upstream warns of; as :meth:`IRemoteRegistry.warnings`."""
+        return self._remotes[repository.upstream].warnings(repository, reference)
 
     def repositories(
         self, upstream: str, visible: Callable[[Repository], bool], after: str | None, count: int

@@ -68,7 +68,7 @@ class TagLists:
         if known is not None and plan.act in (Act.SERVE, Act.REFRESH, Act.STALE):
             self._remembered.move_to_end(repository)
             if plan.act is Act.STALE:
-                return _stale(repository, known, freshness.cause_of(plan, standing, None))
+                return self._stale(repository, known, freshness.cause_of(plan, standing, None))
             if plan.act is Act.REFRESH:
                 self._refreshing.begin(repository, lambda: self._ask(repository))
             return TagList(known.tags, How.HIT)
@@ -92,12 +92,17 @@ class TagLists:
         verdict = freshness.follow(freshness.outcome_of(error), rule, servable=servable)
         if known is not None and verdict.then is Then.STALE:
             standing = self._remotes[repository.upstream].standing()
-            return _stale(repository, known, freshness.cause_of(plan, standing, error))
+            return self._stale(repository, known, freshness.cause_of(plan, standing, error))
         if error is None:
             return TagList((await self._ask(repository)).tags, How.MISS)
         if verdict.forget or verdict.revoke:
             raise error
         return await self._from_here(repository, error)
+
+    def _stale(self, repository: Repository, known: _Remembered, cause: str) -> TagList:
+        warning = f"stale: {repository.upstream}: {cause}; list of {freshness.timestamp(known.checked_s)}"
+        age_s = max(0.0, self._wall() - known.checked_s)
+        return TagList(known.tags, How.STALE, warning, age_s)
 
     def _ask(self, repository: Repository) -> Deferred[_Remembered]:
         """The upstream's list, one request for all who wait."""
@@ -150,8 +155,3 @@ class TagLists:
         old = self._remembered.pop(repository, None)
         if old is not None:
             self._count -= len(old.tags) + 1
-
-
-def _stale(repository: Repository, known: _Remembered, cause: str) -> TagList:
-    warning = f"stale: {repository.upstream}: {cause}; list of {freshness.timestamp(known.checked_s)}"
-    return TagList(known.tags, How.STALE, warning)

@@ -35,7 +35,7 @@ from regproxy.interfaces import (
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor, Manifest
 from regproxy.oci.repository import Repository
-from regproxy.oci.tag import Tag
+from regproxy.oci.tag import Reference, Tag
 from regproxy.testing.bodies import Feed, MemoryBlob, MemoryBody
 from regproxy.testing.calls import Call, Script
 from regproxy.testing.contents import Holding
@@ -67,6 +67,8 @@ class MemoryRemote:
         """What :meth:`standing` says."""
         self.allows = Allowance()
         """What :meth:`allowance` says."""
+        self.warns: dict[tuple[Repository, Reference | None], tuple[str, ...]] = {}
+        """What :meth:`warnings` says."""
         self._holdings: dict[Repository, Holding] = {}
         self._feeds: dict[tuple[Repository, Digest], Feed] = {}
         self._read: list[Feed] = []
@@ -156,6 +158,10 @@ class MemoryRemote:
     def allowance(self) -> Allowance:
         """See IRemoteRegistry."""
         return self.allows
+
+    def warnings(self, repository: Repository, reference: Reference | None) -> tuple[str, ...]:
+        """See IRemoteRegistry."""
+        return self.warns.get((repository, reference), ())
 
     def set_offline(self, offline: bool, since_s: float | None = None) -> bool:
         """See IRemoteRegistry; only :meth:`standing` tells it."""

@@ -33,20 +33,27 @@ def judge(
     *,
     anonymous: bool = False,
 ) -> UpstreamError | None:
-    """The error for ``status``, None for exactly 200. ``what`` was asked of ``host``.
+    """The error for ``status``, which it holds; None for exactly 200. ``what`` was asked of ``host``.
 
     ``anonymous``: of the upstream itself, and the settings have no credentials for it.
     """
     if status == 200:
         return None
+    found = _meaning(upstream, host, what, status, retry_after_s(retry_after, wall_s), anonymous)
+    found.status = status
+    return found
+
+
+def _meaning(
+    upstream: str, host: str, what: str, status: int, wait_s: int | None, anonymous: bool
+) -> UpstreamError:
     if status in GONE:
         return NotFound(upstream, f"{host} has no {what} ({status})")
     if status in DENIED:
         hint = f"; it is not there, or private: then add 'credentials' for {upstream}" if anonymous else ""
         return Denied(upstream, f"{host} gives no access to {what} ({status}){hint}")
     if status == 429:
-        wait = retry_after_s(retry_after, wall_s)
-        return Throttled(upstream, f"{host} allows no more requests for now (429)", wait)
+        return Throttled(upstream, f"{host} allows no more requests for now (429)", wait_s)
     if status >= 500:
         return UpstreamFailed(upstream, f"{host} failed with {status} when asked for {what}")
     return UpstreamFailed(upstream, f"{host} answered {status}, which means nothing for {what}")

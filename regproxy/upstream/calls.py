@@ -147,7 +147,9 @@ class Calls:
         found = self.error(answer, question)
         if isinstance(found, UpstreamTrouble) or (isinstance(found, Throttled) and not endpoint.later):
             return found
-        return UpstreamFailed(self._name, f"{answer.origin.host}, asked instead, has no {question.what}")
+        missing = UpstreamFailed(self._name, f"{answer.origin.host}, asked instead, has no {question.what}")
+        missing.status = answer.status
+        return missing
 
     def _no_word(self, error: UpstreamError, question: Question) -> UpstreamError:
         """What the token server of a later endpoint refuses."""
@@ -221,7 +223,9 @@ class Calls:
     def _refused(self, answer: Answer, used: Pass | None) -> Answer:
         if answer.status == 401 and used is not None and used.basic:
             answer.discard()
-            raise UpstreamRefused(self._name, "it refuses our user name and password (401)")
+            refused = UpstreamRefused(self._name, "it refuses our user name and password (401)")
+            refused.status = answer.status
+            raise refused
         return answer
 
     async def _send(self, question: Question, step: Step, used: Pass | None) -> Answer:

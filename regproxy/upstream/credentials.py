@@ -67,8 +67,7 @@ class CredentialSource:
                 first = file.read(_MAX_PASSWORD_BYTES).split(b"\n", 1)[0]
             return first.rstrip(b"\r").decode()
         except OSError as error:
-            raise UpstreamRefused(
-                self._upstream, f"the password file {path} cannot be read: {error.strerror}"
-            ) from None
+            reason = "the mirror cannot read its password file"
+            raise UpstreamRefused(self._upstream, reason, f"{path}: {error.strerror}") from None
         except UnicodeDecodeError:
-            raise UpstreamRefused(self._upstream, f"the password file {path} is not UTF-8 text") from None
+            raise UpstreamRefused(self._upstream, "its password file is not UTF-8 text", str(path)) from None

@@ -25,6 +25,8 @@ from regproxy.errors import (
 from regproxy.headers.origins import Origin
 from regproxy.interfaces import Allowance, IRemoteRegistry, Standing
 from regproxy.metrics.upstreams import UpstreamFigures
+from regproxy.oci.repository import Repository
+from regproxy.oci.tag import Reference
 from regproxy.settings import Quirks, UpstreamSettings
 from regproxy.upstream.agents import BUFFER_BYTES, ExactAgent, Pool
 from regproxy.upstream.answers import DENIED
@@ -40,6 +42,7 @@ from regproxy.upstream.credentials import CredentialSource
 from regproxy.upstream.endpoints import Endpoints
 from regproxy.upstream.limits import LIMITS, Limits
 from regproxy.upstream.manifests import ManifestReader, RemoteManifests
+from regproxy.upstream.notices import Notices
 from regproxy.upstream.pages import TagPages
 from regproxy.upstream.probes import Probes
 from regproxy.upstream.questions import Questions
@@ -81,7 +84,7 @@ class RemoteRegistry:
         figures = figures or UpstreamFigures.apart(settings.name)
         self.name = settings.name
         self._limits = limits
-        self._running = Running(settings.name, reactor, heard)
+        self._running = Running(settings.name, reactor, heard, wall)
         self._credentials = CredentialSource(settings.name, settings.credentials)
         self._links = _Links(settings, reactor, realm, limits, agent)
         self._small = small = Client(settings.name, self._links.small, reactor, figures)
@@ -127,8 +130,9 @@ class RemoteRegistry:
         )
         self._calls, bodies = calls(settings.name, small), calls(settings.name, bulk)
         self._questions = Questions(settings.endpoints[0])
-        reader = ManifestReader(settings.name, self._questions, self._calls, in_thread)
-        pages = TagPages(settings.name, self._questions, self._calls, in_thread)
+        self._notices = notices = Notices()
+        reader = ManifestReader(settings.name, self._questions, self._calls, in_thread, notices)
+        pages = TagPages(settings.name, self._questions, self._calls, in_thread, notices)
         self.blobs = RemoteBlobs(
             settings.name,
             self._questions,
@@ -155,7 +159,9 @@ class RemoteRegistry:
         answer = await self._calls.ask(self._questions.base())
         answer.discard()
         if answer.status in DENIED:
-            raise UpstreamRefused(self.name, f"it refuses our credentials ({answer.status})")
+            refused = UpstreamRefused(self.name, f"it refuses our credentials ({answer.status})")
+            refused.status = answer.status
+            raise refused
         if answer.status == 429 or answer.status >= 500:
             self._calls.insist(answer, self._questions.base())
 
@@ -168,6 +174,10 @@ class RemoteRegistry:
             return succeed(False)
         asking = self._running.call(self._ping(), "its API", self._limits.first_byte_s)
         return asking.addErrback(_no_answer)
+
+    def warnings(self, repository: Repository, reference: Reference | None) -> tuple[str, ...]:
+        """As :meth:`IRemoteRegistry.warnings`."""
+        return self._notices.of(repository, reference)
 
     def _look(self) -> None:
         """Ask for nothing but the headers that say what is left of the rate limit."""

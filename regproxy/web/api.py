@@ -70,6 +70,9 @@ class Registry(Protocol):
     def manifest_at_hand(self, repository: Repository, reference: Reference) -> TagAnswer | None:
         """What needs neither waiting nor a question; None says nothing."""
 
+    def warnings(self, repository: Repository, reference: Reference | None) -> tuple[str, ...]:
+        """What the upstream warns of, with its answer about a tag, a digest or (None) its list of tags."""
+
     def repositories(
         self, upstream: str, visible: Callable[[Repository], bool], after: str | None, count: int
     ) -> Deferred[tuple[str, ...]]:
@@ -99,12 +102,14 @@ class RegistryApi:
         found = self._registry.manifest_at_hand(route.place.repository, route.reference)
         if found is None or found.manifest is None:
             return False
-        if found.warning is None and request.header("If-None-Match") is None:
+        passed_on = self._registry.warnings(route.place.repository, route.reference)
+        plain = found.warning is None and not passed_on and request.trace is None
+        if plain and request.header("If-None-Match") is None:
             request.how, request.digest = found.how, found.descriptor.digest
             block = _hit_block(found.descriptor, route.place, isinstance(route.reference, Tag))
             request.reply_with(OK, block, found.manifest.content)
         else:
-            self._reply_manifest(request, route, found)
+            self._reply_manifest(request, route, found, passed_on)
         return True
 
     def _run(self, handler: Handler, request: IRequest) -> Deferred[None]:
@@ -168,11 +173,14 @@ class RegistryApi:
 
     async def _manifest(self, request: RegistryRequest, route: ManifestRoute) -> None:
         found = await self._find_manifest(route, descriptor_only=request.is_head, forced=_is_forced(request))
-        self._reply_manifest(request, route, found)
+        passed_on = self._registry.warnings(route.place.repository, route.reference)
+        self._reply_manifest(request, route, found, passed_on)
 
-    def _reply_manifest(self, request: RegistryRequest, route: ManifestRoute, found: TagAnswer) -> None:
-        request.how, request.digest = found.how, found.descriptor.digest
-        remarks = _remarks(route.place, found.warning, found.age_s)
+    def _reply_manifest(
+        self, request: RegistryRequest, route: ManifestRoute, found: TagAnswer, passed_on: tuple[str, ...]
+    ) -> None:
+        request.how, request.digest, request.cause = found.how, found.descriptor.digest, found.warning
+        remarks = _remarks(route.place, found.warning, found.age_s, passed_on)
         by_tag = isinstance(route.reference, Tag)
         answer = manifest_answer(found.descriptor, _asked(request), remarks, by_tag=by_tag)
         request.reply(answer, b"" if found.manifest is None else found.manifest.content)
@@ -226,9 +234,10 @@ class RegistryApi:
 
     async def _tags(self, request: RegistryRequest, route: TagsRoute) -> None:
         found = await self._registry.tags.list(route.place.repository)
-        request.how = found.how
+        request.how, request.cause = found.how, found.warning
         page = tag_page(route, found.tags)
-        headers = plain_headers(_remarks(route.place, found.warning))
+        passed_on = self._registry.warnings(route.place.repository, None)
+        headers = plain_headers(_remarks(route.place, found.warning, found.age_s, passed_on))
         if route.place.private:
             headers.append(PRIVATE)
         if page.link is not None:
@@ -259,8 +268,10 @@ def _asked(request: RegistryRequest) -> Asked:
     )
 
 
-def _remarks(place: Place, warning: str | None = None, age_s: float = 0.0) -> Remarks:
-    return Remarks(place.private, place.namespace, warning, age_s)
+def _remarks(
+    place: Place, warning: str | None = None, age_s: float = 0.0, passed_on: tuple[str, ...] = ()
+) -> Remarks:
+    return Remarks(place.private, place.namespace, warning, age_s, passed_on)
 
 
 def _json_answer(content: bytes, headers: Iterable[tuple[str, str]] = ()) -> Answer:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regproxy.interfaces import Kind, TagRecord
+from regproxy.interfaces import Kind, Meaning, TagRecord
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor, Manifest
 from regproxy.proxy import completeness
@@ -116,7 +116,9 @@ class Shelf:
 
     def record(self, *images: Image) -> TagRecord:
         """The newest last, as on disk."""
-        history = tuple((each.digest, float(number)) for number, each in enumerate(images))
+        history = tuple(
+            Meaning(each.digest, float(number), float(number)) for number, each in enumerate(images)
+        )
         return TagRecord(images[-1].descriptor, None, 1.0, history)
 
     def put(self, image: Image) -> None:
@@ -273,7 +275,7 @@ def test_the_bounds_hold_the_time() -> None:
 
 @given(st.lists(st.sampled_from(NAMES), max_size=20), st.sampled_from(NAMES))
 def test_the_newest_first_each_once(history: list[Digest], last: Digest) -> None:
-    record = TagRecord(Descriptor(last, 1, ""), None, 1.0, tuple((each, 0.0) for each in history))
+    record = TagRecord(Descriptor(last, 1, ""), None, 1.0, tuple(Meaning(each, 0.0, 0.0) for each in history))
     found = candidates(record)
     assert found[0] == last
     assert set(found) == {last, *history}

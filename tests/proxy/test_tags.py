@@ -352,6 +352,7 @@ class TestLists:
         world.remote.script.fail("tags.list", error)
         answer = self.listed(world).result
         assert (answer.tags, answer.how) == (("latest",), How.STALE)
+        assert answer.age_s == 61
         assert error.reason in answer.warning
 
     def test_in_trouble_without_a_list_the_tags_on_disk(self):
