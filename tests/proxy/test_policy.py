@@ -14,6 +14,7 @@ from regproxy.oci.tag import Tag
 from regproxy.proxy import refreshing
 from regproxy.proxy.forcing import BURST, EACH_S
 from regproxy.proxy.freshness import Act, Why
+from regproxy.proxy.negatives import KEPT_S, Missing
 from regproxy.settings import TagRule
 from regproxy.testing.images import make_image
 from tests.logged import logging
@@ -382,6 +383,7 @@ class TestMissing:
         del world.remote.holding(world.app).tags[TAG.name]
         assert world.get().result.how is How.STALE
         world.move()
+        world.clock.advance(KEPT_S[Missing.TAG])  # so long it is believed to be gone
         assert world.get().result.manifest == NEW.manifest
 
     def test_without_its_manifest_it_is_not_kept(self) -> None:
