@@ -4,6 +4,7 @@
 # make fuzz   bent requests and noise to a whole daemon, for half an hour
 # make bench  speed, CPU and memory beside docker-registry in proxy mode (25 minutes on a quiet machine)
 # make bench-scale  100,000 entries: how soon it answers, how long its reactor is held (2 minutes)
+# make simulate  a day of 200 nodes in simulated time: what is asked of Docker Hub (a minute)
 # make check  what CI runs: tests, lint, types, demo
 # make clean  remove what these made
 #
@@ -16,7 +17,7 @@ BIN := $(VENV)/bin
 DEBIAN_PACKAGES := docker-registry skopeo busybox-static apache2-utils systemd podman buildah runc containerd docker.io iptables curl
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test fuzz bench bench-scale check lint debian clean
+.PHONY: help run demo test fuzz bench bench-scale simulate check lint debian clean
 .DELETE_ON_ERROR:
 
 help:
@@ -40,6 +41,9 @@ bench: $(VENV)/.run debian
 
 bench-scale: $(VENV)/.run
 	@exec $(BIN)/python -m bench.scale $(ARGS)
+
+simulate: $(VENV)/.run
+	@exec $(BIN)/python -m bench.simulate $(ARGS)
 
 check: test lint
 	$(MAKE) demo ARGS=

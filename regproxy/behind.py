@@ -5,7 +5,7 @@ What was used comes first, then what there is; the credentials are tried, and th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -14,9 +14,9 @@ from twisted.python.failure import Failure
 
 from regproxy.compose import Mirror
 from regproxy.errors import UpstreamError, UpstreamRefused
-from regproxy.interfaces import IRemoteRegistry
+from regproxy.interfaces import Circuit, IRemoteRegistry
 from regproxy.probes import unreachable
-from regproxy.settings import Settings
+from regproxy.settings import Settings, UpstreamSettings
 from regproxy.storage.rounds import go_round
 from regproxy.storage.survey import Survey
 
@@ -37,8 +37,9 @@ class Behind:
         """Everything, at once; ``survey`` goes through the storage folder."""
         self._do(_awaited(mirror.begin()))
         self._do(self._look_inside(mirror, survey))
-        self._do(self._look_outside())
-        for upstream in self._settings.upstreams:
+        asked = [each for each in self._settings.upstreams if _is_asked(mirror.remotes[each.name])]
+        self._do(self._look_outside(asked))
+        for upstream in asked:
             if upstream.credentials is not None:
                 self._do(self._try_credentials(mirror.remotes[upstream.name]))
 
@@ -63,8 +64,9 @@ class Behind:
             await mirror.expiry.begin()
         await go_round(survey, self._reactor)
 
-    async def _look_outside(self) -> None:
-        why = await unreachable(self._reactor, self._settings.upstreams)
+    async def _look_outside(self, upstreams: Sequence[UpstreamSettings]) -> None:
+        """At those that are not offline."""
+        why = await unreachable(self._reactor, upstreams)
         if why is not None:
             self.log.warn(
                 "No upstream can be reached ({why}): only what is on disk is served; without internet, "
@@ -76,9 +78,13 @@ class Behind:
         try:
             await remote.check_credentials()
         except UpstreamRefused as error:
-            self.log.error("Credentials are refused: {error}", error=str(error))
+            self.log.error("Credentials are refused: {error}", error=error.for_log)
         except UpstreamError as error:
-            self.log.warn("Credentials could not be tried yet: {error}", error=str(error))
+            self.log.warn("Credentials could not be tried yet: {error}", error=error.for_log)
+
+
+def _is_asked(remote: IRemoteRegistry) -> bool:
+    return remote.standing().circuit is not Circuit.OFFLINE
 
 
 async def _awaited(doing: Deferred[None]) -> None:

@@ -21,12 +21,15 @@ from regproxy.errors import StorageFailed, UpstreamRefused
 from regproxy.expiry.files import StateFiles
 from regproxy.expiry.pulse import Pulse
 from regproxy.expiry.scheduler import TTLExpirationScheduler
-from regproxy.gauges import show_ahead, show_connections, show_rooms
+from regproxy.gauges import show_ahead, show_connections, show_limits, show_rooms
 from regproxy.interfaces import IRemoteRegistry
 from regproxy.metrics.figures import Figures
 from regproxy.metrics.lag import LagMeter
+from regproxy.proxy.explaining import Explaining
+from regproxy.proxy.offline import OfflineSwitch
 from regproxy.proxy.registry import ProxyRegistry
 from regproxy.settings import Settings, UpstreamSettings
+from regproxy.storage.offline import OfflineNotes
 from regproxy.storage.store import DiskStore
 from regproxy.storage.thread import DiskThread
 from regproxy.upstream.credentials import CredentialSource
@@ -40,6 +43,7 @@ from regproxy.web.resource import ApiResource
 from regproxy.web.routing import Routes
 from regproxy.web.sendfile import enable
 from regproxy.web.site import RegistrySite
+from regproxy.web.trace import Tracing
 
 log = Logger()
 
@@ -85,6 +89,8 @@ class Mirror:
     """Called with each port that clients come in by, right after it listens."""
     registry: ProxyRegistry | None = None
     """The heart, for those who watch it."""
+    explaining: Explaining | None = None
+    """What tells operators why an image is answered as it is."""
     expiry: Expiry | None = None
     """What lets content go that nobody uses."""
     figures: Figures = attrs.field(factory=Figures)
@@ -93,6 +99,8 @@ class Mirror:
     """Sentences that say why clients should not be sent here now; none: it is ready."""
     warnings: Callable[[], Sequence[str]] = tuple
     """Sentences about what is wrong, although it serves."""
+    offline: OfflineSwitch | None = None
+    """By which operators have an upstream asked nothing."""
 
 
 class CountedRequest(RegistryRequest):
@@ -172,15 +180,25 @@ def build_mirror(
     figures = Figures(names)
     remotes = build_remotes(settings, reactor, wall, pulse, figures)
     for name, remote in remotes.items():
-        pulse.watch(name, remote.answers)
+        pulse.watch(name, remote.answers, partial(is_asked, remote))
     expiry = build_expiry(settings, store, pulse, reactor, wall, figures.expired)
+    notes = OfflineNotes(settings.storage.root, expiry.thread.run)
+    offline = OfflineSwitch(
+        remotes, notes, frozenset(each.name for each in settings.upstreams if each.offline), wall
+    )
+    offline.recall()
     rules = {upstream.name: (*upstream.tags, *settings.tags) for upstream in settings.upstreams}
+    logins = {
+        upstream.name: CredentialSource(upstream.name, upstream.credentials).identity
+        for upstream in settings.upstreams
+    }
     registry = ProxyRegistry(
-        store, remotes, rules, reactor, wall, expiry.scheduler, figures.tags, settings.fill
+        store, remotes, rules, reactor, wall, expiry.scheduler, figures.tags, settings.fill, logins
     )
     gate = Gate()
     entrance, close_entrance = open_entrance(settings.access, settings.upstreams, reactor, wall)
-    resource = build_resource(settings, registry, gate, entrance, reactor)
+    explaining = Explaining(store, remotes, registry.rules, wall)
+    resource = build_resource(settings, registry, gate, entrance, reactor, explaining)
     log = write_nothing if access is None else AccessLog(access, settings.log.format, wall)
     site = MirrorSite(
         resource,
@@ -193,6 +211,7 @@ def build_mirror(
     )
     show_connections(figures, lambda: site.connections.open)
     show_rooms(figures, lambda: site.under_way, registry.fills, store, expiry.scheduler, pulse, names)
+    show_limits(figures, {name: remote.allowance for name, remote in remotes.items()})
     looked = registry.blobs.ahead
     show_ahead(figures, lambda: looked.fetched_bytes, lambda: looked.wanted_bytes)
     lag = LagMeter(reactor, time.monotonic, figures.late)
@@ -214,21 +233,34 @@ def build_mirror(
         lambda: site.under_way,
         enable,
         registry,
+        explaining,
         expiry,
         figures,
         lambda: tuple(filter(None, (None if gate.is_open else STARTING, store.health.reason))),
         lambda: silence(pulse, names),
+        offline,
     )
 
 
+def is_asked(remote: IRemoteRegistry) -> bool:
+    """Whether it is asked now, as far as its circuit and operators say."""
+    return remote.standing().asked
+
+
 def build_resource(
-    settings: Settings, registry: ProxyRegistry, gate: Gate, entrance: Entrance, reactor: Any
+    settings: Settings,
+    registry: ProxyRegistry,
+    gate: Gate,
+    entrance: Entrance,
+    reactor: Any,
+    explaining: Explaining | None = None,
 ) -> ApiResource:
-    """What answers requests, behind the entrance."""
+    """What answers requests, behind the entrance; ``explaining`` makes the traces that operators ask for."""
     access = settings.access
+    tracing = None if explaining is None or not access.trace else Tracing(access.trace, explaining.brief)
     api = RegistryApi(registry, reactor, catalog=entrance if access.catalog else None)
     routes = Routes(settings.upstreams, private=not access.anonymous)
-    return ApiResource(api, routes, access.networks, gate, entrance)
+    return ApiResource(api, routes, access.networks, gate, entrance, tracing)
 
 
 def counting(figures: Figures, log: Recorder) -> Recorder:

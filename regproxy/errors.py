@@ -134,13 +134,25 @@ class UpstreamError(RegproxyError):
     """An upstream did not give what it was asked for.
 
     ``upstream`` is its name in the settings; ``reason`` one clause, without secrets, that says
-    what it did.
+    what it did. What else is known is set where it is known: ``status`` is the HTTP status that it
+    gave, ``tried_s`` for how many seconds it was asked, ``since_s`` since when it has given no answer,
+    seconds since the epoch, ``inner`` what only the log may say: files of this machine.
     """
+
+    status: int | None = None
+    tried_s: float | None = None
+    since_s: float | None = None
+    inner: str | None = None
 
     def __init__(self, upstream: str, reason: str) -> None:
         super().__init__(f"{upstream}: {reason}")
         self.upstream = upstream
         self.reason = reason
+
+    @property
+    def for_log(self) -> str:
+        """The line for the log."""
+        return str(self) if self.inner is None else f"{self} ({self.inner})"
 
 
 class RangeIgnored(UpstreamError):
@@ -160,11 +172,17 @@ class Denied(UpstreamAnswered):
 
 
 class Throttled(UpstreamAnswered):
-    """429. ``retry_after_s`` is the upstream's wish in seconds, capped, or None."""
+    """429. ``retry_after_s`` is the upstream's wish in seconds, capped, or None.
 
-    def __init__(self, upstream: str, reason: str, retry_after_s: int | None = None) -> None:
+    ``remembered``: it was not asked, since an earlier answer said so; the wish is what is left of it.
+    """
+
+    def __init__(
+        self, upstream: str, reason: str, retry_after_s: int | None = None, remembered: bool = False
+    ) -> None:
         super().__init__(upstream, reason)
         self.retry_after_s = retry_after_s
+        self.remembered = remembered
 
 
 class UpstreamTrouble(UpstreamError):
@@ -200,6 +218,10 @@ class UpstreamFailed(UpstreamTrouble):
 
 class UpstreamRefused(UpstreamTrouble):
     """Its token server refuses our credentials, or its realm is not one we send them to (R80)."""
+
+    def __init__(self, upstream: str, reason: str, inner: str | None = None) -> None:
+        super().__init__(upstream, reason)
+        self.inner = inner
 
 
 class ContentMismatch(UpstreamTrouble):

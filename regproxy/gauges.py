@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from regproxy.expiry.entries import TYPES
 from regproxy.expiry.pulse import Pulse
 from regproxy.expiry.scheduler import TTLExpirationScheduler
 from regproxy.fill.table import FillState, FillTable
+from regproxy.interfaces import Allowance
 from regproxy.metrics.figures import Figures, Reading
 from regproxy.storage.store import DiskStore
 
@@ -104,6 +105,32 @@ def show_upstreams(figures: Figures, pulse: Pulse, names: Iterable[str]) -> None
         "upstream",
         {name: partial(answers, name) for name in names},
     )
+
+
+def show_limits(figures: Figures, allowances: Mapping[str, Callable[[], Allowance]]) -> None:
+    """What each upstream's rate limit leaves, as far as it says so. ``allowances`` are by upstream."""
+
+    def read(of: Callable[[Allowance], float | None], name: str) -> float:
+        found = of(allowances[name]())
+        return float("nan") if found is None else float(found)
+
+    readings: tuple[tuple[str, str, Callable[[Allowance], float | None]], ...] = (
+        (
+            "limit",
+            "Requests that its rate limit allows in a window, NaN: it names none.",
+            lambda now: now.limit,
+        ),
+        (
+            "remaining",
+            "Of these, what is left; our own since its last word are taken off.",
+            lambda now: now.remaining,
+        ),
+        ("hours_left", "For how long that lasts at the present rate.", lambda now: now.hours_left),
+        ("thrift", "How sparing the mirror is: 0 free, 1 longer, 2 stale, 3 empty.", lambda now: now.thrift),
+    )
+    for what, text, of in readings:
+        read_one = {name: partial(read, of, name) for name in allowances}
+        figures.gauges(f"regproxy_upstream_{what}", text, "upstream", read_one)
 
 
 def show_readiness(figures: Figures, reasons: Callable[[], Iterable[str]], started_s: float) -> None:

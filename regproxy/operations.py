@@ -7,8 +7,11 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
+from regproxy.access.policy import Policy
 from regproxy.admin.door import Action, Door, Doorkeeping
+from regproxy.admin.explain import explain_action
 from regproxy.admin.names import ImageNames
+from regproxy.admin.offline import offline_action
 from regproxy.admin.purge import purge_action
 from regproxy.compose import Mirror
 from regproxy.errors import SecretUnusable
@@ -28,6 +31,12 @@ def door(settings: Settings, mirror: Mirror, clock: IReactorTime) -> Door:
 
 def actions(settings: Settings, mirror: Mirror) -> Iterator[tuple[str, Action[Any]]]:
     """Each by its name."""
+    if mirror.offline is not None:
+        yield "offline", offline_action(mirror.offline, settings.upstreams)
     if mirror.expiry is not None:
-        purging = Purging(mirror.expiry.store.purges)
-        yield "purge", purge_action(purging, ImageNames(settings.upstreams))
+        forget = [] if mirror.registry is None else [mirror.registry.negatives.forget]
+        purging, names = Purging(mirror.expiry.store.purges, *forget), ImageNames(settings.upstreams)
+        yield "purge", purge_action(purging, names)
+    if mirror.explaining is not None:
+        policy = Policy(settings.upstreams, settings.access.anonymous)
+        yield "explain", explain_action(mirror.explaining, ImageNames(settings.upstreams), policy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from prometheus_client import CollectorRegistry
@@ -10,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from regproxy import __version__
 from regproxy.admin.status import COUNTED, DiskState, Now, Sample, UpstreamState
-from regproxy.compose import Expiry, Mirror
+from regproxy.compose import Mirror
 from regproxy.errors import StorageFailed
 from regproxy.settings import Settings, UpstreamSettings
 from regproxy.singleflight import SingleFlight
@@ -26,6 +27,7 @@ def overview(
     uptime_s: Callable[[], float],
     reasons: Callable[[], Sequence[str]],
     clock: IReactorTime,
+    wall: Callable[[], float] = time.time,
 ) -> Callable[[], Awaitable[Now]]:
     """What looks around when it is called; it asks nobody outside."""
     disk = None if mirror.expiry is None else DiskLook(mirror.expiry.store, clock)
@@ -39,10 +41,13 @@ def overview(
             warnings=mirror.warnings(),
             sample=samples(mirror.figures.registry),
             disk=None if disk is None else await disk.state(),
-            upstreams=[upstream_state(upstream, mirror.expiry) for upstream in settings.upstreams],
+            upstreams=[upstream_state(upstream, mirror) for upstream in settings.upstreams],
             fills=() if mirror.registry is None else mirror.registry.fills.snapshot(),
             entries=None if scheduler is None else len(scheduler),
             entries_loaded=None if scheduler is None else scheduler.loaded,
+            moved=() if mirror.registry is None else mirror.registry.moved.last,
+            moves=0 if mirror.registry is None else mirror.registry.moved.number,
+            now_s=wall(),
         )
 
     return look
@@ -80,11 +85,12 @@ class DiskLook:
             return None, None
 
 
-def upstream_state(upstream: UpstreamSettings, expiry: Expiry | None) -> UpstreamState:
-    """What was heard of it."""
-    if expiry is None:
-        return UpstreamState(upstream.name, upstream.default, None, None, None, None)
-    beat = expiry.pulse.beat(upstream.name)
-    return UpstreamState(
-        upstream.name, upstream.default, beat.answers, beat.since_s, beat.trouble, beat.trouble_ago_s
-    )
+def upstream_state(upstream: UpstreamSettings, mirror: Mirror) -> UpstreamState:
+    """What was heard of it, and how it stands."""
+    remote = mirror.remotes.get(upstream.name)
+    stands = () if remote is None else (remote.standing(), remote.allowance())
+    if mirror.expiry is None:
+        return UpstreamState(upstream.name, upstream.default, None, None, None, None, *stands)
+    beat = mirror.expiry.pulse.beat(upstream.name)
+    heard = beat.answers, beat.since_s, beat.trouble, beat.trouble_ago_s
+    return UpstreamState(upstream.name, upstream.default, *heard, *stands)

@@ -54,6 +54,13 @@ class TagRule:
     """Where the settings file has it; 0: built in."""
 
 
+MOVING = TagRule(match="/.*(latest|nightly|snapshot|SNAPSHOT|edge|dev|main|master).*/")
+VERSIONS = TagRule(match=r"/v?\d+\.\d+\.\d+.*/", fresh_s=3600.0, grace_s=DAY_S)
+BUILT_IN_TAGS = (MOVING, VERSIONS, TagRule())
+"""The rules behind those that are written: names that say that they move; full versions, which should
+not move but may (R54); everything else."""
+
+
 @attrs.frozen(slots=True)
 class Credentials:
     """A user name and a password, or a file whose first line is the password, read when needed."""
@@ -163,7 +170,7 @@ class AccessSettings:
     """Who may ask: addresses in ``networks``, with an identity unless ``anonymous``.
 
     ``trusted_proxies`` are the peers whose word counts for a client's address. ``catalog``: whether
-    ``/v2/_catalog`` is answered.
+    ``/v2/_catalog`` is answered. ``trace``: the addresses that are told how their answers came about.
     """
 
     networks: tuple[Network, ...] = LOCAL_NETWORKS
@@ -172,6 +179,7 @@ class AccessSettings:
     tokens: TokenSettings | None = None
     anonymous: bool = True
     catalog: bool = False
+    trace: tuple[Network, ...] = ()
 
     @property
     def asks(self) -> bool:
@@ -223,7 +231,7 @@ class Settings:
     admin: tuple[str, ...]
     storage: StorageSettings
     upstreams: tuple[UpstreamSettings, ...]
-    tags: tuple[TagRule, ...] = (TagRule(),)
+    tags: tuple[TagRule, ...] = ()
     ttl_s: float | None = 7 * DAY_S
     access: AccessSettings = AccessSettings()
     log: LogSettings = LogSettings()

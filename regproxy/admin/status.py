@@ -8,13 +8,17 @@ may be long MAX_LISTED are told and how many there are, of texts MAX_TEXT signs.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Protocol, TypeVar
 
 import attrs
 from twisted.web.iweb import IRequest
 
 from regproxy.admin.pages import Page, Sheet, as_json
+from regproxy.admin.standings import allowance_document, circuit_document
+from regproxy.interfaces import Allowance, Standing
 from regproxy.oci.digest import Digest
+from regproxy.proxy.moved import Move
 
 PROGRAM, VERSION = "regproxy", 1
 MAX_LISTED = 100
@@ -87,6 +91,8 @@ class UpstreamState:
     since_s: float | None
     trouble: str | None
     trouble_ago_s: float | None
+    standing: Standing = attrs.field(factory=Standing)
+    allowance: Allowance = attrs.field(factory=Allowance)
 
 
 @attrs.frozen(slots=True)
@@ -106,6 +112,11 @@ class Now:
     fills: Sequence[FillState]
     entries: int | None
     entries_loaded: bool | None
+    moved: Sequence[Move] = ()
+    """The last versions that came to mean something else, the newest first, of ``moves`` since the start."""
+    moves: int = 0
+    now_s: float = 0.0
+    """Seconds since the epoch."""
 
 
 def status_document(now: Now) -> dict[str, object]:
@@ -123,7 +134,11 @@ def status_document(now: Now) -> dict[str, object]:
         "content": {"blob": blob, "manifest": manifest},
         "saved_bytes": _saved(blob, manifest),
         "disk": None if now.disk is None else attrs.asdict(now.disk),
-        "upstreams": _listed(now.upstreams, _upstream),
+        "upstreams": _listed(now.upstreams, partial(_upstream, now.now_s)),
+        "tags_moved": {
+            "count": now.moves,
+            "listed": [_move(now.now_s, move) for move in now.moved[:MAX_LISTED]],
+        },
         "fills": _listed(sorted(now.fills, key=lambda fill: -fill.age_s), _fill),
         "expiry": {"entries": now.entries, "loaded": now.entries_loaded},
     }
@@ -143,7 +158,7 @@ def _listed(found: Sequence[T], tell: Callable[[T], Mapping[str, object]]) -> di
     return {"count": len(found), "listed": [tell(one) for one in found[:MAX_LISTED]]}
 
 
-def _upstream(state: UpstreamState) -> dict[str, object]:
+def _upstream(now_s: float, state: UpstreamState) -> dict[str, object]:
     told = (
         {"reason": _short(state.trouble), "ago_s": _rounded(state.trouble_ago_s)} if state.trouble else None
     )
@@ -153,6 +168,19 @@ def _upstream(state: UpstreamState) -> dict[str, object]:
         "answers": state.answers,
         "since_s": _rounded(state.since_s),
         "trouble": told,
+        "circuit": circuit_document(state.standing, now_s),
+        "allowance": allowance_document(state.allowance, now_s),
+    }
+
+
+def _move(now_s: float, move: Move) -> dict[str, object]:
+    return {
+        "upstream": _short(move.repository.upstream),
+        "repository": _short(move.repository.path),
+        "tag": move.tag.name,
+        "before": str(move.before),
+        "after": str(move.after),
+        "ago_s": _rounded(max(0.0, now_s - move.seen_s)),
     }
 
 

@@ -9,6 +9,8 @@ import click
 
 from regproxy import __version__
 from regproxy.cli.check import check
+from regproxy.cli.explain import explain
+from regproxy.cli.offline import offline, online
 from regproxy.cli.purge import purge
 from regproxy.cli.status import status
 
@@ -23,5 +25,8 @@ def main() -> None:
 
 
 main.add_command(check)
+main.add_command(explain)
+main.add_command(offline)
+main.add_command(online)
 main.add_command(purge)
 main.add_command(status)

@@ -45,6 +45,29 @@ class Disk:
 
 
 @attrs.frozen(slots=True)
+class Circuit:
+    """Whether it is asked: ``state`` is closed, half-open, open or offline, of an older daemon None."""
+
+    state: str | None = None
+    for_s: float | None = None
+    reason: str | None = None
+    retry_s: float | None = None
+
+
+@attrs.frozen(slots=True)
+class Allowance:
+    """What its rate limit leaves; ``resets_s``: in how many seconds there is more."""
+
+    thrift: str | None = None
+    limit: int | None = None
+    remaining: int | None = None
+    window_s: float | None = None
+    resets_s: float | None = None
+    retry_after_s: float | None = None
+    hours_left: float | None = None
+
+
+@attrs.frozen(slots=True)
 class Upstream:
     """``answers`` None: not known yet; ``since_s`` is for how long it has been as it is."""
 
@@ -54,6 +77,8 @@ class Upstream:
     since_s: float | None
     trouble: str | None
     trouble_ago_s: float | None
+    circuit: Circuit = Circuit()
+    allowance: Allowance = Allowance()
 
 
 @attrs.frozen(slots=True)
@@ -68,6 +93,16 @@ class Fill:
     front_bytes: int
     readers: int | None
     age_s: float
+
+
+@attrs.frozen(slots=True)
+class Move:
+    """A tag that looks like a full version, and came to mean something else."""
+
+    image: str
+    before: str
+    after: str
+    ago_s: float | None
 
 
 @attrs.frozen(slots=True)
@@ -89,6 +124,8 @@ class Document:
     fill_count: int
     entries: int | None
     entries_loaded: bool | None
+    moves: tuple[Move, ...] = ()
+    move_count: int = 0
 
 
 def decode(body: bytes) -> dict[str, Any]:
@@ -108,13 +145,15 @@ def _refuse(constant: str) -> NoReturn:
 
 def read(found: Mapping[str, Any]) -> Document:
     """The records; :exc:`Unreadable` when the page is of another version or not as it should be."""
-    page = _Object(found, "")
+    page = Object(found, "")
     if page.whole("version") != VERSION:
         raise Unreadable(f"its status page is not of version {VERSION}: it needs another regproxy, or --json")
     daemon, content, expiry = page.object("daemon"), page.object("content"), page.object("expiry")
     upstreams, fills = page.object("upstreams"), page.object("fills")
     listed = upstreams.each("listed", _upstream)
     moving = fills.each("listed", _fill)
+    moved = page.object("tags_moved")
+    moves = moved.each("listed", _move)
     return Document(
         daemon_version=daemon.text("version") or "?",
         uptime_s=daemon.seconds("uptime_s"),
@@ -130,10 +169,12 @@ def read(found: Mapping[str, Any]) -> Document:
         fill_count=max(fills.whole("count") or 0, len(moving)),
         entries=expiry.whole("entries"),
         entries_loaded=expiry.flag("loaded"),
+        moves=moves,
+        move_count=max(moved.whole("count") or 0, len(moves)),
     )
 
 
-class _Object:
+class Object:
     """A JSON object whose fields are asked for by type: None where there is none."""
 
     def __init__(self, value: object, path: str) -> None:
@@ -151,35 +192,40 @@ class _Object:
     def _place(self, name: str) -> str:
         return f"{self._path}.{name}" if self._path else name
 
-    def object(self, name: str) -> _Object:
+    def object(self, name: str) -> Object:
         """Without one, an empty one."""
-        return _Object(self._value.get(name) or {}, self._place(name))
+        return Object(self._value.get(name) or {}, self._place(name))
 
     def whole(self, name: str) -> int | None:
+        """A count."""
         found: int | None = self._field(name, "a count", _is_count)
         return found
 
     def seconds(self, name: str) -> float | None:
+        """An amount, not below zero."""
         found: float | None = self._field(name, "a number of seconds", _is_amount)
         return found
 
     def text(self, name: str) -> str | None:
+        """A text."""
         found: str | None = self._field(name, "a text", lambda value: isinstance(value, str))
         return found
 
     def flag(self, name: str) -> bool | None:
+        """True or false."""
         found: bool | None = self._field(name, "true or false", lambda value: isinstance(value, bool))
         return found
 
     def texts(self, name: str) -> tuple[str, ...]:
+        """A list of texts; without one, an empty one."""
         found = self._field(name, "a list of texts", _is_texts)
         return tuple(found or ())
 
-    def each(self, name: str, parse: Callable[[_Object], T]) -> tuple[T, ...]:
+    def each(self, name: str, parse: Callable[[Object], T]) -> tuple[T, ...]:
         """The objects of a list, parsed."""
         found = self._field(name, "a list", lambda value: isinstance(value, list)) or []
         return tuple(
-            parse(_Object(value, f"{self._place(name)}[{index}]")) for index, value in enumerate(found)
+            parse(Object(value, f"{self._place(name)}[{index}]")) for index, value in enumerate(found)
         )
 
 
@@ -195,16 +241,16 @@ def _is_texts(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
-def _counts(kind: _Object) -> Counts:
+def _counts(kind: Object) -> Counts:
     return Counts(*(kind.whole(field.name) for field in attrs.fields(Counts)))
 
 
-def _disk(disk: _Object) -> Disk:
+def _disk(disk: Object) -> Disk:
     amounts = {field.name: disk.whole(field.name) for field in attrs.fields(Disk) if field.name != "counted"}
     return Disk(counted=disk.flag("counted"), **amounts)
 
 
-def _upstream(upstream: _Object) -> Upstream:
+def _upstream(upstream: Object) -> Upstream:
     trouble = upstream.object("trouble")
     return Upstream(
         upstream.text("name") or "?",
@@ -213,10 +259,34 @@ def _upstream(upstream: _Object) -> Upstream:
         upstream.seconds("since_s"),
         trouble.text("reason"),
         trouble.seconds("ago_s"),
+        read_circuit(upstream.object("circuit")),
+        read_allowance(upstream.object("allowance")),
     )
 
 
-def _fill(fill: _Object) -> Fill:
+def read_circuit(found: Object) -> Circuit:
+    """Nothing is known, where there is none."""
+    return Circuit(
+        found.text("state"), found.seconds("for_s"), found.text("reason"), found.seconds("retry_s")
+    )
+
+
+def read_allowance(found: Object) -> Allowance:
+    """Nothing is known, where there is none."""
+    return Allowance(
+        found.text("thrift"),
+        found.whole("limit"),
+        found.whole("remaining"),
+        *(found.seconds(name) for name in ("window_s", "resets_s", "retry_after_s", "hours_left")),
+    )
+
+
+def _move(move: Object) -> Move:
+    name = f"{move.text('upstream') or '?'}/{move.text('repository') or '?'}:{move.text('tag') or '?'}"
+    return Move(name, move.text("before") or "?", move.text("after") or "?", move.seconds("ago_s"))
+
+
+def _fill(fill: Object) -> Fill:
     return Fill(
         fill.text("digest") or "?",
         fill.text("upstream") or "?",

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from regproxy.cli.amounts import count_text, plural, rate_text, share_text, size_text, span_text
-from regproxy.cli.document import Counts, Disk, Document, Fill, Upstream
+from regproxy.cli.document import Counts, Disk, Document, Fill, Move, Upstream
 from regproxy.cli.lines import Line, Part, Tone, cut, fitting, harmless, width_of
+from regproxy.cli.standings import allowance_clauses, circuit_text
 
 MIN_BAR, MAX_BAR = 5, 40
 NARROW = 36
 NAME_WIDTH = 24
 HEX_SHOWN = 12
 MIN_RATE = 1.0
+MAX_MOVES = 5
 
 _NOTHING = "-"
 
@@ -27,6 +29,7 @@ def picture(document: Document, rates: Mapping[str, float], width: int) -> list[
     lines += [_disk(document.disk, width), _entries(document, width)]
     lines += _fills(document, rates, width)
     lines += _upstreams(document, width)
+    lines += _moves(document, width)
     return lines
 
 
@@ -113,6 +116,18 @@ def _upstream(upstream: Upstream, width: int) -> Iterator[Line]:
         first = (*first, Part("  "), *cut(beside, room))
     yield first
     yield from (fitting(width, 4, [part]) for part in below)
+    yield from (fitting(width, 4, parts) for parts in _standing(upstream))
+
+
+def _standing(upstream: Upstream) -> Iterator[list[Part]]:
+    """What is out of the ordinary: an upstream that is not asked, a rate limit."""
+    circuit, allowance = circuit_text(upstream.circuit), allowance_clauses(upstream.allowance)
+    if circuit and upstream.circuit.state != "closed":
+        yield [Part(f"circuit {circuit}", Tone.RED if upstream.circuit.state == "open" else Tone.YELLOW)]
+    if allowance:
+        tone = Tone.FAINT if upstream.allowance.thrift in (None, "free") else Tone.YELLOW
+        first, *others = allowance
+        yield [Part(f"rate limit: {first}", tone), *(Part(clause, tone) for clause in others)]
 
 
 def _answers(upstream: Upstream) -> Part:
@@ -142,6 +157,24 @@ def _fills(document: Document, rates: Mapping[str, float], width: int) -> Iterat
         yield _what(fill, width)
         yield _progress(fill, rates.get(fill.digest, 0.0), width)
     yield from _unlisted(document.fill_count - len(document.fills), width)
+
+
+def _moves(document: Document, width: int) -> Iterator[Line]:
+    """Nothing, mostly: a version that moves is something to look at."""
+    if not document.move_count:
+        return
+    yield ()
+    title = f"{plural(document.move_count, 'tag')} moved, though named like a version"
+    yield fitting(width, 0, [Part(title, Tone.YELLOW)])
+    for move in document.moves[:MAX_MOVES]:
+        ago = "" if move.ago_s is None else f"{_span(move.ago_s)} ago"
+        yield fitting(width, 2, [Part(harmless(move.image)), Part(ago), Part(_digests(move), Tone.FAINT)])
+    yield from _unlisted(document.move_count - min(len(document.moves), MAX_MOVES), width)
+
+
+def _digests(move: Move) -> str:
+    shown = [harmless(each).partition(":")[2][:HEX_SHOWN] or "?" for each in (move.before, move.after)]
+    return " -> ".join(shown)
 
 
 def _unlisted(more: int, width: int) -> Iterator[Line]:

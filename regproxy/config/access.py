@@ -35,6 +35,7 @@ def read_access(root: Section, listen: Iterable[str]) -> AccessSettings:
         tokens=tokens,
         anonymous=not asked if anonymous is None else anonymous,
         catalog=section.value(t.CATALOG),
+        trace=section.values(t.TRACE) or (),
     )
 
 

@@ -25,7 +25,6 @@ from regproxy.settings import (
     LogSettings,
     Settings,
     StorageSettings,
-    TagRule,
 )
 
 
@@ -60,7 +59,7 @@ def _read(report: Report, node: nodes.Mapping, environ: Mapping[str, str], sourc
         admin=_admin(root, storage, environ),
         storage=storage,
         upstreams=read_upstreams(root, ttl_s, knows_clients=knows_clients(access, everywhere)),
-        tags=read_tags(root, content.TAGS) or (TagRule(),),
+        tags=read_tags(root, content.TAGS),
         ttl_s=ttl_s,
         access=access,
         log=_log(root),

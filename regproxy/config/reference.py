@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from regproxy.config.declared.registries import PASSWORD
 from regproxy.config.setting import Group, Setting
 from regproxy.config.table import GROUPS, TABLE
+from regproxy.config.values import show_duration
+from regproxy.settings import BUILT_IN_TAGS
 
 _HEAD = """\
 # The settings of regproxy: every one, with its default.
@@ -39,6 +41,9 @@ def reference() -> str:
             lines += [*_setting(setting_or_group, "", off=False), ""]
         elif setting_or_group.opens == "upstream":
             lines += [*_upstreams(setting_or_group), ""]
+        elif setting_or_group.opens == "tag":
+            lines += [*_comment(f"{setting_or_group.doc}. {_built_in()}", "", off=False)]
+            lines += [*_members(setting_or_group, "", off=True), ""]
         else:
             lines += [*_group(setting_or_group, "", off=False), ""]
     return "\n".join(lines).rstrip() + "\n"
@@ -96,6 +101,10 @@ def _quoted(text: str) -> str:
 
 def _group(group: Group, indent: str, off: bool) -> Iterator[str]:
     yield from _comment(group.doc, indent, off)
+    yield from _members(group, indent, off)
+
+
+def _members(group: Group, indent: str, off: bool) -> Iterator[str]:
     yield f"{'#' if off else ''}{indent}{group.key}:"
     dash = "  - " if group.key == "tags" else "    "
     members = [setting for setting in TABLE if setting.section == group.opens]
@@ -108,6 +117,15 @@ def _group(group: Group, indent: str, off: bool) -> Iterator[str]:
     for below in GROUPS:
         if below.section == group.opens:
             yield from _group(below, inner, off=True)
+
+
+def _built_in() -> str:
+    """The rules behind those that are written."""
+    told = [
+        f"{_quoted(rule.match)} (fresh {show_duration(rule.fresh_s)}, grace {show_duration(rule.grace_s)})"
+        for rule in BUILT_IN_TAGS
+    ]
+    return f"Behind those that are written come three built-in ones: {', '.join(told)}."
 
 
 def _upstreams(group: Group) -> Iterator[str]:

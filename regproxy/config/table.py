@@ -24,10 +24,10 @@ LATER: dict[str, tuple[str, ...]] = {
     "": (),
     "fill": ("abandon",),
     "storage": ("low_water",),
-    "tag": ("grace",),
+    "tag": (),
     "access": (),
     "log": (),
-    "upstream": ("proxy", "offline"),
+    "upstream": ("proxy",),
     "credentials": ("docker_config", "helper", "exec"),
 }
 """Keys that are meant to come: not in this version, and never taken in silence."""

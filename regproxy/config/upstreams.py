@@ -125,6 +125,7 @@ def _upstream(name: str, section: Section, ttl_s: float | None) -> UpstreamSetti
         listen=read_listen(section),
         quirks=known.quirks if known and endpoints[0] == known.api else Quirks(),
         bandwidth_bytes_s=section.value(registries.BANDWIDTH),
+        offline=section.value(registries.OFFLINE),
         tags=read_tags(section, registries.UPSTREAM_TAGS),
         ttl_s=section.optional(registries.UPSTREAM_TTL) if section.has(registries.UPSTREAM_TTL) else ttl_s,
         allow=_patterns(section, registries.ALLOW),

@@ -20,9 +20,10 @@ from ipaddress import (
 from pathlib import Path
 
 from regproxy.config.errors import Unfit
-from regproxy.errors import InvalidName, InvalidTarget
+from regproxy.errors import InvalidName, InvalidTag, InvalidTarget
 from regproxy.headers.origins import Origin
 from regproxy.oci.patterns import RepositoryPattern
+from regproxy.oci.tag_patterns import TagPattern
 from regproxy.settings import Network
 
 _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
@@ -208,8 +209,13 @@ def choice(*allowed: str) -> Callable[[str], str]:
 
 def match(text: str) -> str:
     """The tags that a rule is for."""
-    if text != "*":
-        raise Unfit('expected "*": this version has one rule for all tags')
+    try:
+        TagPattern.parse(text)
+    except InvalidTag as wrong:
+        raise Unfit(
+            'expected "*", a glob over tags such as "v1.*", or a regular expression between slashes such as '
+            rf"'/v\d+/': {wrong}"
+        ) from None
     return text
 
 

@@ -50,11 +50,14 @@ class Pulse:
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._probes: dict[str, Probe] = {}
+        self._asked: dict[str, Callable[[], bool]] = {}
         self._heard: dict[str, _Heard] = {}
 
-    def watch(self, upstream: str, probe: Probe) -> None:
-        """``probe`` asks the upstream's ``/v2/``: whether any answer below 500 came."""
+    def watch(self, upstream: str, probe: Probe, asked: Callable[[], bool] = lambda: True) -> None:
+        """``probe`` asks the upstream's ``/v2/``: whether any answer below 500 came. ``asked``: whether it is
+        asked at all now; one that is not, for it failed or an operator said so, is not there."""
         self._probes[upstream] = probe
+        self._asked[upstream] = asked
         self._heard[upstream] = _Heard()
 
     def answered(self, upstream: str) -> None:
@@ -89,7 +92,12 @@ class Pulse:
         """What is known of it, for those who look."""
         heard = self._heard.get(upstream, _Heard())
         answers = None if heard.since_s is None else not heard.failed
+        if not self._is_asked(upstream):
+            answers = False
         return Beat(answers, self._ago(heard.since_s), heard.trouble, self._ago(heard.trouble_s))
+
+    def _is_asked(self, upstream: str) -> bool:
+        return upstream not in self._asked or self._asked[upstream]()
 
     def _ago(self, time_s: float | None) -> float | None:
         return None if time_s is None else self._monotonic() - time_s
@@ -99,6 +107,8 @@ class Pulse:
         heard = self._heard.get(upstream)
         if heard is None:
             return True
+        if not self._is_asked(upstream):
+            return False
         if not heard.failed and self._recent(heard.answered_s):
             return True
         return False if self._recent(heard.probed_s) else None

@@ -27,6 +27,7 @@ from regproxy.errors import (
     StorageFailed,
     Throttled,
     TransferStopped,
+    UpstreamDown,
     UpstreamError,
     UpstreamTrouble,
     UpstreamUnreachable,
@@ -333,13 +334,17 @@ class Ranges:
         if isinstance(error, Throttled):
             self._lines.leave_alone(self._upstream, error.retry_after_s)
         wait_s = _ask_again_after_s(error, failures)
-        if wait_s is not None:
+        if wait_s is not None and not isinstance(error, UpstreamDown):
             await deferLater(self._clock, wait_s)
             return failures
         self._source.error = error
         other = self._another()
         if other is None:
-            raise error
+            if wait_s is None:
+                raise error
+            self._source.error = None  # it may be back by then, and nobody else is there
+            await deferLater(self._clock, wait_s)
+            return failures
         _log.warn("{error}; it goes on from {other}", error=str(error), other=str(other.repository))
         self._source, self._piece = other, None
         return 0
@@ -368,7 +373,9 @@ def _ask_again_after_s(error: UpstreamError, failures: int) -> float | None:
     wait_s = pieces.retry_after_s(failures, random.random())
     if wait_s is None or isinstance(error, ContentMismatch):
         return None
-    if isinstance(error, Throttled):
+    if isinstance(error, UpstreamDown) and error.retry_after_s is None:
+        return None
+    if isinstance(error, Throttled | UpstreamDown):
         wish_s = float(error.retry_after_s or 0)
         return max(wait_s, wish_s) if wish_s <= pieces.LONGEST_WAIT_S else None
     return wait_s if isinstance(error, UpstreamTrouble) else None

@@ -39,7 +39,7 @@ from regproxy.interfaces.sources import (
 )
 from regproxy.interfaces.spools import IFile, ISpool
 from regproxy.interfaces.standing import Allowance, Circuit, Standing, Thrift
-from regproxy.interfaces.store import ILocalStore, Link, TagRecord
+from regproxy.interfaces.store import ILocalStore, Link, Meaning, TagRecord
 
 __all__ = [
     "NOBODY",
@@ -71,6 +71,7 @@ __all__ = [
     "Inventory",
     "Kind",
     "Link",
+    "Meaning",
     "NobodyWatches",
     "RemoteTag",
     "Standing",

@@ -11,7 +11,7 @@ from regproxy.interfaces.standing import Allowance, Standing
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor, Manifest
 from regproxy.oci.repository import Repository
-from regproxy.oci.tag import Tag
+from regproxy.oci.tag import Reference, Tag
 
 
 class IRemoteBlobs(IBlobSource):
@@ -70,6 +70,15 @@ class IRemoteRegistry(Interface):
 
     def allowance() -> Allowance:
         """What its rate limit leaves us; costs a microsecond, never raises."""
+
+    def warnings(repository: Repository, reference: Reference | None) -> tuple[str, ...]:
+        """What its last answer about a tag, a manifest, or (None) the list of tags warns of (R93).
+
+        Harmless texts for ``Warning: 299``; costs a microsecond, never raises.
+        """
+
+    def set_offline(offline: bool, since_s: float | None = None) -> bool:
+        """Ask it nothing from now on, or again; whether that is news. ``since_s``: epoch, None: now."""
 
     def close() -> Deferred[None]:
         """Close idle connections and cancel what is under way."""

@@ -40,6 +40,8 @@ class TagList:
     tags: tuple[str, ...]
     how: How
     warning: str | None = None
+    age_s: float = 0.0
+    """Of an upstream's list that is served stale; 0 where it is not that."""
 
 
 class IBlobService(IBlobSource):
@@ -62,10 +64,13 @@ class IManifestService(IManifestSource):
 class ITagService(Interface):
     """What tags mean, and which there are."""
 
-    def get(repository: Repository, tag: Tag) -> Deferred[TagAnswer]:
-        """The tag's manifest, fresh or marked stale."""
+    def get(repository: Repository, tag: Tag, forced: bool = False) -> Deferred[TagAnswer]:
+        """The tag's manifest, fresh or marked stale.
 
-    def stat(repository: Repository, tag: Tag) -> Deferred[TagAnswer]:
+        ``forced``: the client wants it confirmed, fresh or not, which is done as often as it may be (R54).
+        """
+
+    def stat(repository: Repository, tag: Tag, forced: bool = False) -> Deferred[TagAnswer]:
         """The tag's descriptor, by the same freshness; at most one HEAD upstream (R11)."""
 
     def list(repository: Repository) -> Deferred[TagList]:

@@ -54,7 +54,8 @@ class Allowance:
     """What an upstream's rate limit leaves us. Counts are of its own kind: manifest GETs on Docker Hub.
 
     ``limit`` in a window of ``window_s`` seconds; ``resets_s`` is when there is more, seconds since
-    the epoch; None where nobody told. ``retry_after_s``: seconds until it may be asked after a 429.
+    the epoch, at the latest; None where nobody told. ``retry_after_s``: seconds until it may be asked
+    after a 429. ``hours_left``: for how long it lasts at the present rate, infinite where nothing is used.
     """
 
     thrift: Thrift = Thrift.FREE
@@ -63,3 +64,4 @@ class Allowance:
     window_s: float | None = None
     resets_s: float | None = None
     retry_after_s: float | None = None
+    hours_left: float | None = None

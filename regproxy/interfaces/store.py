@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -29,6 +30,14 @@ class Link:
     """How it showed that: ``fetch`` or ``head``."""
 
 
+class Meaning(NamedTuple):
+    """A digest that a tag has meant, and when it was first and last seen to; seconds since the epoch."""
+
+    digest: Digest
+    first_s: float
+    last_s: float
+
+
 @attrs.frozen(slots=True)
 class TagRecord:
     """What is known of a tag, on disk. Times are seconds since the epoch."""
@@ -36,8 +45,8 @@ class TagRecord:
     descriptor: Descriptor
     etag: str | None
     checked_s: float
-    history: tuple[tuple[Digest, float], ...] = ()
-    """The last 20 digests with the time each was first seen, newest last."""
+    history: tuple[Meaning, ...] = ()
+    """The last 20 digests, each once, the one that was seen last at the end."""
 
 
 class ILocalStore(Interface):

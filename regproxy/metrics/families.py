@@ -10,7 +10,12 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
 
-from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
@@ -44,6 +49,29 @@ class Counts(Collector):
     def collect(self) -> Iterator[Metric]:
         """As it is now."""
         yield counter_family(self._name, self._text, self._labels, self._counts)
+
+
+class Levels(Collector):
+    """Gauges that are set. ``known`` are the series that are there from the start, at 0."""
+
+    def __init__(self, name: str, text: str, labels: Words, known: Iterable[Words] = ()) -> None:
+        self._name, self._text, self._labels = name, text, labels
+        self._levels: dict[Words, float] = dict.fromkeys(known, 0)
+
+    def set(self, words: Words, level: float) -> None:
+        """How it is from now on."""
+        self._levels[words] = level
+
+    def describe(self) -> Iterator[Metric]:
+        """Its name, for the registry."""
+        yield GaugeMetricFamily(self._name, self._text, labels=self._labels)
+
+    def collect(self) -> Iterator[Metric]:
+        """As it is now."""
+        family = GaugeMetricFamily(self._name, self._text, labels=self._labels)
+        for words, level in self._levels.items():
+            family.add_metric(words, level)
+        yield family
 
 
 class Times(Collector):

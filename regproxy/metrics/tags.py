@@ -16,6 +16,7 @@ class TagFigures:
     """``names`` are the upstreams."""
 
     def __init__(self, registry: CollectorRegistry, names: Iterable[str]) -> None:
+        names = tuple(names)
         self._revalidations = Counts(
             "regproxy_revalidations",
             "Questions whether an expired tag has changed, by what came of them.",
@@ -27,6 +28,13 @@ class TagFigures:
             "Answers to requests by tag, by the rule of the settings that the tag is under.",
             ("upstream", "rule", "how"),
         )
+        self._moved = Counts(
+            "regproxy_tag_moved",
+            "Tags that look like full versions and came to mean another digest.",
+            ("upstream",),
+            [(name,) for name in names],
+        )
+        registry.register(self._moved)
         registry.register(self._revalidations)
         registry.register(self._answers)
 
@@ -38,6 +46,10 @@ class TagFigures:
     def revalidated(self, upstream: str, outcome: str) -> None:
         """An expired tag was asked about: one of OUTCOMES."""
         self._revalidations.add((upstream, outcome))
+
+    def moved(self, upstream: str) -> None:
+        """A tag that looks like a full version means something else now."""
+        self._moved.add((upstream,))
 
     def answered(self, upstream: str, rule: str, how: str) -> None:
         """A client was told what a tag means. ``rule`` is the ``match`` of a rule in the settings."""

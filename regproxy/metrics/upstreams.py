@@ -6,10 +6,15 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry
 
-from regproxy.metrics.families import Counts, Times, Words
+from regproxy.metrics.families import Counts, Levels, Times, Words
 from regproxy.metrics.words import KINDS, METHODS, NO_ANSWER, one_of, status_word
 
 TOKEN_OUTCOMES = ("issued", "reused", "failed")
+PROBE_OUTCOMES = ("answered", "failed")
+CIRCUITS = ("CLOSED", "HALF_OPEN", "OPEN", "OFFLINE")
+"""Each is the figure of its place."""
+MAX_ENDPOINTS = 16
+"""Those behind count as the last of so many."""
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 PULLED = ("blob", "manifest")
 LIMITED = (("GET", "manifest"), ("HEAD", "manifest"), ("GET", "blob"), ("HEAD", "blob"), ("GET", "token"))
@@ -56,7 +61,28 @@ class UpstreamFamilies:
             ("upstream", "outcome"),
             each(TOKEN_OUTCOMES),
         )
+        self.circuits = Levels(
+            "regproxy_upstream_circuit",
+            "Of each endpoint: 0 it is asked, 1 it is probed, 2 it failed and is not asked, 3 offline.",
+            ("upstream", "endpoint"),
+            [(name, "0") for name in names],
+        )
+        self.opened = Counts(
+            "regproxy_upstream_circuit_opened",
+            "Times that an endpoint failed so that it was not asked any more.",
+            ("upstream", "endpoint"),
+            [(name, "0") for name in names],
+        )
+        self.probes = Counts(
+            "regproxy_upstream_probes",
+            "Looks whether an endpoint is there.",
+            ("upstream", "endpoint", "outcome"),
+            [(name, "0", outcome) for name in names for outcome in PROBE_OUTCOMES],
+        )
         for family in (
+            self.circuits,
+            self.opened,
+            self.probes,
             self.requests,
             self.seconds,
             self.received,
@@ -100,6 +126,23 @@ class UpstreamFigures:
         if kind in PULLED:
             self._families.pulled.add((kind,), size_bytes)
 
+    def circuit(self, endpoint: int, circuit: str) -> None:
+        """How an endpoint, by its number in the settings, stands from now on: one of CIRCUITS."""
+        self._families.circuits.set((self._name, _number(endpoint)), CIRCUITS.index(circuit))
+
+    def circuit_opened(self, endpoint: int) -> None:
+        """It is not asked any more."""
+        self._families.opened.add((self._name, _number(endpoint)))
+
+    def probed(self, endpoint: int, answered: bool) -> None:
+        """It was looked at."""
+        outcome = PROBE_OUTCOMES[0 if answered else 1]
+        self._families.probes.add((self._name, _number(endpoint), outcome))
+
     def token(self, outcome: str) -> None:
         """A token was ``issued``, ``reused`` or the request for it ``failed``."""
         self._families.tokens.add((self._name, outcome))
+
+
+def _number(endpoint: int) -> str:
+    return str(min(endpoint, MAX_ENDPOINTS - 1))

@@ -4,7 +4,7 @@ Laws: only what a manifest names that this repository was just served. It is one
 a client had asked and left: the upstream's own answer gives the right, and the first trouble ends
 it for that image. At most ``ahead`` run for an image, in the manifest's order; a client who asks for
 one of them meanwhile joins it. Nothing is begun where the upstream has its limit of connections
-already or allows no more requests for now, nor for a disk that takes no writes. Nothing waits for
+already, allows no more requests for now or is down, nor for a disk that takes no writes. Nothing waits for
 any of this, and it costs a hit nothing.
 """
 
@@ -58,7 +58,10 @@ class LookAhead:
         fills: FillTable,
         begin: Callable[[Repository, Digest], Deferred[None]],
         ahead: int,
+        asked: Callable[[str], bool] = lambda upstream: True,
     ) -> None:
+        """``asked``: whether an upstream is asked at all now."""
+        self._asked = asked
         self._store = store
         self._fills = fills
         self._begin = begin
@@ -131,7 +134,9 @@ class LookAhead:
         return self._begin(repository, digest).addBoth(over)
 
     def _may_begin(self, upstream: str) -> bool:
-        return not self._store.refuses() and self._fills.lines.quiet(upstream, self._under_way[upstream])
+        if self._store.refuses() or not self._asked(upstream):
+            return False
+        return self._fills.lines.quiet(upstream, self._under_way[upstream])
 
     def _lacks(self, digest: Digest) -> bool:
         return self._store.holds(digest) is None and self._fills.running(digest) is None

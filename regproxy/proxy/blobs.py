@@ -56,7 +56,9 @@ class ProxyBlobStore:
     ) -> None:
         """``ahead``: so many layers of an image are fetched beside one that is asked for."""
         self._uses = uses
-        self.ahead = LookAhead(store, fills, self._begin, ahead)
+        self.ahead = LookAhead(
+            store, fills, self._begin, ahead, lambda upstream: remotes[upstream].standing().asked
+        )
         self._store = store
         self._remotes = remotes
         self._fills = fills

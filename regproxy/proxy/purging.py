@@ -48,10 +48,16 @@ class Purged:
 
 
 class Purging:
-    """Purges over ``store``, one after the other; what is large is done in its threads."""
+    """Purges over ``store``, one after the other; what is large is done in its threads.
 
-    def __init__(self, store: IPurges) -> None:
+    ``purged`` is told of each repository that something was taken from.
+    """
+
+    def __init__(
+        self, store: IPurges, purged: Callable[[Repository], None] = lambda repository: None
+    ) -> None:
         self._store = store
+        self._purged = purged
         self._turn = DeferredLock()
 
     async def purge(self, repository: Repository, reference: Reference | None, *, dry_run: bool) -> Purged:
@@ -64,6 +70,8 @@ class Purging:
             return await self._each(repository, going, self._store.foresee if dry_run else self._store.purge)
         finally:
             self._turn.release()
+            if not dry_run:
+                self._purged(repository)
 
     async def _each(
         self,

@@ -17,19 +17,28 @@ from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
 from regproxy.proxy.blobs import ProxyBlobStore
 from regproxy.proxy.manifests import ProxyManifestStore
+from regproxy.proxy.moved import MovedTags
+from regproxy.proxy.negatives import Negatives, RememberingRemote
 from regproxy.proxy.permission import Permission
+from regproxy.proxy.questions import TagQuestions
 from regproxy.proxy.tag_lists import TagLists
+from regproxy.proxy.tag_rules import TagRules
 from regproxy.proxy.tags import ProxyTagService
 from regproxy.settings import FillSettings, TagRule
+
+EACH_THE_SAME: Mapping[str, Callable[[], int]] = {}
 
 MAX_LISTING = 8
 """So many walks over the names on disk wait for their thread: each looks at every folder, at worst."""
 
 
 class ProxyRegistry:
-    """Everything that is served to clients: ``blobs``, ``manifests``, ``tags``; and the ``fills``.
+    """Everything that is served to clients: ``blobs``, ``manifests``, ``tags``; the ``fills``, ``negatives``.
 
-    ``remotes`` and ``rules`` are keyed by upstream name; ``wall`` gives seconds since the epoch.
+    ``remotes`` and ``rules`` (those of the settings, an upstream's own ones first) are keyed by upstream
+    name; ``wall`` gives seconds since the epoch. ``rules`` says what a tag is under, ``moved`` knows of
+    versions that came to mean something
+    else.
     """
 
     def __init__(
@@ -42,18 +51,43 @@ class ProxyRegistry:
         uses: IUses = NOBODY,
         figures: TagFigures | None = None,
         fill: FillSettings = USUAL,
+        logins: Mapping[str, Callable[[], int]] = EACH_THE_SAME,
     ) -> None:
+        """``logins`` tell one login of an upstream from another one, for what is remembered of it."""
+
         def link(repository: Repository, digest: Digest, since_s: float) -> Deferred[None]:
             return store.grant(repository, digest, Kind.BLOB, "", "head", since_s)
 
         self._store = store
+        self._remotes = remotes
         self._listing = 0
+        self.negatives = Negatives(clock)
+        remotes = {
+            name: RememberingRemote(remote, self.negatives, logins.get(name, lambda: 0))
+            for name, remote in remotes.items()
+        }
         self.fills = FillTable(clock, link, store.revoked_s, fill)
         permission = Permission(store, remotes)
         self.blobs = ProxyBlobStore(store, remotes, self.fills, permission, uses, fill.ahead)
         self.manifests = ProxyManifestStore(store, remotes, permission, uses, self.blobs.ahead.served)
-        lists = TagLists(store, remotes, rules, wall)
-        self.tags = ProxyTagService(store, remotes, self.manifests, lists, rules, clock, wall, uses, figures)
+        self.rules = under = {name: TagRules(rules.get(name, ())) for name in remotes}
+        figures = figures or TagFigures.apart()
+        self.moved = MovedTags(figures.moved)
+        questions = TagQuestions(store, remotes, self.manifests, under, wall, figures, self.moved)
+        lists = TagLists(store, remotes, under, clock, wall)
+        self.tags = ProxyTagService(
+            store,
+            remotes,
+            self.manifests,
+            lists,
+            questions,
+            under,
+            clock,
+            wall,
+            uses,
+            figures,
+            self.negatives.forget,
+        )
 
     def manifest_at_hand(self, repository: Repository, reference: Reference) -> TagAnswer | None:
         """What a tag or digest names, where that needs no waiting and no question; None says nothing."""
@@ -61,6 +95,10 @@ class ProxyRegistry:
             return self.tags.at_hand(repository, reference)
         manifest = self.manifests.at_hand(repository, reference)
         return None if manifest is None else TagAnswer(manifest.descriptor, manifest, How.HIT)
+
+    def warnings(self, repository: Repository, reference: Reference | None) -> tuple[str, ...]:
+        """What the upstream warns of; as :meth:`IRemoteRegistry.warnings`."""
+        return self._remotes[repository.upstream].warnings(repository, reference)
 
     def repositories(
         self, upstream: str, visible: Callable[[Repository], bool], after: str | None, count: int

@@ -1,23 +1,27 @@
 """Which tags a repository has: upstream's list, remembered for a while, or the best that is known.
 
-Laws: at most one list request a repository at a time. What is remembered is bounded in lists and
-in tags. When the upstream cannot be asked: its last list, else the tags on disk, each with a
-warning (R94, P33).
+A list is under the rule that matches every tag, by the same decisions as a tag. Laws: at most one list
+request a repository at a time. What is remembered is bounded in lists and in tags. When the upstream cannot
+be asked: its last list, else the tags on disk, each with a warning and without a wait (R94, P33).
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.interfaces import IReactorTime
 
-from regproxy.errors import Denied, NotFound, Throttled, UpstreamError, UpstreamTrouble
+from regproxy.errors import Denied, NotFound, UpstreamError
 from regproxy.interfaces import How, ILocalStore, IRemoteRegistry, TagList
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Tag
-from regproxy.proxy.freshness import timestamp
+from regproxy.proxy import freshness
+from regproxy.proxy.freshness import Act, Plan, Then
+from regproxy.proxy.refreshing import Refreshing
+from regproxy.proxy.tag_rules import TagRules
 from regproxy.settings import TagRule
 from regproxy.singleflight import SingleFlight
 
@@ -37,55 +41,94 @@ class TagLists:
         self,
         store: ILocalStore,
         remotes: Mapping[str, IRemoteRegistry],
-        rules: Mapping[str, Sequence[TagRule]],
+        rules: Mapping[str, TagRules],
+        clock: IReactorTime,
         wall: Callable[[], float],
     ) -> None:
         self._store = store
         self._remotes = remotes
         self._rules = rules
+        self._clock = clock
         self._wall = wall
-        self._flights: SingleFlight[tuple[Repository, float], TagList] = SingleFlight()
+        self._refreshing = Refreshing(clock)
+        self._flights: SingleFlight[tuple[Repository, float], _Remembered] = SingleFlight()
         self._remembered: OrderedDict[Repository, _Remembered] = OrderedDict()
         self._count = 0
 
     def get(self, repository: Repository) -> Deferred[TagList]:
-        """The list, one upstream request for all who wait; as :meth:`ITagService.list`."""
-        flight = repository, self._store.revoked_s(repository)
-        return self._flights.run(flight, lambda: self._get(repository))
+        """The list, by the freshness of the rule for all tags; as :meth:`ITagService.list`."""
+        return Deferred.fromCoroutine(self._get(repository))
 
     async def _get(self, repository: Repository) -> TagList:
-        known = self._valid(repository)
-        if known is not None and 0.0 <= self._wall() - known.checked_s < self._fresh_s(repository):
+        remote, rule = self._remotes[repository.upstream], self._rules[repository.upstream].for_all
+        known, standing = self._valid(repository), remote.standing()
+        plan = freshness.decide(known, rule, standing, remote.allowance(), self._wall())
+        if plan.act is Act.REFUSE:
+            return await self._from_here(repository, freshness.refusal(repository.upstream, standing))
+        if known is not None and plan.act in (Act.SERVE, Act.REFRESH, Act.STALE):
             self._remembered.move_to_end(repository)
+            if plan.act is Act.STALE:
+                return self._stale(repository, known, freshness.cause_of(plan, standing, None))
+            if plan.act is Act.REFRESH:
+                self._refreshing.begin(repository, lambda: self._ask(repository))
             return TagList(known.tags, How.HIT)
+        return await self._asked(repository, rule, plan, known)
+
+    async def _asked(
+        self, repository: Repository, rule: TagRule, plan: Plan, known: _Remembered | None
+    ) -> TagList:
+        """The upstream's list, or what there is in its place."""
+        error: UpstreamError | None = None
+        asking = self._ask(repository)
+        if plan.wait_s is not None:
+            asking.addTimeout(plan.wait_s, self._clock)
+        try:
+            return TagList((await asking).tags, How.MISS)
+        except TimeoutError:
+            pass
+        except UpstreamError as found:
+            error = found
+        servable = plan.act is Act.ASK and self._valid(repository) is known
+        verdict = freshness.follow(freshness.outcome_of(error), rule, servable=servable)
+        if known is not None and verdict.then is Then.STALE:
+            standing = self._remotes[repository.upstream].standing()
+            return self._stale(repository, known, freshness.cause_of(plan, standing, error))
+        if error is None:
+            return TagList((await self._ask(repository)).tags, How.MISS)
+        if verdict.forget or verdict.revoke:
+            raise error
+        return await self._from_here(repository, error)
+
+    def _stale(self, repository: Repository, known: _Remembered, cause: str) -> TagList:
+        warning = f"stale: {repository.upstream}: {cause}; list of {freshness.timestamp(known.checked_s)}"
+        age_s = max(0.0, self._wall() - known.checked_s)
+        return TagList(known.tags, How.STALE, warning, age_s)
+
+    def _ask(self, repository: Repository) -> Deferred[_Remembered]:
+        """The upstream's list, one request for all who wait."""
+        flight = repository, self._store.revoked_s(repository)
+        return self._flights.run(flight, lambda: self._question(repository))
+
+    async def _question(self, repository: Repository) -> _Remembered:
+        rule, known = self._rules[repository.upstream].for_all, self._valid(repository)
         since_s = self._store.stamp(repository)
         try:
             tags = await self._remotes[repository.upstream].tags.list(repository)
-        except (UpstreamTrouble, Throttled) as error:
-            return await self._without_upstream(repository, self._valid(repository), error)
-        except (NotFound, Denied):
-            self._forget(repository)
+        except (NotFound, Denied) as error:
+            servable = known is not None and freshness.may_serve(known, rule, self._wall())
+            verdict = freshness.follow(freshness.outcome_of(error), rule, servable=servable)
+            if verdict.then is not Then.STALE:
+                self._forget(repository)
             raise
-        self._remember(repository, tags, since_s)
-        return TagList(tags, How.MISS)
+        return self._remember(repository, tags, since_s)
 
     def _valid(self, repository: Repository) -> _Remembered | None:
         """What is remembered, unless the repository was revoked since."""
         known = self._remembered.get(repository)
         return known if known is not None and known.checked_s > self._store.revoked_s(repository) else None
 
-    def _fresh_s(self, repository: Repository) -> float:
-        for rule in self._rules[repository.upstream]:
-            if rule.match == "*":
-                return rule.fresh_s
-        return TagRule().fresh_s
-
-    async def _without_upstream(
-        self, repository: Repository, known: _Remembered | None, error: UpstreamError
-    ) -> TagList:
-        if known is not None:
-            warning = f"stale: {error.message}; list of {timestamp(known.checked_s)}"
-            return TagList(known.tags, How.STALE, warning)
+    async def _from_here(self, repository: Repository, error: UpstreamError) -> TagList:
+        """The tags on disk, where the upstream gives no list and none is remembered."""
         tags = await self._tags_here(repository)
         if not tags:
             raise error
@@ -100,12 +143,13 @@ class TagLists:
         records = ((name, self._store.tag(repository, Tag.parse(name))) for name in tags)
         return tuple(name for name, record in records if record is not None and record.checked_s > revoked_s)
 
-    def _remember(self, repository: Repository, tags: tuple[str, ...], since_s: float) -> None:
+    def _remember(self, repository: Repository, tags: tuple[str, ...], since_s: float) -> _Remembered:
         self._forget(repository)
         self._count += len(tags) + 1
-        self._remembered[repository] = _Remembered(tags, since_s)
+        found = self._remembered[repository] = _Remembered(tags, since_s)
         while self._count > MAX_REMEMBERED_TAGS:
             self._forget(next(iter(self._remembered)))
+        return found
 
     def _forget(self, repository: Repository) -> None:
         old = self._remembered.pop(repository, None)

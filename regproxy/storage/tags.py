@@ -1,4 +1,7 @@
-"""Tag records: what a tag meant when it was last asked for, and the last digests before."""
+"""Tag records: what a tag meant when it was last asked for, and the last digests before.
+
+A record is read as far as MAX_TAG_BYTES: a larger one, whatever it holds, is no record.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pathlib import Path
 import attrs
 
 from regproxy.errors import InvalidDigest, InvalidTag
-from regproxy.interfaces import TagRecord
+from regproxy.interfaces import Meaning, TagRecord
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor
 from regproxy.oci.tag import Tag
@@ -30,7 +33,7 @@ def encode_tag(record: TagRecord) -> bytes:
             "type": descriptor.media_type,
             "etag": record.etag if _is_etag(record.etag) else None,
             "checked": record.checked_s,
-            "history": [[str(digest), first_s] for digest, first_s in record.history[-MAX_HISTORY:]],
+            "history": [[str(digest), *times] for digest, *times in record.history[-MAX_HISTORY:]],
         }
     )
 
@@ -62,12 +65,13 @@ def look_at_tag(path: Path) -> tuple[TagRecord | None, os.stat_result | None]:
 
 
 def carry_on(previous: TagRecord | None, record: TagRecord) -> TagRecord:
-    """``record`` with the history of ``previous``, and its own digest in it when it is a new one."""
+    """``record`` with the history of ``previous``, its own digest at the end of it."""
     history = previous.history if previous is not None else ()
     digest = record.descriptor.digest
-    if all(seen != digest for seen, _ in history):
-        history = (*history, (digest, record.checked_s))[-MAX_HISTORY:]
-    return attrs.evolve(record, history=history)
+    first_s = next((held.first_s for held in history if held.digest == digest), record.checked_s)
+    others = tuple(held for held in history if held.digest != digest)
+    now = Meaning(digest, first_s, record.checked_s)
+    return attrs.evolve(record, history=(*others, now)[-MAX_HISTORY:])
 
 
 def tag_names(folder: Path) -> tuple[str, ...]:
@@ -100,15 +104,16 @@ def _digest(text: object) -> Digest | None:
         return None
 
 
-def _history(listed: object) -> tuple[tuple[Digest, float], ...] | None:
-    if not isinstance(listed, list) or len(listed) > MAX_HISTORY:
+def _history(listed: object) -> tuple[Meaning, ...] | None:
+    """The last MAX_HISTORY entries; older records do not know when a digest was last seen."""
+    if not isinstance(listed, list):
         return None
     history = []
-    for entry in listed:
-        if not isinstance(entry, list) or len(entry) != 2:
+    for entry in listed[-MAX_HISTORY:]:
+        if not isinstance(entry, list) or len(entry) not in (2, 3):
             return None
-        digest, first_s = _digest(entry[0]), seconds(entry[1])
-        if digest is None or first_s is None:
+        digest, first_s, last_s = _digest(entry[0]), seconds(entry[1]), seconds(entry[-1])
+        if digest is None or first_s is None or last_s is None:
             return None
-        history.append((digest, first_s))
+        history.append(Meaning(digest, first_s, last_s))
     return tuple(history)

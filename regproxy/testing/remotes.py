@@ -21,6 +21,7 @@ from regproxy.errors import (
 )
 from regproxy.interfaces import (
     Allowance,
+    Circuit,
     How,
     IBlob,
     IBody,
@@ -34,7 +35,7 @@ from regproxy.interfaces import (
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor, Manifest
 from regproxy.oci.repository import Repository
-from regproxy.oci.tag import Tag
+from regproxy.oci.tag import Reference, Tag
 from regproxy.testing.bodies import Feed, MemoryBlob, MemoryBody
 from regproxy.testing.calls import Call, Script
 from regproxy.testing.contents import Holding
@@ -66,6 +67,8 @@ class MemoryRemote:
         """What :meth:`standing` says."""
         self.allows = Allowance()
         """What :meth:`allowance` says."""
+        self.warns: dict[tuple[Repository, Reference | None], tuple[str, ...]] = {}
+        """What :meth:`warnings` says."""
         self._holdings: dict[Repository, Holding] = {}
         self._feeds: dict[tuple[Repository, Digest], Feed] = {}
         self._read: list[Feed] = []
@@ -155,6 +158,16 @@ class MemoryRemote:
     def allowance(self) -> Allowance:
         """See IRemoteRegistry."""
         return self.allows
+
+    def warnings(self, repository: Repository, reference: Reference | None) -> tuple[str, ...]:
+        """See IRemoteRegistry."""
+        return self.warns.get((repository, reference), ())
+
+    def set_offline(self, offline: bool, since_s: float | None = None) -> bool:
+        """See IRemoteRegistry; only :meth:`standing` tells it."""
+        news = offline != (self.stands.circuit is Circuit.OFFLINE)
+        self.stands = Standing(Circuit.OFFLINE, since_s) if offline else Standing()
+        return news
 
     def close(self) -> Deferred[None]:
         """See IRemoteRegistry: what is under way and what comes after fails with TransferStopped."""

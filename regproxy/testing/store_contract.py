@@ -12,7 +12,7 @@ import attrs
 from zope.interface.verify import verifyObject
 
 from regproxy.errors import ContentMissing, ContentUntrusted, InvalidManifest
-from regproxy.interfaces import IBlobSource, ILocalStore, IManifestSource, Kind, TagRecord
+from regproxy.interfaces import IBlobSource, ILocalStore, IManifestSource, Kind, Meaning, TagRecord
 from regproxy.oci.digest import Digest
 from regproxy.oci.media_type import BLOB_TYPE
 from regproxy.oci.repository import Repository
@@ -275,7 +275,9 @@ class LocalStoreContract:
         for name in ("latest", "1.0", "_x"):
             await room.store.set_tag(REPOSITORY, Tag.parse(name), record)
         found = room.store.tag(REPOSITORY, LATEST)
-        assert found == attrs.evolve(record, history=((IMAGE.digest, record.checked_s),))
+        assert found == attrs.evolve(
+            record, history=(Meaning(IMAGE.digest, record.checked_s, record.checked_s),)
+        )
         assert await room.store.tags(REPOSITORY) == ("1.0", "_x", "latest")
         assert (room.store.tag(OTHER, LATEST), await room.store.tags(OTHER)) == (None, ())
         await room.store.drop_tag(REPOSITORY, LATEST)
@@ -306,15 +308,15 @@ class LocalStoreContract:
         assert await room.store.repositories("none.test", lambda each: True, None, 9) == ()
 
     async def test_a_tag_carries_its_history(self, room: StoreRoom) -> None:
-        """Each digest once, by when it was first seen, the newest last; what the caller says of the
-        past is not believed."""
+        """Each digest once, when it was first and last seen, the present one last; what the caller says of
+        the past is not believed."""
         first, second = numbered(1), numbered(2)
         for image, checked_s in ((first, 1.0), (first, 2.0), (second, 3.0), (first, 4.0)):
-            record = TagRecord(image.descriptor, None, checked_s, ((IMAGE.digest, 0.5),))
+            record = TagRecord(image.descriptor, None, checked_s, (Meaning(IMAGE.digest, 0.5, 0.5),))
             await room.store.set_tag(REPOSITORY, LATEST, record)
         found = room.store.tag(REPOSITORY, LATEST)
         assert found is not None
-        assert found.history == ((first.digest, 1.0), (second.digest, 3.0))
+        assert found.history == (Meaning(second.digest, 3.0, 3.0), Meaning(first.digest, 1.0, 4.0))
         assert (found.descriptor, found.checked_s) == (first.descriptor, 4.0)
 
     async def test_the_history_has_twenty(self, room: StoreRoom) -> None:
@@ -324,7 +326,9 @@ class LocalStoreContract:
             await room.store.set_tag(REPOSITORY, LATEST, TagRecord(image.descriptor, None, float(number)))
         found = room.store.tag(REPOSITORY, LATEST)
         assert found is not None
-        assert found.history == tuple((images[number].digest, float(number)) for number in range(3, 23))
+        assert found.history == tuple(
+            Meaning(images[number].digest, float(number), float(number)) for number in range(3, 23)
+        )
 
     async def test_kept_over_a_restart(self, room: StoreRoom) -> None:
         """Content, links, tags and revocations."""

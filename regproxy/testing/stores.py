@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
@@ -24,13 +23,12 @@ from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor, Manifest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Tag
+from regproxy.storage.tags import carry_on
 from regproxy.testing.bodies import Feed, MemoryBlob
 from regproxy.testing.calls import Call
 from regproxy.testing.images import Image
 from regproxy.testing.shelf import MemoryShelf
 from regproxy.testing.spools import MemorySpool
-
-HISTORY_LENGTH = 20
 
 
 @implementer(ILocalStore)
@@ -84,7 +82,7 @@ class MemoryStore(MemoryShelf):
             link = self.permitted(repository, digest, (Kind.MANIFEST,))
         except ContentMissing:
             return None
-        return Manifest(self.contents[digest], link.media_type, digest)
+        return Manifest(bytes(self._files[digest].content), link.media_type, digest)
 
     def holds(self, digest: Digest) -> int | None:
         """See ILocalStore."""
@@ -171,11 +169,7 @@ class MemoryStore(MemoryShelf):
 
     async def _set_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> None:
         await self.script.enter(Call("set_tag", repository, tag))
-        before = self._tags.get((repository, tag))
-        history = before.history if before is not None else ()
-        if all(seen != record.descriptor.digest for seen, _ in history):
-            history = (*history, (record.descriptor.digest, record.checked_s))[-HISTORY_LENGTH:]
-        self._tags[repository, tag] = attrs.evolve(record, history=history)
+        self._tags[repository, tag] = carry_on(self._tags.get((repository, tag)), record)
 
     def drop_tag(self, repository: Repository, tag: Tag) -> Deferred[None]:
         """See ILocalStore."""
@@ -251,4 +245,4 @@ class _LocalManifests:
         link = self._store.permitted(repository, digest, (Kind.MANIFEST,))
         if not self._store.trusts(digest):
             self._store.recheck(digest)
-        return Manifest(self._store.contents[digest], link.media_type, digest)
+        return Manifest(bytes(self._store.find(digest).content), link.media_type, digest)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from datetime import timezone
-from email.utils import parsedate_to_datetime
 
 from regproxy.errors import Denied, NotFound, Throttled, UpstreamError, UpstreamFailed
+from regproxy.headers.retry_after import retry_after_s
 from regproxy.oci import media_type as types
 
-MAX_RETRY_AFTER_S = 3600
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 GONE = frozenset({404, 410})
 DENIED = frozenset({401, 403})
@@ -35,20 +33,27 @@ def judge(
     *,
     anonymous: bool = False,
 ) -> UpstreamError | None:
-    """The error for ``status``, None for exactly 200. ``what`` was asked of ``host``.
+    """The error for ``status``, which it holds; None for exactly 200. ``what`` was asked of ``host``.
 
     ``anonymous``: of the upstream itself, and the settings have no credentials for it.
     """
     if status == 200:
         return None
+    found = _meaning(upstream, host, what, status, retry_after_s(retry_after, wall_s), anonymous)
+    found.status = status
+    return found
+
+
+def _meaning(
+    upstream: str, host: str, what: str, status: int, wait_s: int | None, anonymous: bool
+) -> UpstreamError:
     if status in GONE:
         return NotFound(upstream, f"{host} has no {what} ({status})")
     if status in DENIED:
         hint = f"; it is not there, or private: then add 'credentials' for {upstream}" if anonymous else ""
         return Denied(upstream, f"{host} gives no access to {what} ({status}){hint}")
     if status == 429:
-        wait = retry_after_s(retry_after, wall_s)
-        return Throttled(upstream, f"{host} allows no more requests for now (429)", wait)
+        return Throttled(upstream, f"{host} allows no more requests for now (429)", wait_s)
     if status >= 500:
         return UpstreamFailed(upstream, f"{host} failed with {status} when asked for {what}")
     return UpstreamFailed(upstream, f"{host} answered {status}, which means nothing for {what}")
@@ -63,19 +68,6 @@ def judge_form(
     if types.essence(content_type or "") in ("text/html", "application/xhtml+xml"):
         return UpstreamFailed(upstream, f"{host} sent a web page instead of {what}")
     return None
-
-
-def retry_after_s(header: str | None, wall_s: float) -> int | None:
-    """Retry-After in seconds from ``wall_s`` (epoch): a number or an HTTP date, at most an hour (R91)."""
-    text = (header or "").strip()[:64]
-    if _DIGITS.fullmatch(text):
-        return min(int(text), MAX_RETRY_AFTER_S)
-    try:
-        date = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    when = (date if date.tzinfo else date.replace(tzinfo=timezone.utc)).timestamp()
-    return max(0, min(round(when - wall_s), MAX_RETRY_AFTER_S))
 
 
 def serves_ranges(accept_ranges: str | None) -> bool:

@@ -23,8 +23,9 @@ from regproxy.upstream.answers import (
     serves_ranges,
     strong_validator,
 )
+from regproxy.upstream.attempts import Question
 from regproxy.upstream.bandwidth import Bandwidth
-from regproxy.upstream.calls import Calls, Question
+from regproxy.upstream.calls import Calls
 from regproxy.upstream.client import Answer
 from regproxy.upstream.limits import Limits
 from regproxy.upstream.questions import Questions

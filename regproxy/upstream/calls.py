@@ -8,43 +8,34 @@ come without credentials. A step may lead only where the answer that asks for it
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import attrs
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.web.http_headers import Headers
 
-from regproxy.errors import UpstreamError, UpstreamFailed, UpstreamRefused, UpstreamTimeout, UpstreamTrouble
+from regproxy.errors import (
+    Denied,
+    NotFound,
+    Throttled,
+    UpstreamError,
+    UpstreamFailed,
+    UpstreamRefused,
+    UpstreamTrouble,
+)
 from regproxy.headers.challenges import parse_challenges
 from regproxy.headers.origins import Origin
 from regproxy.upstream.answers import DENIED, GONE, REDIRECTS, judge, judge_form
+from regproxy.upstream.attempts import Attempts, Question, Trip
 from regproxy.upstream.authorization import Door, Pass
+from regproxy.upstream.budget import Budget
 from regproxy.upstream.client import Answer, Client
-from regproxy.upstream.deadlines import within
 from regproxy.upstream.endpoints import Endpoint, Endpoints
 from regproxy.upstream.reach import PUBLIC_ONLY, Reach
 from regproxy.upstream.redirects import Refuse, decide_redirect
 from regproxy.upstream.scopes import scope_at
 
 MAX_FOREIGN_DOORS = 64
-
-
-@attrs.frozen(slots=True)
-class Question:
-    """What is asked: ``what`` names it in messages, ``kind`` in figures, ``scope`` in tokens."""
-
-    method: str
-    url: str = attrs.field(repr=False)
-    what: str
-    kind: str
-    scope: str
-    headers: Mapping[str, str] = attrs.field(factory=dict)
-
-    def as_method(self, method: str) -> Question:
-        """The same question by another method."""
-        return attrs.evolve(self, method=method)
 
 
 class Doors:
@@ -94,16 +85,17 @@ class Calls:
         doors: Doors,
         wall: Callable[[], float],
         endpoints: Endpoints,
-        clock: IReactorTime,
-        endpoint_s: float,
+        attempts: Attempts,
+        budget: Budget,
         insecure: bool = False,
     ) -> None:
-        """``insecure``: a redirect may lead from https to http. ``endpoint_s`` is what one endpoint of
-        several may take."""
+        """``insecure``: a redirect may lead from https to http. ``attempts`` asks one endpoint."""
+        self.known: Question | None = None
+        """The last question about a manifest that was answered by one."""
+        self._budget = budget
         self._name = name
         self._endpoints = endpoints
-        self._clock = clock
-        self._endpoint_s = endpoint_s
+        self._attempts = attempts
         self._client = client
         self._doors = doors
         self._wall = wall
@@ -113,54 +105,65 @@ class Calls:
         """The answer after authorisation and redirects, of any other status.
 
         Of several endpoints that of the first one that is not in trouble. What another than the first
-        of the settings refuses, or does not have, is no answer: it may only be behind (R90).
+        of the settings refuses, or does not have, is no answer: it may only be behind (R90). UpstreamDown,
+        at once, where none is asked now.
         """
-        base = self._endpoints.first
-        if len(self._endpoints) == 1 or not question.url.startswith(base + "/"):
-            return await self._walk(question)
         trouble: UpstreamError | None = None
-        for endpoint in self._endpoints.order():
-            there = attrs.evolve(question, url=endpoint.url + question.url[len(base) :])
+        for endpoint, there in self._ways(question):
             try:
-                answer = await self._walk_in_time(there)
-            except UpstreamRefused:
-                raise
-            except UpstreamTrouble as error:
-                self._endpoints.failed(endpoint)
+                answer = await self._ask_at(endpoint, there)
+            except UpstreamError as error:
+                if isinstance(error, NotFound | Denied) and not endpoint.later:
+                    raise
+                if isinstance(error, NotFound | Denied | Throttled) and endpoint.later:
+                    error = self._no_word(error, question)
                 trouble = trouble or error
                 continue
             refusal = self._refusal(answer, question, endpoint)
             if refusal is None:
                 answer.endpoint = endpoint.url
                 answer.later = endpoint.later
-                answer.broke = partial(self._endpoints.failed, endpoint)
                 return answer
             trouble = trouble or refusal
-        assert trouble is not None, "there is one endpoint at least"
-        raise trouble
+        raise trouble or UpstreamFailed(self._name, f"whoever began to give the {question.what} is down")
+
+    def _ways(self, question: Question) -> Iterator[tuple[Endpoint, Question]]:
+        """Where it is asked; a later page of a list where the first one came from."""
+        base = self._endpoints.first
+        for endpoint in self._endpoints.order():
+            if question.url.startswith(base + "/"):
+                yield endpoint, attrs.evolve(question, url=endpoint.url + question.url[len(base) :])
+            elif question.url.startswith(endpoint.url + "/"):
+                yield endpoint, question
 
     def _refusal(self, answer: Answer, question: Question, endpoint: Endpoint) -> UpstreamError | None:
         """Why the answer of one endpoint of several does not count; it is discarded then."""
-        if answer.status < 500:
-            self._endpoints.answered(endpoint)
-            if not (endpoint.later and answer.status in DENIED | GONE | {429}):
-                return None
-        else:
-            self._endpoints.failed(endpoint)
+        if len(self._endpoints) == 1:
+            return None
+        status = answer.status
+        if status < 500 and status != 429 and not (endpoint.later and status in DENIED | GONE):
+            return None
         answer.discard()
         found = self.error(answer, question)
-        if isinstance(found, UpstreamTrouble):
+        if isinstance(found, UpstreamTrouble) or (isinstance(found, Throttled) and not endpoint.later):
             return found
-        return UpstreamFailed(self._name, f"{answer.origin.host}, asked instead, has no {question.what}")
+        missing = UpstreamFailed(self._name, f"{answer.origin.host}, asked instead, has no {question.what}")
+        missing.status = answer.status
+        return missing
 
-    def _walk_in_time(self, question: Question) -> Deferred[Answer]:
-        def late() -> UpstreamTimeout:
-            reason = f"one of its endpoints took longer than {self._endpoint_s:g} s to give {question.what}"
-            return UpstreamTimeout(self._name, reason)
+    def _no_word(self, error: UpstreamError, question: Question) -> UpstreamError:
+        """What the token server of a later endpoint refuses."""
+        return UpstreamFailed(self._name, f"asked instead for {question.what}: {error.reason}")
 
-        return within(self._clock, self._endpoint_s, self._walk(question), late)
+    async def _ask_at(self, endpoint: Endpoint, question: Question) -> Answer:
+        """The answer of one endpoint, unless its rate limit says not now: :exc:`Throttled`."""
+        asking = partial(self._attempts.ask, endpoint, question, self._walk)
+        answer = await self._budget.ask(question.method, question.kind, Origin.of(endpoint.url), asking)
+        if question.kind == "manifest" and answer.status == 200:
+            self.known = question
+        return answer
 
-    async def _walk(self, question: Question) -> Answer:
+    async def _walk(self, question: Question, trip: Trip) -> Answer:
         visited: tuple[str, ...] = (question.url,)
         step = Step(question.url)
         while True:
@@ -173,6 +176,7 @@ class Calls:
                 raise UpstreamFailed(self._name, f"asked for {question.what}, {decided.reason}")
             astray = step.astray or not self._doors.is_own(answer.origin)
             step = Step(decided.url, answer.reach, astray)
+            trip.leads_to(Origin.of(decided.url))
             visited = (*visited, decided.url)
             question = attrs.evolve(question, scope=scope_at(decided.url, question.scope))
 
@@ -219,7 +223,9 @@ class Calls:
     def _refused(self, answer: Answer, used: Pass | None) -> Answer:
         if answer.status == 401 and used is not None and used.basic:
             answer.discard()
-            raise UpstreamRefused(self._name, "it refuses our user name and password (401)")
+            refused = UpstreamRefused(self._name, "it refuses our user name and password (401)")
+            refused.status = answer.status
+            raise refused
         return answer
 
     async def _send(self, question: Question, step: Step, used: Pass | None) -> Answer:

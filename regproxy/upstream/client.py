@@ -130,7 +130,7 @@ class Answer:
 
 
 def _nothing() -> None:
-    """There is no other endpoint."""
+    """Nobody wants to know."""
 
 
 @implementer(IBodyProducer)

@@ -49,14 +49,25 @@ class CredentialSource:
             return Login(settings.username, settings.password or "")
         return Login(settings.username, self._read(settings.password_file))
 
+    def mark(self) -> int | None:
+        """What tells this login from another one, in this process; None without one. UpstreamRefused."""
+        login = self.login()
+        return None if login is None else hash((login.username, login.password))
+
+    def identity(self) -> int:
+        """As :meth:`mark`; 0 without one, or while it cannot be read."""
+        try:
+            return self.mark() or 0
+        except UpstreamRefused:
+            return 0
+
     def _read(self, path: Path) -> str:
         try:
             with path.open("rb") as file:
                 first = file.read(_MAX_PASSWORD_BYTES).split(b"\n", 1)[0]
             return first.rstrip(b"\r").decode()
         except OSError as error:
-            raise UpstreamRefused(
-                self._upstream, f"the password file {path} cannot be read: {error.strerror}"
-            ) from None
+            reason = "the mirror cannot read its password file"
+            raise UpstreamRefused(self._upstream, reason, f"{path}: {error.strerror}") from None
         except UnicodeDecodeError:
-            raise UpstreamRefused(self._upstream, f"the password file {path} is not UTF-8 text") from None
+            raise UpstreamRefused(self._upstream, "its password file is not UTF-8 text", str(path)) from None

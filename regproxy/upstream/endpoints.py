@@ -1,63 +1,140 @@
-"""The endpoints of one upstream, in the order of the settings, and which of them fail at the moment.
+"""The endpoints of one upstream, in the order of the settings, and which of them are asked at the moment.
 
-Law: only trouble makes an endpoint step back, and only for a while: RETRY_S after its last failure it
-is the first to be asked again, if the settings have it first. One that stepped back is asked all the
-same when no other is left.
+Laws: one whose circuit is open is not asked; when that is all of them, nobody waits. One that has just
+failed steps back behind the others, and is asked all the same when no other is left. While an operator
+has the upstream offline none is asked, and none is probed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
-RETRY_S = 15.0
+from regproxy.errors import UpstreamDown
+from regproxy.interfaces import Circuit, Standing
+from regproxy.upstream.breaker import Breaker
+from regproxy.upstream.circuit import CircuitState
+
+OFFLINE = "an operator has it offline"
+GOOD = Standing()
 
 
-@attrs.define(eq=False)
+@attrs.frozen(eq=False)
 class Endpoint:
     """A base URL without path. ``later``: not the first of the settings, so its word is no refusal."""
 
     url: str
     later: bool
-    failed_s: float | None = None
-    """When it failed; None: its last answer was one."""
+    breaker: Breaker
 
 
 class Endpoints:
     """At least one."""
 
-    def __init__(self, urls: Sequence[str], clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        name: str,
+        urls: Sequence[str],
+        breaker: Callable[[int, str], Breaker],
+        clock: IReactorTime,
+        wall: Callable[[], float],
+        told: Callable[[int, Circuit], None] = lambda number, circuit: None,
+    ) -> None:
+        """``breaker`` makes that of an endpoint by its number and URL; ``told`` hears how each begins, and of
+        being offline."""
+        self._name = name
         self._clock = clock
-        self._all = [Endpoint(url.rstrip("/"), number > 0) for number, url in enumerate(urls)]
+        self._wall = wall
+        self._told = told
+        self._offline_s: float | None = None
+        bare = [url.rstrip("/") for url in urls]
+        self._all = [Endpoint(url, number > 0, breaker(number, url)) for number, url in enumerate(bare)]
+        for number in range(len(bare)):
+            told(number, Circuit.CLOSED)
 
     def __len__(self) -> int:
         return len(self._all)
 
+    def __iter__(self) -> Iterator[Endpoint]:
+        return iter(self._all)
+
     def __repr__(self) -> str:
-        return f"<Endpoints {self._all}>"
+        return f"<Endpoints {'offline ' if self.offline else ''}{self._all}>"
 
     @property
     def first(self) -> str:
         """The one that the settings have first."""
         return self._all[0].url
 
+    @property
+    def offline(self) -> bool:
+        """Whether an operator said that it is not to be asked."""
+        return self._offline_s is not None
+
     def order(self) -> list[Endpoint]:
-        """Those to be asked, one after the other."""
-        return plan(self._all, self._clock.seconds())
+        """Those to be asked, one after the other; UpstreamDown where there is none."""
+        if self.offline:
+            raise UpstreamDown(self._name, OFFLINE, self._offline_s)
+        if len(self._all) == 1 and self._all[0].breaker.state.closed:
+            return self._all
+        found = plan([each.breaker.state for each in self._all], self._clock.seconds())
+        if not found:
+            standing = self.standing()
+            wait = max(1, math.ceil(standing.retry_s or 0.0))
+            raise UpstreamDown(self._name, f"not asked now: {standing.reason}", standing.since_s, wait)
+        return [self._all[number] for number in found]
 
-    def failed(self, endpoint: Endpoint) -> None:
-        """It was asked and there was trouble, or it broke off in the middle."""
-        endpoint.failed_s = self._clock.seconds()
+    def standing(self) -> Standing:
+        """As :meth:`IRemoteRegistry.standing`."""
+        if self.offline:
+            return Standing(Circuit.OFFLINE, self._offline_s, OFFLINE)
+        if any(each.breaker.state.closed for each in self._all):
+            return GOOD
+        now_s = self._clock.seconds()
+        return best([each.breaker.state for each in self._all], now_s, self._wall() - now_s)
 
-    def answered(self, endpoint: Endpoint) -> None:
-        """It gave an answer."""
-        endpoint.failed_s = None
+    def set_offline(self, offline: bool, since_s: float | None = None) -> bool:
+        """Ask nobody from now on, or everybody again; whether that is news. ``since_s`` epoch seconds."""
+        if offline == self.offline:
+            return False
+        self._offline_s = (self._wall() if since_s is None else since_s) if offline else None
+        for number, each in enumerate(self._all):
+            if offline:
+                each.breaker.rest()
+                self._told(number, Circuit.OFFLINE)
+            else:
+                each.breaker.wake()
+                self._told(number, Circuit.CLOSED)
+        return True
+
+    def close(self) -> None:
+        """Probe nobody any more."""
+        for each in self._all:
+            each.breaker.close()
 
 
-def plan(endpoints: Sequence[Endpoint], now_s: float) -> list[Endpoint]:
-    """Who is to be asked first: the good ones as they are written, then who failed longest ago."""
-    good = [each for each in endpoints if each.failed_s is None or now_s - each.failed_s >= RETRY_S]
-    bad = [each for each in endpoints if each not in good]
-    return good + sorted(bad, key=lambda each: each.failed_s or 0.0)
+def plan(states: Sequence[CircuitState], now_s: float) -> list[int]:
+    """Who is to be asked, by number: the good ones as they are written, then who failed longest ago."""
+    asked = [number for number, state in enumerate(states) if state.closed]
+    back = [number for number in asked if states[number].stepped_back(now_s)]
+    good = [number for number in asked if number not in back]
+    return good + sorted(back, key=lambda number: states[number].failed_s or 0.0)
+
+
+def best(states: Sequence[CircuitState], now_s: float, ahead_s: float) -> Standing:
+    """How they stand together, none being asked; the epoch's seconds are ``ahead_s`` of the clock's.
+
+    The upstream is down since its last endpoint failed, and tried again as soon as the first is.
+    """
+    firsts = [state.first_s for state in states if state.first_s is not None]
+    dues = [state.due_s for state in states if state.due_s is not None]
+    probed = any(state.circuit is Circuit.HALF_OPEN for state in states)
+    return Standing(
+        Circuit.HALF_OPEN if probed else Circuit.OPEN,
+        max(firsts) + ahead_s if firsts else None,
+        next((state.reason for state in states if state.reason), None),
+        0.0 if probed or not dues else max(0.0, min(dues) - now_s),
+    )

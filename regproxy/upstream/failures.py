@@ -93,7 +93,7 @@ def _explain_rest(upstream: str, host: str, root: BaseException) -> UpstreamErro
         return UpstreamUnreachable(upstream, f"{host} cannot be connected to")
     if isinstance(root, OSError):
         return UpstreamUnreachable(
-            upstream, f"{host} cannot be asked: {root.strerror or type(root).__name__}"
+            upstream, f"{host} cannot be asked: {root.strerror or 'the connection fails'}"
         )
     return UpstreamFailed(upstream, f"the answer of {host} is not HTTP that can be read")
 

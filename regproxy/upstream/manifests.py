@@ -16,9 +16,11 @@ from regproxy.oci.manifest import MAX_MANIFEST_BYTES, Descriptor, Manifest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference
 from regproxy.upstream.answers import HEAD_UNSUPPORTED, content_length
-from regproxy.upstream.calls import Calls, Question
+from regproxy.upstream.attempts import Question
+from regproxy.upstream.calls import Calls
 from regproxy.upstream.client import Answer
 from regproxy.upstream.limits import Limits
+from regproxy.upstream.notices import Notices
 from regproxy.upstream.questions import Questions
 from regproxy.upstream.running import Running
 from regproxy.upstream.threads import InThread, by_size
@@ -31,8 +33,11 @@ _SCHEMA1 = frozenset({types.DOCKER_SCHEMA1, types.DOCKER_SCHEMA1_SIGNED})
 class ManifestReader:
     """GET and HEAD of one manifest, without a deadline of its own."""
 
-    def __init__(self, name: str, questions: Questions, calls: Calls, in_thread: InThread) -> None:
+    def __init__(
+        self, name: str, questions: Questions, calls: Calls, in_thread: InThread, notices: Notices
+    ) -> None:
         self._name = name
+        self._notices = notices
         self.questions = questions
         self._calls = calls
         self._in_thread = in_thread
@@ -41,6 +46,7 @@ class ManifestReader:
         """The manifest and its ETag. Wrong bytes: ContentMismatch; no manifest: ManifestRefused."""
         question = self.questions.manifest("GET", repository, reference)
         answer = await self._calls.ask_ok(question)
+        self._notices.heard(repository, reference, answer.headers("Warning"))
         try:
             content = await answer.read(MAX_MANIFEST_BYTES, question.what)
         except UpstreamFailed as too_large:
@@ -81,6 +87,9 @@ class ManifestReader:
         answer = await self._calls.ask(question)
         if answer.status != 304 and answer.status not in HEAD_UNSUPPORTED:
             self._calls.insist(answer, question)
+        if answer.status not in HEAD_UNSUPPORTED:
+            whole = answer.status != 304
+            self._notices.heard(repository, reference, answer.headers("Warning"), whole=whole)
         answer.discard()
         return question, answer
 

@@ -14,6 +14,7 @@ from regproxy.oci.documents import BadDocument, read_document
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import is_tag
 from regproxy.upstream.calls import Calls
+from regproxy.upstream.notices import Notices
 from regproxy.upstream.questions import Questions
 from regproxy.upstream.threads import InThread, by_size
 
@@ -85,8 +86,11 @@ def in_order(tags: list[str]) -> tuple[str, ...]:
 class TagPages:
     """Reads every page of a repository's tags."""
 
-    def __init__(self, name: str, questions: Questions, calls: Calls, in_thread: InThread) -> None:
+    def __init__(
+        self, name: str, questions: Questions, calls: Calls, in_thread: InThread, notices: Notices
+    ) -> None:
         self._name = name
+        self._notices = notices
         self._questions = questions
         self._calls = calls
         self._in_thread = in_thread
@@ -98,7 +102,7 @@ class TagPages:
         total, url = 0, self._questions.tags(repository).url
         while True:
             seen.add(url)
-            body, following = await self._page(repository, url)
+            body, following = await self._page(repository, url, first=len(seen) == 1)
             tags.extend(await self._read(body))
             total += len(body)
             if following is None:
@@ -107,9 +111,11 @@ class TagPages:
                 raise UpstreamFailed(self._name, f"there is no end to the list of tags of {repository.path}")
             url = following
 
-    async def _page(self, repository: Repository, url: str) -> tuple[bytes, str | None]:
+    async def _page(self, repository: Repository, url: str, *, first: bool) -> tuple[bytes, str | None]:
         question = self._questions.tags(repository, url)
         answer = await self._calls.ask_ok(question)
+        if first:
+            self._notices.heard(repository, None, answer.headers("Warning"))
         body = await answer.read(MAX_PAGE_BYTES, question.what)
         try:
             return body, next_page(answer.headers("Link"), url)

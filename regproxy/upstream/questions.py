@@ -11,7 +11,7 @@ from regproxy.oci.digest import Digest
 from regproxy.oci.media_type import ACCEPT
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
-from regproxy.upstream.calls import Question
+from regproxy.upstream.attempts import Question
 from regproxy.upstream.scopes import pull_scope
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import time
 from collections.abc import Callable
 from functools import partial
@@ -10,34 +11,40 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
-from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
 from regproxy.errors import (
     TransferStopped,
     UpstreamError,
-    UpstreamFailed,
     UpstreamRefused,
     UpstreamTrouble,
 )
 from regproxy.headers.origins import Origin
 from regproxy.interfaces import Allowance, IRemoteRegistry, Standing
 from regproxy.metrics.upstreams import UpstreamFigures
+from regproxy.oci.repository import Repository
+from regproxy.oci.tag import Reference
 from regproxy.settings import Quirks, UpstreamSettings
 from regproxy.upstream.agents import BUFFER_BYTES, ExactAgent, Pool
 from regproxy.upstream.answers import DENIED
+from regproxy.upstream.attempts import Attempts, Holding, Question
 from regproxy.upstream.authorization import NO_QUIRKS, Door
 from regproxy.upstream.bandwidth import Bandwidth, read_size
 from regproxy.upstream.blobs import RemoteBlobs
+from regproxy.upstream.breaker import Breaker
+from regproxy.upstream.budget import Budget
 from regproxy.upstream.calls import Calls, Doors
 from regproxy.upstream.client import Client
 from regproxy.upstream.credentials import CredentialSource
 from regproxy.upstream.endpoints import Endpoints
 from regproxy.upstream.limits import LIMITS, Limits
 from regproxy.upstream.manifests import ManifestReader, RemoteManifests
+from regproxy.upstream.notices import Notices
 from regproxy.upstream.pages import TagPages
+from regproxy.upstream.probes import Probes
 from regproxy.upstream.questions import Questions
 from regproxy.upstream.reach import Bounds, Reach
 from regproxy.upstream.running import Running
@@ -64,36 +71,68 @@ class RemoteRegistry:
         agent: IAgent | None = None,
         in_thread: InThread | None = None,
         heard: Callable[[UpstreamTrouble | None], None] = lambda trouble: None,
+        steady: IReactorTime | None = None,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         """``realm`` is the built-in token server of a well-known registry; ``wall`` gives epoch seconds.
 
         ``agent`` replaces our own connections, for tests. ``in_thread`` runs what is long for the
         reactor; None: in the reactor's thread pool. ``heard`` is told of each call's trouble.
+        ``steady`` and ``chance`` are the clock and the jitter of its rate limit; None: the reactor's.
         """
         in_thread = in_thread or threads_of(reactor)
         figures = figures or UpstreamFigures.apart(settings.name)
         self.name = settings.name
         self._limits = limits
-        self._running = Running(settings.name, reactor, heard)
+        self._running = Running(settings.name, reactor, heard, wall)
         self._credentials = CredentialSource(settings.name, settings.credentials)
         self._links = _Links(settings, reactor, realm, limits, agent)
         self._small = small = Client(settings.name, self._links.small, reactor, figures)
         bulk = Client(settings.name, self._links.bulk, reactor, figures)
         doors = _Hall(settings, small, wall, realm, self._running, limits, self._credentials, figures).doors()
-        self._endpoints = Endpoints(settings.endpoints, reactor)
+        self._budget = Budget(
+            settings.name,
+            Origin.of(settings.endpoints[0]),
+            reactor if steady is None else steady,
+            wall,
+            self._credentials.identity,
+            chance,
+            self._look,
+        )
+        self._probes = Probes(settings.name, small, self._running, limits.probe_s)
+        self._endpoints = Endpoints(
+            settings.name,
+            settings.endpoints,
+            partial(self._breaker, reactor, figures),
+            reactor,
+            wall,
+            lambda number, circuit: figures.circuit(number, circuit.name),
+        )
+        if settings.offline:
+            self._endpoints.set_offline(True)
+        attempts = Attempts(
+            settings.name,
+            reactor,
+            limits,
+            Holding(reactor, self._credentials.mark),
+            doors.is_own,
+            wall,
+            several=len(self._endpoints) > 1,
+        )
         calls = partial(
             Calls,
+            budget=self._budget,
             doors=doors,
             wall=wall,
             endpoints=self._endpoints,
-            clock=reactor,
-            endpoint_s=limits.endpoint_s,
+            attempts=attempts,
             insecure=settings.insecure,
         )
         self._calls, bodies = calls(settings.name, small), calls(settings.name, bulk)
         self._questions = Questions(settings.endpoints[0])
-        reader = ManifestReader(settings.name, self._questions, self._calls, in_thread)
-        pages = TagPages(settings.name, self._questions, self._calls, in_thread)
+        self._notices = notices = Notices()
+        reader = ManifestReader(settings.name, self._questions, self._calls, in_thread, notices)
+        pages = TagPages(settings.name, self._questions, self._calls, in_thread, notices)
         self.blobs = RemoteBlobs(
             settings.name,
             self._questions,
@@ -120,40 +159,71 @@ class RemoteRegistry:
         answer = await self._calls.ask(self._questions.base())
         answer.discard()
         if answer.status in DENIED:
-            raise UpstreamRefused(self.name, f"it refuses our credentials ({answer.status})")
+            refused = UpstreamRefused(self.name, f"it refuses our credentials ({answer.status})")
+            refused.status = answer.status
+            raise refused
         if answer.status == 429 or answer.status >= 500:
             self._calls.insist(answer, self._questions.base())
 
     def answers(self) -> Deferred[bool]:
-        """Whether /v2/ gives any answer below 500, a challenge too; no token is asked for."""
+        """Whether /v2/ gives any answer below 500, a challenge too; no token is asked for.
+
+        Where that is known to be not so, nobody is asked.
+        """
+        if not self._endpoints.standing().asked:
+            return succeed(False)
         asking = self._running.call(self._ping(), "its API", self._limits.first_byte_s)
         return asking.addErrback(_no_answer)
 
-    def standing(self) -> Standing:
-        """As :meth:`IRemoteRegistry.standing`."""
-        return Standing()
+    def warnings(self, repository: Repository, reference: Reference | None) -> tuple[str, ...]:
+        """As :meth:`IRemoteRegistry.warnings`."""
+        return self._notices.of(repository, reference)
 
-    def allowance(self) -> Allowance:
-        """As :meth:`IRemoteRegistry.allowance`."""
-        return Allowance()
+    def _look(self) -> None:
+        """Ask for nothing but the headers that say what is left of the rate limit."""
+        known = self._calls.known
+        if known is not None:
+            looking = self._running.call(self._head(known), known.what, self._limits.first_byte_s)
+            looking.addErrback(lambda failure: failure.trap(UpstreamError, TransferStopped) and None)
+
+    async def _head(self, known: Question) -> None:
+        (await self._calls.ask(known.as_method("HEAD"))).discard()
 
     async def _ping(self) -> bool:
         *others, last = self._endpoints.order()
         for endpoint in others:
             with contextlib.suppress(UpstreamError):
-                return await self._ping_at(endpoint.url)
-        return await self._ping_at(last.url)
-
-    async def _ping_at(self, endpoint: str) -> bool:
-        question = Questions(endpoint).base()
-        answer = await self._small.exchange(question.method, question.url, Headers(), question.kind)
-        answer.discard()
-        if answer.status >= 500:
-            raise UpstreamFailed(self.name, f"asked for its API, it answers {answer.status}")
+                await self._probes.ask(endpoint.url)
+                return True
+        await self._probes.ask(last.url)
         return True
+
+    def standing(self) -> Standing:
+        """As :meth:`IRemoteRegistry.standing`."""
+        return self._endpoints.standing()
+
+    def allowance(self) -> Allowance:
+        """As :meth:`IRemoteRegistry.allowance`."""
+        return self._budget.allowance()
+
+    def set_offline(self, offline: bool, since_s: float | None = None) -> bool:
+        """As :meth:`IRemoteRegistry.set_offline`; transfers that run go on to their end."""
+        return self._endpoints.set_offline(offline, since_s)
+
+    def _breaker(self, reactor: Any, figures: UpstreamFigures, number: int, url: str) -> Breaker:
+        host = str(Origin.of(url)).partition("://")[2]
+        return Breaker(
+            self.name if host == self.name else f"{self.name} at {host}",
+            partial(self._probes.probe, url),
+            reactor,
+            told=lambda circuit: figures.circuit(number, circuit.name),
+            probe_told=partial(figures.probed, number),
+            opened_told=partial(figures.circuit_opened, number),
+        )
 
     def close(self) -> Deferred[None]:
         """Cancel what is under way and close every connection."""
+        self._endpoints.close()
         self._running.close()
         self._links.close()
         return succeed(None)

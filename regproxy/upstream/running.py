@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -10,7 +11,14 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from regproxy.errors import TransferStopped, UpstreamError, UpstreamTimeout, UpstreamTrouble
+from regproxy.errors import (
+    Throttled,
+    TransferStopped,
+    UpstreamDown,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamTrouble,
+)
 from regproxy.upstream.deadlines import within
 
 T = TypeVar("T")
@@ -29,9 +37,15 @@ class Running:
         name: str,
         clock: IReactorTime,
         heard: Callable[[UpstreamTrouble | None], None] = lambda trouble: None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
-        """``heard`` is told of each call what trouble there was; None: an answer came, whatever it said."""
+        """``heard`` is told of each call what trouble there was; None: an answer came, whatever it said.
+
+        ``wall`` gives seconds since the epoch.
+        """
         self._name = name
+        self._wall = wall
+        self._silent_s: float | None = None
         self._heard = heard
         self._clock = clock
         self._calls: set[Deferred[Any]] = set()
@@ -51,24 +65,40 @@ class Running:
         if self._closed:
             work.close()
             return fail(TransferStopped("the daemon ends"))
+        began_s = self._clock.seconds()
         running = within(self._clock, seconds, work, lambda: self._late(what, seconds))
         self._calls.add(running)
 
         def settle(result: T | Failure) -> T | Failure:
             self._calls.discard(running)
             if not isinstance(result, Failure):
-                self._heard(None)
+                self._listen(None, nested)
                 return result
+            if isinstance(result.value, UpstreamDown):
+                return result  # nobody was asked; what made it so is told already
             if isinstance(result.value, UpstreamError):
-                self._heard(result.value if isinstance(result.value, UpstreamTrouble) else None)
+                result.value.tried_s = max(0.0, self._clock.seconds() - began_s)
+                if not _is_remembered(result.value):
+                    self._listen(result.value, nested)
             if self._closed and result.check(CancelledError):
                 return Failure(TransferStopped("the daemon ends"))
-            if result.check(UpstreamTrouble) and not nested:
-                _log.warn("{error} (asked for {what})", error=str(result.value), what=what)
+            if isinstance(result.value, UpstreamTrouble) and not nested:
+                _log.warn("{error} (asked for {what})", error=result.value.for_log, what=what)
             return result
 
         settled: Deferred[T] = running.addBoth(settle)
         return settled
+
+    def _listen(self, error: UpstreamError | None, nested: bool) -> None:
+        """Any answer ends a silence, but that of a token server; trouble begins one, and says since when
+        it lasts."""
+        trouble = error if isinstance(error, UpstreamTrouble) else None
+        if trouble is None:
+            self._silent_s = self._silent_s if nested else None
+        else:
+            self._silent_s = self._wall() if self._silent_s is None else self._silent_s
+            trouble.since_s = self._silent_s if trouble.since_s is None else trouble.since_s
+        self._heard(trouble)
 
     def _late(self, what: str, seconds: float) -> UpstreamTimeout:
         return UpstreamTimeout(self._name, f"it took longer than {seconds:g} s to give {what}")
@@ -87,3 +117,8 @@ class Running:
             call.cancel()
         for stop in list(self._stops):
             stop()
+
+
+def _is_remembered(error: UpstreamError) -> bool:
+    """Whether nobody was asked: that says nothing of whether the upstream is there."""
+    return isinstance(error, Throttled) and error.remembered

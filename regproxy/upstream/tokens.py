@@ -169,6 +169,12 @@ class TokenFetcher:
         return token
 
     def _judge(self, answer: Answer, realm: str, login: Login | None) -> UpstreamError | None:
+        found = self._meaning(answer, realm, login)
+        if found is not None:
+            found.status = answer.status
+        return found
+
+    def _meaning(self, answer: Answer, realm: str, login: Login | None) -> UpstreamError | None:
         status = answer.status
         if status in DENIED and login is not None:
             return UpstreamRefused(self._name, f"the token server {realm} refuses our credentials ({status})")

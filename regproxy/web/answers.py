@@ -10,14 +10,12 @@ import attrs
 
 from regproxy.headers.conditionals import entity_tag, none_match_hits, range_holds
 from regproxy.headers.ranges import Span, Unsatisfiable, choose_range
+from regproxy.headers.warnings import warning_values
 from regproxy.http1.heads import head_block
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor
 from regproxy.oci.media_type import BLOB_TYPE, essence
 from regproxy.web.errors import Problem, range_problem
-
-MAX_WARNING_BYTES = 4096
-"""All of a Warning value, as the distribution-spec bounds it (R52)."""
 
 API_VERSION = ("Docker-Distribution-Api-Version", "registry/2.0")
 """On every answer of a registry (R2)."""
@@ -40,12 +38,16 @@ class Asked:
 
 @attrs.frozen(slots=True)
 class Remarks:
-    """What is said besides the content: whose it is, how old it is, who chose the upstream."""
+    """What is said besides the content: whose it is, how old it is, who chose the upstream.
+
+    ``warning`` is a sentence of our own, ``passed_on`` are the upstream's (R93).
+    """
 
     private: bool = False
     namespace: str | None = None
     warning: str | None = None
     age_s: float = 0.0
+    passed_on: tuple[str, ...] = ()
 
 
 @attrs.frozen(slots=True)
@@ -119,17 +121,13 @@ def plain_headers(remarks: Remarks) -> list[tuple[str, str]]:
     headers = []
     if remarks.namespace is not None:
         headers.append(("OCI-Namespace", remarks.namespace))
+    if remarks.warning is None and not remarks.passed_on:
+        return headers
+    ours = () if remarks.warning is None else (remarks.warning,)
+    headers += [("Warning", value) for value in warning_values((*ours, *remarks.passed_on))]
     if remarks.warning is not None:
-        headers.append(("Warning", warning_value(remarks.warning)))
         headers.append(("Age", str(max(0, int(remarks.age_s)))))
     return headers
-
-
-def warning_value(sentence: str) -> str:
-    """``299 - "sentence"``: printable ASCII, escaped, at most 4096 bytes (R52)."""
-    text = "".join(char if " " <= char <= "~" else "?" for char in sentence)[: MAX_WARNING_BYTES // 2 - 8]
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'299 - "{escaped}"'
 
 
 def _identity(digest: Digest, remarks: Remarks) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ from twisted.web.iweb import IRequest
 
 from regproxy.access.entrance import Entrance
 from regproxy.errors import ContentMismatch, UnknownUpstream, Unsupported
-from regproxy.headers.conditionals import none_match_hits
+from regproxy.headers.conditionals import none_match_hits, wants_confirmed
 from regproxy.headers.ranges import Span
 from regproxy.interfaces import IBlob, IBlobService, IBody, IManifestService, ITagService, TagAnswer
 from regproxy.oci.manifest import Descriptor
@@ -70,6 +70,9 @@ class Registry(Protocol):
     def manifest_at_hand(self, repository: Repository, reference: Reference) -> TagAnswer | None:
         """What needs neither waiting nor a question; None says nothing."""
 
+    def warnings(self, repository: Repository, reference: Reference | None) -> tuple[str, ...]:
+        """What the upstream warns of, with its answer about a tag, a digest or (None) its list of tags."""
+
     def repositories(
         self, upstream: str, visible: Callable[[Repository], bool], after: str | None, count: int
     ) -> Deferred[tuple[str, ...]]:
@@ -94,15 +97,19 @@ class RegistryApi:
 
     def at_hand(self, request: RegistryRequest, route: ManifestRoute) -> bool:
         """Answer at once where the manifest is in memory: half of what clients ask, without Klein."""
+        if isinstance(route.reference, Tag) and _is_forced(request):
+            return False
         found = self._registry.manifest_at_hand(route.place.repository, route.reference)
         if found is None or found.manifest is None:
             return False
-        if found.warning is None and request.header("If-None-Match") is None:
+        passed_on = self._registry.warnings(route.place.repository, route.reference)
+        plain = found.warning is None and not passed_on and request.trace is None
+        if plain and request.header("If-None-Match") is None:
             request.how, request.digest = found.how, found.descriptor.digest
             block = _hit_block(found.descriptor, route.place, isinstance(route.reference, Tag))
             request.reply_with(OK, block, found.manifest.content)
         else:
-            self._reply_manifest(request, route, found)
+            self._reply_manifest(request, route, found, passed_on)
         return True
 
     def _run(self, handler: Handler, request: IRequest) -> Deferred[None]:
@@ -165,21 +172,24 @@ class RegistryApi:
         raise Unsupported("this mirror does not serve referrers; look for the tag sha256-<hex> instead")
 
     async def _manifest(self, request: RegistryRequest, route: ManifestRoute) -> None:
-        found = await self._find_manifest(route, descriptor_only=request.is_head)
-        self._reply_manifest(request, route, found)
+        found = await self._find_manifest(route, descriptor_only=request.is_head, forced=_is_forced(request))
+        passed_on = self._registry.warnings(route.place.repository, route.reference)
+        self._reply_manifest(request, route, found, passed_on)
 
-    def _reply_manifest(self, request: RegistryRequest, route: ManifestRoute, found: TagAnswer) -> None:
-        request.how, request.digest = found.how, found.descriptor.digest
-        remarks = _remarks(route.place, found.warning, found.age_s)
+    def _reply_manifest(
+        self, request: RegistryRequest, route: ManifestRoute, found: TagAnswer, passed_on: tuple[str, ...]
+    ) -> None:
+        request.how, request.digest, request.cause = found.how, found.descriptor.digest, found.warning
+        remarks = _remarks(route.place, found.warning, found.age_s, passed_on)
         by_tag = isinstance(route.reference, Tag)
         answer = manifest_answer(found.descriptor, _asked(request), remarks, by_tag=by_tag)
         request.reply(answer, b"" if found.manifest is None else found.manifest.content)
 
-    async def _find_manifest(self, route: ManifestRoute, *, descriptor_only: bool) -> TagAnswer:
+    async def _find_manifest(self, route: ManifestRoute, *, descriptor_only: bool, forced: bool) -> TagAnswer:
         repository, reference = route.place.repository, route.reference
         if isinstance(reference, Tag):
             tags = self._registry.tags
-            return await (tags.stat if descriptor_only else tags.get)(repository, reference)
+            return await (tags.stat if descriptor_only else tags.get)(repository, reference, forced)
         manifests = self._registry.manifests
         return await (manifests.look if descriptor_only else manifests.fetch)(repository, reference)
 
@@ -224,9 +234,10 @@ class RegistryApi:
 
     async def _tags(self, request: RegistryRequest, route: TagsRoute) -> None:
         found = await self._registry.tags.list(route.place.repository)
-        request.how = found.how
+        request.how, request.cause = found.how, found.warning
         page = tag_page(route, found.tags)
-        headers = plain_headers(_remarks(route.place, found.warning))
+        passed_on = self._registry.warnings(route.place.repository, None)
+        headers = plain_headers(_remarks(route.place, found.warning, found.age_s, passed_on))
         if route.place.private:
             headers.append(PRIVATE)
         if page.link is not None:
@@ -240,6 +251,14 @@ def _hit_block(descriptor: Descriptor, place: Place, by_tag: bool) -> bytes:
     return answer_block(manifest_answer(descriptor, Asked(), _remarks(place), by_tag=by_tag))
 
 
+def _is_forced(request: RegistryRequest) -> bool:
+    """Whether the client wants a tag confirmed; content by digest needs no confirmation."""
+    headers = request.requestHeaders
+    if not headers.hasHeader(b"Cache-Control") and not headers.hasHeader(b"Pragma"):
+        return False
+    return wants_confirmed(request.header("Cache-Control"), request.header("Pragma"))
+
+
 def _asked(request: RegistryRequest) -> Asked:
     return Asked(
         none_match=request.header("If-None-Match"),
@@ -249,8 +268,10 @@ def _asked(request: RegistryRequest) -> Asked:
     )
 
 
-def _remarks(place: Place, warning: str | None = None, age_s: float = 0.0) -> Remarks:
-    return Remarks(place.private, place.namespace, warning, age_s)
+def _remarks(
+    place: Place, warning: str | None = None, age_s: float = 0.0, passed_on: tuple[str, ...] = ()
+) -> Remarks:
+    return Remarks(place.private, place.namespace, warning, age_s, passed_on)
 
 
 def _json_answer(content: bytes, headers: Iterable[tuple[str, str]] = ()) -> Answer:

@@ -12,6 +12,8 @@ import json
 import attrs
 
 from regproxy import errors
+from regproxy.proxy.freshness import timestamp
+from regproxy.web.hints import hint_for
 
 BACK_OFF_S = 30
 """Retry-After where an upstream gave none, seconds."""
@@ -32,7 +34,7 @@ class Problem:
     status: int
     code: str
     message: str
-    detail: dict[str, str] = attrs.field(factory=dict)
+    detail: dict[str, object] = attrs.field(factory=dict)
     headers: tuple[tuple[str, str], ...] = ()
     refers_to_log: bool = False
     """The message sends its reader to the log: there must be a line."""
@@ -126,10 +128,19 @@ def range_problem(size_bytes: int) -> Problem:
     )
 
 
-def _detail(error: errors.RegproxyError) -> dict[str, str]:
-    if isinstance(error, errors.UpstreamError):
-        return {"upstream": error.upstream, "reason": error.reason}
-    return {}
+def _detail(error: errors.RegproxyError) -> dict[str, object]:
+    """Who failed, how, for how long it was tried, since when it fails, and what can be done (P14)."""
+    if not isinstance(error, errors.UpstreamError):
+        return {}
+    known = {
+        "upstream": error.upstream,
+        "reason": error.reason,
+        "status": error.status,
+        "tried_s": None if error.tried_s is None else round(error.tried_s, 3),
+        "since": None if error.since_s is None else timestamp(error.since_s),
+        "hint": hint_for(error),
+    }
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def _headers(row: Row, error: errors.RegproxyError) -> tuple[tuple[str, str], ...]:

@@ -6,8 +6,9 @@ document, or, once the status line is gone, an aborted connection (R37).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
+import attrs
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -26,6 +27,7 @@ from regproxy.web.answers import API_VERSION, Answer, answer_block, error_answer
 from regproxy.web.errors import UNEXPECTED, Problem, Subject, problem_for
 from regproxy.web.routing import BaseRoute, BlobRoute, ManifestRoute, Route, TagsRoute
 from regproxy.web.targets import check_host, split_authority, split_target
+from regproxy.web.trace import HEADER as TRACE
 
 KINDS: Mapping[type, str] = {BlobRoute: "blob", ManifestRoute: "manifest", TagsRoute: "tags"}
 """What a route asks for, for logs and figures."""
@@ -54,6 +56,8 @@ class RegistryRequest(StrictRequest):
     cause: str | None = None
     """Why it was refused or cut, as its client was told, for the record."""
     note: str | None = None
+    trace: Callable[[], str] | None = None
+    """What makes the trace of the answer, for an operator who asked for it."""
     _began_s: float | None = None
 
     def header(self, name: str) -> str | None:
@@ -115,7 +119,7 @@ class RegistryRequest(StrictRequest):
     def reply(self, answer: Answer, content: bytes = b"") -> None:
         """Send a whole answer; ``content`` follows a 200, the answer's own anything else."""
         body = content if answer.status == OK else answer.content
-        self.reply_with(answer.status, answer_block(answer), body)
+        self.reply_with(answer.status, answer_block(self._traced(answer)), body)
 
     def reply_with(self, status: int, block: bytes, content: bytes) -> None:
         """Send a whole answer in one piece, its head made by :func:`answer_block`."""
@@ -130,7 +134,12 @@ class RegistryRequest(StrictRequest):
         """Status and headers of ``answer``; they leave with the first byte that is written."""
         self.set_common_headers()
         self.setResponseCode(answer.status)
-        self._set_headers(answer.headers)
+        self._set_headers(self._traced(answer).headers)
+
+    def _traced(self, answer: Answer) -> Answer:
+        if self.trace is None:
+            return answer
+        return attrs.evolve(answer, headers=(*answer.headers, (TRACE, self.trace())))
 
     def _set_headers(self, headers: Iterable[tuple[str, str]]) -> None:
         for name, value in headers:

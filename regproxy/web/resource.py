@@ -7,6 +7,7 @@ route stands for, so that no path of a client's ever meets its rules.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from twisted.logger import Logger
 from twisted.web.iweb import IRequest
@@ -18,6 +19,7 @@ from regproxy.access.identity import ANONYMOUS, Identity
 from regproxy.access.networks import admit
 from regproxy.access.policy import Policy
 from regproxy.errors import RegproxyError
+from regproxy.oci.repository import Repository
 from regproxy.settings import Network
 from regproxy.web.api import RegistryApi
 from regproxy.web.errors import Subject
@@ -34,6 +36,7 @@ from regproxy.web.routing import (
     Routes,
     TagsRoute,
 )
+from regproxy.web.trace import Brief, Tracing, trace_value
 
 _SUBJECTS: dict[type, Subject] = {ManifestRoute: Subject.MANIFEST, BlobRoute: Subject.BLOB}
 _WORDS: dict[type, bytes] = {
@@ -60,8 +63,10 @@ class ApiResource(Resource):
         networks: Iterable[Network],
         gate: Gate | None = None,
         entrance: Entrance | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         Resource.__init__(self)
+        self._tracing = tracing
         self._api = api
         self._klein = api.app.resource()
         self._routes = routes
@@ -132,6 +137,8 @@ class ApiResource(Resource):
         else:
             request.upstream, request.namespace = place.repository.upstream, place.namespace
             self._entrance.check_pulls(who, place.repository, tried=tried)
+            if self._tracing is not None and self._tracing.asked_by(request):
+                request.trace = partial(_trace, request, self._tracing.brief, place.repository)
         if isinstance(route, ManifestRoute) and self._gate.is_open and self._api.at_hand(request, route):
             return
         request.subject = _SUBJECTS.get(type(route), Subject.NAME)
@@ -150,3 +157,10 @@ class ApiResource(Resource):
     def _serve(self, request: RegistryRequest) -> None:
         if not request.is_gone():
             self._klein.render(request)
+
+
+def _trace(request: RegistryRequest, brief: Brief, repository: Repository) -> str:
+    """As things are when the answer leaves."""
+    route = request.route
+    about = getattr(route, "reference", None) or getattr(route, "digest", None)
+    return trace_value(request.how, request.cause, brief(repository, about))

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regproxy.admin.pages import JSON
+from regproxy.admin.standings import allowance_document
 from regproxy.admin.status import (
     MAX_LISTED,
     MAX_TEXT,
@@ -24,12 +25,16 @@ from regproxy.admin.status import (
 )
 from regproxy.cli import document
 from regproxy.fill.table import FillState
+from regproxy.interfaces import Allowance, Circuit, Standing, Thrift
 from regproxy.metrics.figures import Figures
 from regproxy.oci.digest import Digest
+from regproxy.oci.repository import Repository
+from regproxy.oci.tag import Tag
 from regproxy.overview import samples
+from regproxy.proxy.moved import Move
 from tests.admin.asking import ask
 
-DIGEST = Digest("sha256", "ab" * 32)
+DIGEST, OTHER = Digest("sha256", "ab" * 32), Digest("sha256", "cd" * 32)
 FILL = FillState(DIGEST, "docker.io", "library/nginx", 100, 42, 2, 3.14159, "running")
 NOW = Now(
     version="1.2.3",
@@ -39,13 +44,26 @@ NOW = Now(
     sample=lambda name, labels: None,
     disk=DiskState(3, 300, True, 1000, 2000),
     upstreams=(
-        UpstreamState("docker.io", True, False, 12.34567, "connection refused", 1.0),
+        UpstreamState(
+            "docker.io",
+            True,
+            False,
+            12.34567,
+            "connection refused",
+            1.0,
+            Standing(Circuit.OPEN, 1_000_000.0, "it hangs", 3.0),
+            Allowance(Thrift.LONGER, 100, 7),
+        ),
         UpstreamState("quay.io", False, None, None, None, None),
     ),
     fills=(FILL,),
     entries=7,
     entries_loaded=True,
+    moved=(Move(Repository.parse("docker.io", "library/nginx"), Tag("1.27.3"), DIGEST, OTHER, 1_000_000.0),),
+    moves=7,
+    now_s=1_000_060.5,
 )
+NO_LIMIT = allowance_document(Allowance(), 0.0)
 
 
 def test_the_whole_document() -> None:
@@ -73,8 +91,31 @@ def test_the_whole_document() -> None:
                     "answers": False,
                     "since_s": 12.346,
                     "trouble": {"reason": "connection refused", "ago_s": 1.0},
+                    "circuit": {"state": "open", "for_s": 60.5, "reason": "it hangs", "retry_s": 3.0},
+                    "allowance": {**NO_LIMIT, "thrift": "longer", "limit": 100, "remaining": 7},
                 },
-                {"name": "quay.io", "default": False, "answers": None, "since_s": None, "trouble": None},
+                {
+                    "name": "quay.io",
+                    "default": False,
+                    "answers": None,
+                    "since_s": None,
+                    "trouble": None,
+                    "circuit": {"state": "closed", "for_s": None, "reason": None, "retry_s": None},
+                    "allowance": NO_LIMIT,
+                },
+            ],
+        },
+        "tags_moved": {
+            "count": 7,
+            "listed": [
+                {
+                    "upstream": "docker.io",
+                    "repository": "library/nginx",
+                    "tag": "1.27.3",
+                    "before": str(DIGEST),
+                    "after": str(OTHER),
+                    "ago_s": 60.5,
+                }
             ],
         },
         "fills": {

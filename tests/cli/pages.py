@@ -51,6 +51,21 @@ FULL: dict[str, Any] = {
                 "answers": False,
                 "since_s": 72.0,
                 "trouble": {"reason": "connection refused", "ago_s": 2.0},
+                "circuit": {
+                    "state": "open",
+                    "for_s": 72.0,
+                    "reason": "it refuses connections",
+                    "retry_s": 9.0,
+                },
+                "allowance": {
+                    "thrift": "longer",
+                    "limit": 100,
+                    "remaining": 12,
+                    "window_s": 21600.0,
+                    "resets_s": 7200.0,
+                    "retry_after_s": None,
+                    "hours_left": 1.5,
+                },
             },
             {"name": "ghcr.io", "default": False, "answers": None, "since_s": None, "trouble": None},
         ],
@@ -133,6 +148,16 @@ documents = st.fixed_dictionaries(
                 answers=st.booleans(),
                 since_s=_seconds,
                 trouble=_fields(reason=_words, ago_s=_seconds),
+                circuit=_fields(state=_words, for_s=_seconds, reason=_words, retry_s=_seconds),
+                allowance=_fields(
+                    thrift=_words,
+                    limit=_counts,
+                    remaining=_counts,
+                    window_s=_seconds,
+                    resets_s=_seconds,
+                    retry_after_s=_seconds,
+                    hours_left=_seconds,
+                ),
             )
         ),
         "fills": _listed(
@@ -145,6 +170,11 @@ documents = st.fixed_dictionaries(
                 front_bytes=_counts,
                 readers=_counts,
                 age_s=_seconds,
+            )
+        ),
+        "tags_moved": _listed(
+            _fields(
+                upstream=_words, repository=_words, tag=_words, before=_words, after=_words, ago_s=_seconds
             )
         ),
         "expiry": _fields(entries=_counts, loaded=st.booleans()),

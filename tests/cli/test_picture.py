@@ -42,6 +42,8 @@ def test_what_it_says() -> None:
         "  docker.io (default)       answers for 2h 1m  2h 1m ago: it took longer than ..",
         "  quay.io                   in trouble for 1m 12s",
         "    2s ago: connection refused",
+        "    circuit open for 1m 12s: it refuses connections; tried again in 9s",
+        "    rate limit: 12 of 100 left in 6h  enough for 1h 30m  more in 2h",
         "  ghcr.io                   not asked yet",
     ]
 
@@ -69,7 +71,25 @@ def test_a_narrow_one_keeps_what_tells_most() -> None:
         "  quay.io",
         "    in trouble for 1m 12s",
         "    2s ago: connection refused",
+        "    circuit open for 1m 12s:..",
+        "    rate limit: 12 of 100 le..",
         "  ghcr.io  not asked yet",
+    ]
+
+
+def test_versions_that_moved_are_shown_where_there_are_any() -> None:
+    move = {
+        "upstream": "docker.io",
+        "repository": "library/nginx",
+        "tag": "1.27.3",
+        "before": "sha256:" + "ab" * 32,
+        "after": "sha256:" + "cd" * 32,
+        "ago_s": 61.0,
+    }
+    assert drawn(full(tags_moved={"count": 9, "listed": [move] * 7}), 80)[-7:] == [
+        "9 tags moved, though named like a version",
+        *["  docker.io/library/nginx:1.27.3  1m 1s ago  abababababab -> cdcdcdcdcdcd"] * 5,
+        "  and 4 more",
     ]
 
 

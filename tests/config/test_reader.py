@@ -44,7 +44,10 @@ listen: [tcp:5000, "unix:web.sock"]
 admin: ["unix:admin.sock", tcp:5001:interface=127.0.0.1]
 storage: {root: data, max_size: 200 GiB, min_free: 0 B}
 ttl: never
-tags: [{fresh: 5m, revalidate_wait: 0s, stale_if_error: 1d}]
+tags:
+- {match: "v1.*", fresh: 1h, grace: 6h, on_missing: keep, on_denied: stale}
+- {match: '/v\\d+/', fresh: 2m}
+- {fresh: 5m, revalidate_wait: 0s, stale_if_error: 1d}
 access: {networks: [10.0.0.0/8, "::1"]}
 log: {format: json, access: log/access.log}
 limits: {connections: 5, per_address: 3, header: 1m, idle: 10s, slow_reader: 2 kB/s, request_line: 2 KiB}
@@ -57,7 +60,11 @@ limits: {connections: 5, per_address: 3, header: 1m, idle: 10s, slow_reader: 2 k
     assert (found.storage.max_size_bytes, found.storage.min_free_bytes) == (200 * 2**30, 0)
     assert found.ttl_s is None
     assert {upstream.ttl_s for upstream in found.upstreams} == {None}
-    assert found.tags == (TagRule("*", 300, 0, 86_400),)
+    assert found.tags == (
+        TagRule("v1.*", 3600, 2, 30 * 86_400, 21_600, True, True, line=7),
+        TagRule(r"/v\d+/", 120, line=8),
+        TagRule("*", 300, 0, 86_400, line=9),
+    )
     assert found.access == AccessSettings((ip_network("10.0.0.0/8"), ip_network("::1/128")))
     assert found.log == LogSettings("json", f"{tmp_path}/log/access.log")
     assert found.limits == LimitSettings(5, 3, 60, 10, 2000, 2048, 16_384)
@@ -111,14 +118,17 @@ def test_paths_are_relative_to_the_file_wherever_one_stands(
             "tags: ['*']",
             [
                 "f:1: tags[0]: expected keys and values; "
-                "the keys are match, fresh, revalidate_wait, stale_if_error"
+                "the keys are match, fresh, grace, revalidate_wait, stale_if_error, on_missing, on_denied"
             ],
         ),
         (
-            "tags: [{match: 'v*'}]",
-            ['f:1: tags[0].match: expected "*": this version has one rule for all tags'],
+            "tags: [{match: '/v(/'}]",
+            [
+                'f:1: tags[0].match: expected "*", a glob over tags such as "v1.*", or a regular expression '
+                r"between slashes such as '/v\d+/': a bracket that is not closed (sign 3)"
+            ],
         ),
-        ("tags:\n- {}\n- {}", ["f:3: tags: a second rule: this version has one rule for all tags"]),
+        ("tags:\n- {}\n- {}", ["f:3: tags[1].match: never reached: the rule of line 2 has the same match"]),
         ("log: {format: xml}", ["f:1: log.format: expected text or json"]),
         (
             "storage: {root: ~/x}",

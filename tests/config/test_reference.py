@@ -101,7 +101,13 @@ def test_the_records_have_the_same_defaults() -> None:
     }
     assert fields[Settings]["ttl_s"] == usual(content.TTL)
     assert TagRule() == TagRule(
-        content.MATCH.usual, content.FRESH.usual, content.REVALIDATE_WAIT.usual, content.STALE_IF_ERROR.usual
+        content.MATCH.usual,
+        content.FRESH.usual,
+        content.REVALIDATE_WAIT.usual,
+        content.STALE_IF_ERROR.usual,
+        content.GRACE.usual,
+        content.ON_MISSING.usual == "keep",
+        content.ON_DENIED.usual == "stale",
     )
     assert LimitSettings() == LimitSettings(
         clients.CONNECTIONS.usual,

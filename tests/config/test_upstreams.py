@@ -82,7 +82,7 @@ upstreams:
         private=True,
         ca=tmp_path / "ca.pem",
         token_realms=(Origin("https", "auth.example", 443),),
-        tags=(TagRule(fresh_s=300.0),),
+        tags=(TagRule(fresh_s=300.0, line=13),),
         ttl_s=30 * 86_400.0,
     )
     assert [warning.split(":")[0] for warning in found.warnings] == ["upstreams.corp.endpoints"]

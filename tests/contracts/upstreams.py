@@ -87,7 +87,10 @@ class SocketUpstream:
         return self._registry.holding(REPOSITORY.path)
 
     def answer(self, code: int | None, retry_after_s: int | None = None) -> None:
+        """Of a client that has heard nothing yet: what one answer says it remembers for a while."""
+        self.remote = self._client(None)
         self._registry.unscript()
+        self.remote = self._client(None)  # one who remembers no 429
         if code is not None:
             wish = None if retry_after_s is None else str(retry_after_s)
             self._registry.script(Match(), status(code, retry_after=wish))

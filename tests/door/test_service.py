@@ -18,6 +18,7 @@ from twisted.logger import LogEvent, globalLogPublisher
 
 from regproxy.compose import Mirror
 from regproxy.errors import StorageFailed, StorageLocked, UpstreamRefused, UpstreamTimeout
+from regproxy.interfaces import Circuit, Standing
 from regproxy.service import CLOSE_S, DRAIN_S, END_S, MirrorService
 from regproxy.settings import (
     AccessSettings,
@@ -70,9 +71,13 @@ class Remote:
 
     verdict: Callable[[], Deferred[None]] = lambda: succeed(None)
     closed: bool = False
+    stands: Standing = attrs.field(factory=Standing)
 
     def check_credentials(self) -> Deferred[None]:
         return self.verdict()
+
+    def standing(self) -> Standing:
+        return self.stands
 
     def close(self) -> Deferred[None]:
         self.closed = True
@@ -260,6 +265,16 @@ def test_credentials_that_cannot_be_tried_stop_nothing(lines: list[str]) -> None
     house.start()
     assert "warn: Credentials could not be tried yet: registry.example: no answer" in lines
     assert not any("hunter2" in line for line in lines)
+
+
+def test_who_is_offline_is_neither_tried_nor_looked_for(lines: list[str]) -> None:
+    house = House(settings_with(upstreams=(WITH_CREDENTIALS,)))
+    remote = house.remotes["registry.example"]
+    remote.stands = Standing(Circuit.OFFLINE)
+    remote.verdict = lambda: fail(AssertionError("it is offline"))
+    house.start()
+    assert house.reactor.tcpClients == []
+    assert not any("Credentials" in line or "failed" in line for line in lines)
 
 
 def test_a_failed_survey_stops_nothing(lines: list[str]) -> None:

@@ -75,3 +75,15 @@ async def test_a_probe_counts_as_well() -> None:
     hub.pulse.heard(HUB, UpstreamUnreachable(HUB, "connection refused"))
     hub.clock.advance(7)
     assert await probed(hub) == Beat(False, 7.0, "connection refused", 7.0)
+
+
+def test_who_is_not_asked_is_not_there_and_nothing_of_it_expires() -> None:
+    """Its circuit, or an operator who has it offline, says so; no probe is needed, none is wanted."""
+    hub, asked = Hub(), [True]
+    hub.pulse.watch(HUB, lambda: succeed(True), lambda: asked[0])
+    hub.pulse.heard(HUB, None)
+    assert (hub.beat.answers, hub.pulse.alive(HUB)) == (True, True)
+    asked[0] = False
+    assert (hub.beat.answers, hub.pulse.alive(HUB)) == (False, False)
+    asked[0] = True
+    assert (hub.beat.answers, hub.pulse.alive(HUB)) == (True, True)

@@ -12,6 +12,7 @@ from regproxy.errors import (
     RangeIgnored,
     StorageFailed,
     Throttled,
+    UpstreamDown,
     UpstreamUnreachable,
 )
 from regproxy.fill import pieces
@@ -265,3 +266,53 @@ def test_where_the_disk_refuses_after_the_source_failed_the_other_one_goes_on():
     assert got == CONTENT
     body.close()
     joined.close()
+
+
+def test_one_whose_upstream_is_down_waits_until_it_is_tried_again():
+    """A transfer that runs outlasts a short outage, and does not use up its tries on a closed door."""
+    scene = Scene(ranged=False)
+    body = scene.open().result.body()
+    scene.flow(5)
+    scene.remote.script.fail("blobs.resume", UpstreamDown(NAME, "not asked now", None, 9), times=4)
+    scene.remote.feed(scene.repository, scene.digest, Feed.whole(CONTENT))
+    scene.lines[0].feed.fail(UpstreamUnreachable(NAME, "reset"))
+    for second in range(1, 60):
+        scene.world.clock.advance(1)
+        assert scene.remote.script.count("blobs.resume") <= 1 + second / 8
+    assert drain(body) == CONTENT
+    body.close()
+    check_all_is_well(scene)
+
+
+def test_one_whose_upstream_is_offline_has_failed():
+    scene = Scene(ranged=False)
+    body = scene.open().result.body()
+    scene.flow(5)
+    scene.remote.script.fail("blobs.resume", UpstreamDown(NAME, "offline"))
+    scene.lines[0].feed.fail(UpstreamUnreachable(NAME, "reset"))
+    scene.flow()
+    with pytest.raises(UpstreamDown):
+        drain(body)
+    body.close()
+    assert scene.remote.script.count("blobs.resume") == 1
+
+
+def test_from_an_upstream_that_is_down_it_goes_over_to_another_source_at_once():
+    scene = Scene(ranged=False)
+    world = scene.world
+    body = scene.open().result.body()
+    other = world.remotes["other.test"] = MemoryRemote("other.test")
+    there = world.repository("team/app", "other.test")
+    other.holding(there).blobs[scene.digest] = CONTENT
+    world.proxy.blobs._remotes = world.proxy.blobs._permission._remotes = world.remotes
+    joined = world.open(there, scene.digest).result.body()
+    scene.flow(3)
+    scene.remote.script.fail("blobs.resume", UpstreamDown(NAME, "not asked now", None, 14))
+    scene.lines[0].feed.fail(UpstreamUnreachable(NAME, "reset"))
+    world.clock.advance(1)
+    world.tick()
+    assert drain(joined) == CONTENT
+    assert drain(body) == CONTENT
+    joined.close()
+    body.close()
+    assert scene.remote.script.count("blobs.resume") == 1

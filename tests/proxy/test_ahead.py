@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from regproxy.errors import NotFound, StorageFailed, Throttled, UpstreamUnreachable
 from regproxy.fill.relay import LINGER_S
+from regproxy.interfaces import Circuit, Standing
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor, Manifest
 from regproxy.oci.media_type import OCI_MANIFEST
@@ -244,6 +245,18 @@ def test_an_upstream_that_allows_no_more_requests_is_left_alone():
     scene.world.clock.advance(41)
     scene.ask(REST[2]).result.close()
     assert scene.running == [CONFIG, REST[3], REST[2], *REST[:2]]
+
+
+@pytest.mark.parametrize("circuit", [Circuit.OPEN, Circuit.HALF_OPEN, Circuit.OFFLINE])
+def test_nothing_is_begun_for_an_upstream_that_is_down(circuit):
+    scene = Scene()
+    scene.pull_manifest()
+    scene.world.remote.stands = Standing(circuit, 1.0, "down")
+    scene.ask(CONFIG).result.close()
+    assert scene.running == [CONFIG]
+    scene.world.remote.stands = Standing()
+    scene.ask(REST[3]).result.close()
+    assert scene.running == [CONFIG, REST[3], *REST[:2]]
 
 
 def test_what_was_looked_ahead_and_what_of_it_was_wanted_is_counted():

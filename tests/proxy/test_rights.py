@@ -344,6 +344,7 @@ class TestDisksThatRefuse:
         world.store.script.fail("blobs.open", StorageFailed("too many open files (EMFILE)"))
         assert world.open(app, digest).failed_with(NotFound)
         world.remote.put_blob(app, CONTENT)
+        world.proxy.negatives.forget(app)
         joined = world.open(app, digest)
         feed.give(CONTENT)
         assert content_of(joined.result) == CONTENT

@@ -196,7 +196,7 @@ class TestExpired:
         assert world.operations == ["tags.stat", "manifests.get"]
         record = world.store.tag(world.app, TAG)
         assert record.descriptor == NEW.descriptor
-        assert [digest for digest, _ in record.history] == [OLD.digest, NEW.digest]
+        assert [held.digest for held in record.history] == [OLD.digest, NEW.digest]
 
     def test_a_changed_one_that_cannot_be_fetched_leaves_the_old_one(self):
         world = Tagged(cached=True)
@@ -352,6 +352,7 @@ class TestLists:
         world.remote.script.fail("tags.list", error)
         answer = self.listed(world).result
         assert (answer.tags, answer.how) == (("latest",), How.STALE)
+        assert answer.age_s == 61
         assert error.reason in answer.warning
 
     def test_in_trouble_without_a_list_the_tags_on_disk(self):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -10,6 +11,7 @@ from zope.interface import implementer
 
 from regproxy.errors import UpstreamUnreachable
 from regproxy.interfaces import IBlob, IBody, IUses
+from regproxy.metrics.figures import Figures
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
@@ -63,18 +65,21 @@ class Uses:
 
 
 class World:
-    """One upstream unless more are named, one rule, content by hand."""
+    """One upstream unless more are named, one rule unless more are given, content by hand."""
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, *names: str, rules: Sequence[TagRule] = (RULE,)) -> None:
         self.clock = Clock()
         self.clock.advance(1_000_000)
         self.store = MemoryStore(self.clock)
         self.remotes = {name: MemoryRemote(name) for name in (NAME, *names)}
         self.remote = self.remotes[NAME]
-        rules = dict.fromkeys(self.remotes, (RULE,))
+        each = dict.fromkeys(self.remotes, rules)
         uses = Uses()
         self.used = uses.seen
-        self.proxy = ProxyRegistry(self.store, self.remotes, rules, self.clock, self.clock.seconds, uses)
+        self.figures = Figures(list(self.remotes))
+        self.proxy = ProxyRegistry(
+            self.store, self.remotes, each, self.clock, self.clock.seconds, uses, self.figures.tags
+        )
 
     def repository(self, path: str = "team/app", upstream: str = NAME) -> Repository:
         return Repository.parse(upstream, path)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regproxy.interfaces import Kind, Link, TagRecord
+from regproxy.interfaces import Kind, Link, Meaning, TagRecord
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor
 from regproxy.oci.media_type import BLOB_TYPE, OCI_INDEX
@@ -34,7 +36,7 @@ tag_records = st.builds(
     st.builds(Descriptor, digests, sizes, types),
     etags,
     times,
-    st.lists(st.tuples(digests, times), max_size=MAX_HISTORY).map(tuple),
+    st.lists(st.builds(Meaning, digests, times, times), max_size=MAX_HISTORY).map(tuple),
 )
 commitments = st.none() | st.builds(
     Commitment, sizes, sizes, st.dictionaries(repositories, times, max_size=3)
@@ -79,7 +81,7 @@ def test_arbitrary_bytes_are_no_record(content: bytes) -> None:
 
 KEYS = {
     decode_link: encode_link(Link(1, 2, "a/b", 3.0, "fetch")),
-    decode_tag: encode_tag(TagRecord(Descriptor(DIGEST, 1, "a/b"), "x", 2.0, ((DIGEST, 1.0),))),
+    decode_tag: encode_tag(TagRecord(Descriptor(DIGEST, 1, "a/b"), "x", 2.0, (Meaning(DIGEST, 1.0, 2.0),))),
     decode_map: encode_map(SpoolMap(DIGEST, 1, (NGINX,), Commitment(1, 2, {NGINX: 3.0}))),
 }
 
@@ -157,18 +159,76 @@ def at(number: int) -> Digest:
     return Digest.of(b"%d" % number)
 
 
-def test_history_keeps_the_last_twenty_with_their_first_times() -> None:
-    """Newest last; one that comes back is not new."""
+LATEST = Tag.parse("latest")
+
+
+def meant(number: int, first_s: float, last_s: float) -> Meaning:
+    return Meaning(at(number), first_s, last_s)
+
+
+def record_of(number: int, checked_s: float) -> TagRecord:
+    return TagRecord(Descriptor(at(number), 1, "a/b"), None, checked_s)
+
+
+def test_history_keeps_the_last_twenty_with_their_times() -> None:
+    """The present one last; one that comes back was first seen when it was."""
     record = None
     for number in range(30):
-        record = carry_on(record, TagRecord(Descriptor(at(number), 1, "a/b"), None, float(number)))
+        record = carry_on(record, record_of(number, float(number)))
     assert record is not None
-    assert record.history == tuple((at(number), float(number)) for number in range(10, 30))
-    again = carry_on(record, TagRecord(Descriptor(at(15), 1, "a/b"), None, 99.0))
-    assert again.history == record.history
+    assert record.history == tuple(meant(number, number, number) for number in range(10, 30))
+    again = carry_on(carry_on(record, record_of(15, 90.0)), record_of(15, 99.0))
+    assert again.history == (*(one for one in record.history if one.digest != at(15)), meant(15, 15, 99))
 
 
-LATEST = Tag.parse("latest")
+def test_ten_thousand_moves_leave_twenty() -> None:
+    """However often a tag moves, its record stays as small."""
+    record = None
+    for number in range(10_000):
+        record = carry_on(record, record_of(number, float(number)))
+        if number % 1000 == 999:
+            record = decode_tag(encode_tag(record))
+    assert record is not None
+    assert record.history == tuple(meant(number, number, number) for number in range(9980, 10_000))
+    assert len(encode_tag(record)) < 4096
+
+
+def test_a_record_of_before_last_seen_was_known_is_read() -> None:
+    """As if each digest was last seen when it was first."""
+    old = json.loads(KEYS[decode_tag]) | {"history": [[str(at(1)), 1.0], [str(at(2)), 5.0]]}
+    found = decode_tag(json.dumps(old).encode())
+    assert found is not None
+    assert found.history == (meant(1, 1, 1), meant(2, 5, 5))
+
+
+def test_of_a_long_history_the_end_is_read() -> None:
+    """As far as a record is read at all."""
+    long = [[str(at(number)), 1.0, 2.0] for number in range(100)]
+    found = decode_tag(json.dumps(json.loads(KEYS[decode_tag]) | {"history": long}).encode())
+    assert found is not None
+    assert found.history == tuple(meant(number, 1, 2) for number in range(80, 100))
+
+
+async def test_a_history_of_ten_thousand_entries_costs_nothing(folder: Folder, store: DiskStore) -> None:
+    """Somebody wrote it: it is not even read, and the tag is unknown until it is asked for again."""
+    await store.set_tag(NGINX, LATEST, record_of(1, 1.0))
+    path = folder.root / "repositories/docker.io/library/nginx/_tags/latest"
+    long = [[str(at(number)), 1.0, 2.0] for number in range(10_000)]
+    path.write_text(json.dumps(json.loads(KEYS[decode_tag]) | {"history": long}))
+    assert path.stat().st_size > 500_000
+    tracemalloc.start()
+    try:
+        began = time.process_time()
+        assert [store.tag(NGINX, LATEST) for _ in range(100)] == [None] * 100
+        took, (_, most) = time.process_time() - began, tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert took < 1
+    assert most < 4 * MAX_TAG_BYTES
+    await store.set_tag(NGINX, LATEST, record_of(2, 3.0))
+    known = store.tag(NGINX, LATEST)
+    assert known is not None
+    assert known.history == (meant(2, 3, 3),)
 
 
 async def test_tags_on_disk(folder: Folder, store: DiskStore) -> None:
@@ -179,7 +239,7 @@ async def test_tags_on_disk(folder: Folder, store: DiskStore) -> None:
         await store.set_tag(NGINX, LATEST, TagRecord(Descriptor(at(number), 1, "a/b"), '"e"', float(number)))
     await store.set_tag(NGINX, Tag.parse("_1.0"), TagRecord(Descriptor(at(3), 1, "a/b"), None, 3.0))
     known = store.tag(NGINX, LATEST)
-    assert known == TagRecord(Descriptor(at(2), 1, "a/b"), '"e"', 2.0, ((at(1), 1.0), (at(2), 2.0)))
+    assert known == TagRecord(Descriptor(at(2), 1, "a/b"), '"e"', 2.0, (meant(1, 1, 1), meant(2, 2, 2)))
     (folder.root / "repositories/docker.io/library/nginx/_tags/.x.tmp").touch()
     assert await store.tags(NGINX) == ("_1.0", "latest")
     await store.drop_tag(NGINX, LATEST)

@@ -188,6 +188,38 @@ async def world(place: Path, request: pytest.FixtureRequest) -> AsyncIterator[Wo
 with_token = pytest.mark.parametrize("world", ["token"], indirect=True)
 
 
+async def test_explain_tells_what_a_request_meets_and_asks_nobody(world: World) -> None:
+    """All the way: before a pull, after it, by digest, and a blob."""
+
+    async def explained(image: str) -> dict[str, Any]:
+        done = await world.regproxy("explain", image, "--json")
+        assert done.code == 0, done.text
+        found: dict[str, Any] = json.loads(done.out)
+        return found
+
+    name = "registry.example/team/app"
+    world.registry.clear()
+    before = await explained(f"{name}:latest")
+    assert (before["tag"], before["decision"]["why"]) == (None, "nothing is known of the tag")
+    assert not world.registry.requests, "somebody outside was asked"
+    await world.pull("team/app")
+    world.registry.clear()
+    after = await explained(f"{name}:latest")
+    assert after["tag"]["digest"] == str(IMAGE.digest)
+    assert (after["decision"]["asked"], after["circuit"]["state"]) == ("nothing", "closed")
+    assert after["content"]["closure"]["whole"] is True
+    (digest, *_) = IMAGE.all_blobs()
+    blob = await explained(f"{name}@{digest}")
+    assert (blob["content"]["type"], blob["content"]["right"]) == ("blob", True)
+    text = await world.regproxy("explain", f"{name}:latest")
+    assert text.code == 0
+    assert b"rule" in text.out
+    assert not world.registry.requests, "somebody outside was asked"
+    await world.said("Operation explain for ")
+    wrong = await world.regproxy("explain", name)
+    assert wrong.code == 2
+
+
 async def test_a_purge_through_the_socket(world: World) -> None:
     """What only this repository held is gone from disk and memory, and is fetched anew."""
     await world.pull("team/app")

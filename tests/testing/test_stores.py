@@ -232,7 +232,7 @@ async def test_tags_carry_their_history(store: MemoryStore) -> None:
         await store.set_tag(REPOSITORY, LATEST, TagRecord(image.descriptor, None, number + 0.5))
     record = store.tag(REPOSITORY, LATEST)
     assert record is not None
-    assert [seen for _, seen in record.history] == [float(n) for n in range(5, 25)]
+    assert [(seen.first_s, seen.last_s) for seen in record.history] == [(n, n + 0.5) for n in range(5, 25)]
     assert await store.tags(REPOSITORY) == ("latest",)
     await store.drop_tag(REPOSITORY, LATEST)
     await store.drop_tag(REPOSITORY, LATEST)

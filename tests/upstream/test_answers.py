@@ -9,12 +9,10 @@ from hypothesis import strategies as st
 from regproxy.errors import Denied, NotFound, Throttled, UpstreamError, UpstreamFailed
 from regproxy.upstream.answers import (
     MAX_BLOB_BYTES,
-    MAX_RETRY_AFTER_S,
     content_length,
     is_absurd_length,
     judge,
     judge_form,
-    retry_after_s,
 )
 
 NOW = 1_795_500_000.0
@@ -35,38 +33,6 @@ def test_only_200_is_an_answer(status: int) -> None:
 )
 def test_kinds(status: int, error: type[UpstreamError]) -> None:
     assert type(judge("up", "a.example", "x", status)) is error
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [
-        (None, None),
-        ("", None),
-        ("17", 17),
-        (" 0 ", 0),
-        ("99999999999", MAX_RETRY_AFTER_S),
-        ("-5", None),
-        ("1.5", None),
-        ("soon", None),
-        ("Tue, 24 Nov 2026 05:20:30 GMT", 30 + 0),
-        ("Tue, 24 Nov 2020 05:20:30 GMT", 0),
-        ("Tue, 24 Nov 2099 05:20:30 GMT", MAX_RETRY_AFTER_S),
-        ("Tue, 99 Nov 2026 99:99:99 GMT", None),
-        ("9" * 5000, None),
-    ],
-)
-def test_retry_after(header: str | None, seconds: int | None) -> None:
-    """Seconds or a date, at most an hour (R91)."""
-    from datetime import datetime, timezone
-
-    now = datetime(2026, 11, 24, 5, 20, 0, tzinfo=timezone.utc).timestamp()
-    assert retry_after_s(header, now) == seconds
-
-
-@given(st.text(max_size=80))
-def test_any_retry_after_is_read(header: str) -> None:
-    found = retry_after_s(header, NOW)
-    assert found is None or 0 <= found <= MAX_RETRY_AFTER_S
 
 
 def test_throttled_keeps_the_wish() -> None:

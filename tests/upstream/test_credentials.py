@@ -33,8 +33,10 @@ def test_a_file_is_read_each_time(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     source = CredentialSource("up", Credentials("me", password_file=tmp_path / "password"))
-    with pytest.raises(UpstreamRefused, match="cannot be read: No such file"):
+    with pytest.raises(UpstreamRefused, match="cannot read its password file") as refused:
         source.login()
+    assert str(tmp_path) not in str(refused.value)
+    assert f"{tmp_path / 'password'}: No such file" in refused.value.for_log
     (tmp_path / "password").write_bytes(b"secret\xff")
     with pytest.raises(UpstreamRefused, match="not UTF-8") as caught:
         source.login()

@@ -11,16 +11,25 @@ import pytest_twisted
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor
-from twisted.internet.task import Clock
 
-from regproxy.errors import Denied, NotFound, UpstreamError, UpstreamFailed, UpstreamTrouble
-from regproxy.interfaces import RemoteTag
+from regproxy.errors import (
+    Denied,
+    NotFound,
+    Throttled,
+    UpstreamDown,
+    UpstreamError,
+    UpstreamFailed,
+    UpstreamTrouble,
+    UpstreamUnreachable,
+)
+from regproxy.interfaces import Circuit, RemoteTag, Standing
 from regproxy.oci.digest import Digest
 from regproxy.oci.tag import Tag
 from regproxy.settings import UpstreamSettings
 from regproxy.testing.contracts import outcome, read_to_end
 from regproxy.testing.images import make_image
-from regproxy.upstream.endpoints import RETRY_S, Endpoint, Endpoints, plan
+from regproxy.upstream.circuit import FAILURES, STEP_BACK_S, CircuitState
+from regproxy.upstream.endpoints import best, plan
 from regproxy.upstream.limits import LIMITS
 from regproxy.upstream.registry import RemoteRegistry
 from tests.upstream.conftest import REPOSITORY
@@ -47,7 +56,7 @@ class Pair:
 async def pair() -> AsyncIterator[Pair]:
     servers = [Server(reactor), Server(reactor)]
     urls = tuple(server.url for server in servers)
-    limits = attrs.evolve(LIMITS, endpoint_s=0.3)
+    limits = attrs.evolve(LIMITS, endpoint_s=1.0)
     registry = RemoteRegistry(UpstreamSettings("registry.test", urls, insecure=True), reactor, limits=limits)
     yield Pair(*servers, registry)
     await registry.close()
@@ -152,39 +161,108 @@ async def test_a_first_that_is_back_is_asked_first_again(pair: Pair) -> None:
     pair.second.on(PATH, lambda asked: asked.reply(200, BLOB))
     assert await blob_of(pair.registry) == BLOB
     pair.first.on(PATH, lambda asked: asked.reply(200, BLOB))
-    for endpoint in pair.registry._endpoints.order():
-        if endpoint.failed_s is not None:
-            endpoint.failed_s -= RETRY_S
+    breaker = next(iter(pair.registry._endpoints)).breaker
+    breaker._state = attrs.evolve(breaker.state, failed_s=reactor.seconds() - STEP_BACK_S)
     before = len(pair.second.asked)
     assert await blob_of(pair.registry) == BLOB
     assert len(pair.second.asked) == before
 
 
-failures = st.lists(st.none() | st.floats(0, 100), min_size=1, max_size=5)
+async def test_a_first_whose_circuit_is_open_is_not_asked_and_probed(pair: Pair) -> None:
+    """Only the probe finds that it is back, and nobody waits for that."""
+    await pair.first.close()
+    pair.second.on(PATH, lambda asked: asked.reply(200, BLOB))
+    first, second = pair.registry._endpoints
+    for _ in range(FAILURES):
+        first.breaker._state = attrs.evolve(first.breaker.state, failed_s=None)
+        assert await blob_of(pair.registry) == BLOB
+    assert first.breaker.state.circuit is Circuit.OPEN
+    assert pair.registry.standing() == Standing(), "the second one is there"
+    assert pair.registry._endpoints.order() == [second]
 
 
-@given(failures, st.floats(100, 130))
-def test_the_order(failed, now_s):
-    endpoints = [Endpoint(f"https://{n}", n > 0, at) for n, at in enumerate(failed)]
-    found = plan(endpoints, now_s)
-    assert sorted(found, key=endpoints.index) == endpoints, "all of them, each once"
-    good = [each.failed_s is None or now_s - each.failed_s >= RETRY_S for each in found]
+async def test_nobody_waits_when_all_circuits_are_open(pair: Pair) -> None:
+    for server in (pair.first, pair.second):
+        await server.close()
+    for _ in range(FAILURES):
+        error = await outcome(pair.registry.blobs.open(REPOSITORY, DIGEST))
+    assert isinstance(error, UpstreamUnreachable)
+    down = await outcome(pair.registry.blobs.open(REPOSITORY, DIGEST))
+    assert isinstance(down, UpstreamDown)
+    assert "refuses connections" in str(down)
+    assert down.retry_after_s == 1
+    assert down.since_s == pytest.approx(reactor.seconds(), abs=30)
+    assert not pair.registry.standing().asked
+
+
+async def test_a_list_whose_first_page_came_from_one_that_is_down_now(pair: Pair) -> None:
+    """Its other pages are nobody else's."""
+    tags = "/v2/library/nginx/tags/list"
+    pair.first.on(tags, lambda asked: asked.reply(500))
+
+    def page(asked: Asked) -> None:
+        second = list(pair.registry._endpoints)[1].breaker
+        second._state = attrs.evolve(second.state, circuit=Circuit.OPEN)
+        link = {"Link": f'<{pair.second.url}{tags}?last=a>; rel="next"', "Content-Type": "application/json"}
+        asked.reply(200, b'{"tags": ["a"]}', link)
+
+    pair.second.on(tags, page)
+    error = await outcome(pair.registry.tags.list(REPOSITORY))
+    assert isinstance(error, UpstreamTrouble)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 429])
+async def test_answers_open_nothing(pair: Pair, status: int) -> None:
+    pair.first.on(PATH, lambda asked: asked.reply(status))
+    pair.second.on(PATH, lambda asked: asked.reply(404))
+    for _ in range(2 * FAILURES):
+        assert await outcome(pair.registry.blobs.open(REPOSITORY, DIGEST)) is not None
+    assert pair.registry.standing() == Standing()
+    first, _ = pair.registry._endpoints
+    assert first.breaker.state.failures == 0
+
+
+async def test_a_first_that_allows_no_more_does_not_block_the_second(pair: Pair) -> None:
+    """Nor is it asked again before it said so; where the second has nothing either, its 429 is told."""
+    pair.first.on(PATH, lambda asked: asked.reply(429, b"", {"Retry-After": "60"}))
+    pair.second.on(PATH, lambda asked: asked.reply(200, BLOB))
+    assert await blob_of(pair.registry) == BLOB
+    assert await blob_of(pair.registry) == BLOB
+    assert (len(pair.first.asked), len(pair.second.asked)) == (1, 2)
+    pair.second.on(PATH, lambda asked: asked.reply(404))
+    error = await outcome(pair.registry.blobs.open(REPOSITORY, DIGEST))
+    assert isinstance(error, Throttled)
+    assert 50 < error.retry_after_s <= 66
+    assert len(pair.first.asked) == 1
+
+
+states = st.builds(
+    CircuitState,
+    circuit=st.sampled_from([Circuit.CLOSED, Circuit.CLOSED, Circuit.OPEN, Circuit.HALF_OPEN]),
+    failed_s=st.none() | st.floats(0, 100),
+    first_s=st.none() | st.floats(0, 100),
+    due_s=st.none() | st.floats(0, 100),
+)
+
+
+@given(st.lists(states, min_size=1, max_size=5), st.floats(100, 130))
+def test_the_order(found: list[CircuitState], now_s: float) -> None:
+    order = plan(found, now_s)
+    assert sorted(order) == [n for n, state in enumerate(found) if state.closed], "each that is asked, once"
+    good = [not found[n].stepped_back(now_s) for n in order]
     assert good == sorted(good, reverse=True)
-    written = [endpoints.index(each) for each, is_good in zip(found, good, strict=True) if is_good]
+    written = [n for n in order if not found[n].stepped_back(now_s)]
     assert written == sorted(written)
-    longest_ago = [each.failed_s for each, is_good in zip(found, good, strict=True) if not is_good]
+    longest_ago = [found[n].failed_s for n in order if found[n].stepped_back(now_s)]
     assert longest_ago == sorted(longest_ago)
 
 
-def test_an_answer_makes_good():
-    clock = Clock()
-    endpoints = Endpoints(["https://a/", "https://b"], clock)
-    a, b = endpoints.order()
-    assert (endpoints.first, a.later, b.later) == ("https://a", False, True)
-    endpoints.failed(a)
-    assert endpoints.order() == [b, a]
-    endpoints.answered(a)
-    assert endpoints.order() == [a, b]
-    endpoints.failed(a)
-    clock.advance(RETRY_S)
-    assert endpoints.order() == [a, b]
+@given(st.lists(states, min_size=1, max_size=5), st.floats(0, 130))
+def test_the_standing_of_all(found: list[CircuitState], now_s: float) -> None:
+    stands = best(found, now_s, 1000.0)
+    assert not stands.asked
+    assert stands.retry_s is not None
+    assert stands.retry_s >= 0
+    firsts = [state.first_s for state in found if state.first_s is not None]
+    assert (stands.since_s is None) == (not firsts)
+    assert stands.since_s is None or stands.since_s == max(firsts) + 1000.0

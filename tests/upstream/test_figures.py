@@ -9,9 +9,12 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from regproxy.errors import UpstreamTrouble, UpstreamUnreachable
 from regproxy.metrics.figures import Figures
+from regproxy.upstream.circuit import FAILURES
 from regproxy.upstream.registry import RemoteRegistry
 from tests.upstream.conftest import REPOSITORY
 from tests.upstream.servers import Asked, Server
+from tests.upstream.test_heard import closed_url
+from tests.upstream.test_outages import until
 from tests.upstream.test_registry import (
     BLOB,
     BLOB_DIGEST,
@@ -114,3 +117,30 @@ async def test_tokens_are_counted_by_what_came_of_them(server: Server, new_regis
     for _ in range(3):
         await registry.tags.get(REPOSITORY, TAG)
     assert counted() == {"issued": 1, "reused": 2, "failed": 1}
+
+
+async def test_circuits_and_probes_are_counted_by_endpoint(server: Server, new_registry: NewRegistry) -> None:
+    """Each endpoint has its series from the start, or the best of them could not be told."""
+    figures = Figures(["upstream.test"])
+    options = {"figures": figures.upstream("upstream.test")}
+    registry = new_registry(server.url, options, endpoints=(closed_url(), server.url))
+
+    def count(name: str, endpoint: str, **labels: str) -> float | None:
+        words = {"upstream": "upstream.test", "endpoint": endpoint} | labels
+        return figures.registry.get_sample_value(f"regproxy_upstream_{name}", words)
+
+    assert [count("circuit", number) for number in "01"] == [0, 0]
+    assert count("circuit_opened_total", "0") == 0
+    first, second = (each.breaker for each in registry._endpoints)
+    for _ in range(FAILURES):
+        first.failed(first.began(), "refuses connections")
+    assert [count("circuit", number) for number in "01"] == [2, 0]
+    assert count("circuit_opened_total", "0") == 1
+    server.on("/v2/", lambda asked: asked.reply(401))
+    second.doubt()
+    await until(lambda: count("probes_total", "1", outcome="answered") == 1)
+    await until(lambda: (count("probes_total", "0", outcome="failed") or 0) >= 1)
+    registry.set_offline(True)
+    assert [count("circuit", number) for number in "01"] == [3, 3]
+    registry.set_offline(False)
+    assert [count("circuit", number) for number in "01"] == [0, 0]

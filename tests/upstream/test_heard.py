@@ -14,6 +14,7 @@ from regproxy.errors import (
     Denied,
     NotFound,
     Throttled,
+    UpstreamError,
     UpstreamFailed,
     UpstreamTimeout,
     UpstreamTrouble,
@@ -165,3 +166,39 @@ async def test_what_the_end_cuts_off_says_nothing(
     reactor.callLater(0.01, registry.close)
     await asking
     assert heard == []
+
+
+async def test_trouble_says_how_long_it_was_tried_and_since_when(
+    server: Server, new_registry: NewRegistry
+) -> None:
+    """P14: since the first trouble after the last answer, whatever that said; seconds since the epoch."""
+    times = iter(range(1000, 2000))
+    registry = new_registry(server.url, {"wall": lambda: float(next(times))})
+
+    async def asked(status: int) -> UpstreamError:
+        server.on(BLOB_PATH, lambda asked: asked.reply(status))
+        with pytest.raises(UpstreamError) as caught:
+            await registry.blobs.stat(REPOSITORY, DIGEST)
+        assert caught.value.status == status
+        assert caught.value.tried_s is not None
+        assert 0.0 <= caught.value.tried_s < 10.0
+        return caught.value
+
+    first, second = await asked(503), await asked(500)
+    assert first.since_s == second.since_s is not None
+    answered = await asked(404)
+    assert answered.since_s is None
+    again = await asked(503)
+    assert again.since_s is not None
+    assert first.since_s is not None
+    assert again.since_s > first.since_s
+
+
+async def test_silence_says_how_long_it_was_tried(server: Server, new_registry: NewRegistry) -> None:
+    server.on(BLOB_PATH, lambda asked: None)
+    registry = new_registry(server.url, {"limits": attrs.evolve(LIMITS, first_byte_s=0.05)})
+    with pytest.raises(UpstreamTimeout) as caught:
+        await registry.blobs.stat(REPOSITORY, DIGEST)
+    assert caught.value.tried_s is not None
+    assert 0.05 <= caught.value.tried_s < 5.0
+    assert (caught.value.status, caught.value.since_s is None) == (None, False)

@@ -117,10 +117,10 @@ async def test_a_400_to_a_password_is_its_answer(server: Server, new_registry: N
     server.on(BY_TAG, lambda asked: asked.reply(401, b"", {"WWW-Authenticate": 'Basic realm="r"'}))
     with pytest.raises(UpstreamRefused):
         await registry.tags.get(REPOSITORY, TAG)
-    server.on(BY_TAG, lambda asked: asked.reply(400, b"{}"))
+    server.on("/v2/library/other/manifests/latest", lambda asked: asked.reply(400, b"{}"))
     before = len(server.asked)
     with pytest.raises(UpstreamFailed, match="400"):
-        await registry.tags.get(REPOSITORY, TAG)
+        await registry.tags.get(Repository.parse("upstream.test", "library/other"), TAG)
     assert len(server.asked) == before + 1
 
 

@@ -72,7 +72,8 @@ async def test_a_failed_head_never_becomes_a_get(
         await registry.tags.stat(REPOSITORY, TAG, KNOWN)
     with pytest.raises(error):
         await registry.manifests.stat(REPOSITORY, DIGEST)
-    assert server.log() == [f"HEAD {BY_TAG}", f"HEAD {BY_DIGEST}"]
+    asked = [f"HEAD {BY_TAG}", f"HEAD {BY_DIGEST}"]
+    assert server.log() == (asked[:1] if status == 429 else asked)  # a 429 holds for both
 
 
 @pytest.mark.parametrize("known", [None, OTHER, KNOWN])

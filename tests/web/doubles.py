@@ -136,9 +136,12 @@ class MemoryRegistry:
     lists: dict[Repository, TagList] = attrs.field(factory=dict)
     hits: dict[tuple[Repository, Reference], TagAnswer] = attrs.field(factory=dict)
     """What is answered at once."""
+    warns: dict[tuple[Repository, Reference | None], tuple[str, ...]] = attrs.field(factory=dict)
     error: Exception | None = None
     pending: Deferred[Any] | None = None
     calls: list[str] = attrs.field(factory=list)
+    forced: list[bool] = attrs.field(factory=list)
+    """Whether each tag that was asked for was to be confirmed."""
 
     @property
     def blobs(self) -> IBlobService:
@@ -151,6 +154,9 @@ class MemoryRegistry:
     @property
     def tags(self) -> ITagService:
         return _Tags(self)
+
+    def warnings(self, repository: Repository, reference: Reference | None) -> tuple[str, ...]:
+        return self.warns.get((repository, reference), ())
 
     def manifest_at_hand(self, repository: Repository, reference: Reference) -> TagAnswer | None:
         return self.hits.get((repository, reference))
@@ -217,10 +223,12 @@ class _Tags:
     def __init__(self, memory: MemoryRegistry) -> None:
         self._memory = memory
 
-    def get(self, repository: Repository, tag: Tag) -> Deferred[TagAnswer]:
+    def get(self, repository: Repository, tag: Tag, forced: bool = False) -> Deferred[TagAnswer]:
+        self._memory.forced.append(forced)
         return self._memory.answer("tags.get", self._memory.tag_map.get((repository, tag)))
 
-    def stat(self, repository: Repository, tag: Tag) -> Deferred[TagAnswer]:
+    def stat(self, repository: Repository, tag: Tag, forced: bool = False) -> Deferred[TagAnswer]:
+        self._memory.forced.append(forced)
         found = self._memory.tag_map.get((repository, tag))
         return self._memory.answer("tags.stat", found and attrs.evolve(found, manifest=None))
 
@@ -289,7 +297,7 @@ def parse_head(data: bytes) -> tuple[int, dict[str, str], bytes]:
     for line in lines:
         name, _, value = line.partition(": ")
         known = headers.get(name.lower())
-        assert known is None or name == "WWW-Authenticate", f"{name} twice"
+        assert known is None or name in ("WWW-Authenticate", "Warning"), f"{name} twice"
         headers[name.lower()] = value if known is None else f"{known}, {value}"
     return int(first.split(" ")[1]), headers, rest
 
@@ -341,7 +349,12 @@ class Front:
         catalog = self.entrance if options.pop("catalog", False) else None
         self.api = RegistryApi(self.registry, reactor, catalog)
         resource = ApiResource(
-            self.api, Routes(upstreams), networks, options.pop("gate", None), self.entrance
+            self.api,
+            Routes(upstreams),
+            networks,
+            options.pop("gate", None),
+            self.entrance,
+            options.pop("tracing", None),
         )
         self.site = RegistrySite(resource, options.pop("reactor", reactor), self.records.append, **options)
         self.site.protocol = CountedChannel

@@ -7,16 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regproxy.headers.ranges import Span
+from regproxy.headers.warnings import MAX_WARNING_BYTES, warning_value
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor
 from regproxy.web.answers import (
-    MAX_WARNING_BYTES,
     Answer,
     Asked,
     Remarks,
     blob_answer,
     manifest_answer,
-    warning_value,
 )
 
 DIGEST = Digest.of(b"x")

@@ -50,6 +50,16 @@ CATALOG: Setting[bool] = Setting(
     "whether /v2/_catalog lists the repositories that are on disk, those that the client may pull",
     default="false",
 )
+TRACE: Setting[Network] = Setting(
+    "access",
+    "trace",
+    values.network,
+    "the networks of operators, who get X-Regproxy-Trace with an answer where the request has "
+    "X-Regproxy-Trace: 1: what was decided for it, by which line of this file, and how its upstream stands",
+    default="[]",
+    example="[10.0.9.0/24]",
+    many=True,
+)
 ISSUER: Setting[str] = Setting(
     "tokens", "issuer", values.some_text, "who signs them; needed", example="https://auth.corp.example"
 )
@@ -149,6 +159,7 @@ TABLE: tuple[Setting[object], ...] = (
     HTPASSWD,
     ANONYMOUS,
     CATALOG,
+    TRACE,
     ISSUER,
     AUDIENCE,
     KEYS_FILE,

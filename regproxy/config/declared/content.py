@@ -62,14 +62,29 @@ AHEAD: Setting[int] = Setting(
     default="3",
 )
 MATCH: Setting[str] = Setting(
-    "tag", "match", values.match, 'which tags the rule is for; only "*", all of them, so far', default="*"
+    "tag",
+    "match",
+    values.match,
+    'which tags the rule is for: "*" for all, a glob (* for any signs, ? for one, [a-c]), or a regular '
+    "expression between slashes, which a tag matches whole: signs, ., classes, \\d, \\w, groups, |, * + ? "
+    "and {2,5}",
+    default="*",
 )
 FRESH: Setting[float] = Setting(
     "tag",
     "fresh",
     values.duration,
-    "how long a tag is believed before its upstream is asked again",
+    "how long a tag is believed before its upstream is asked again; ten times as long while the upstream's "
+    "rate limit runs low",
     default="1m",
+)
+GRACE: Setting[float] = Setting(
+    "tag",
+    "grace",
+    values.duration,
+    "how long after that it is still served at once, while the upstream is asked behind; not longer than "
+    "stale_if_error",
+    default="0s",
 )
 REVALIDATE_WAIT: Setting[float] = Setting(
     "tag",
@@ -82,12 +97,34 @@ STALE_IF_ERROR: Setting[float] = Setting(
     "tag",
     "stale_if_error",
     values.duration,
-    "how long a tag is served, with a warning, while its upstream is in trouble",
+    "how long after fresh a tag is served, with a warning, while its upstream is in trouble; 0s for never",
     default="30d",
+)
+ON_MISSING: Setting[str] = Setting(
+    "tag",
+    "on_missing",
+    values.choice("drop", "keep"),
+    "a tag that its upstream has no more: drop it, or keep it and serve it, with a warning, for "
+    "stale_if_error",
+    default="drop",
+)
+ON_DENIED: Setting[str] = Setting(
+    "tag",
+    "on_denied",
+    values.choice("refuse", "stale"),
+    "a tag whose upstream denies us access (401, 403): refuse it, and ask anew about all content of its "
+    "repository, or serve it stale, with a warning, for stale_if_error",
+    default="refuse",
 )
 
 STORAGE = Group("", "storage", "storage", "where content lies and how much of it")
-TAGS = Group("", "tags", "tag", "how long tags are believed; a list with one rule so far")
+TAGS = Group(
+    "",
+    "tags",
+    "tag",
+    "how long tags are believed: a list of rules, of which the first one that matches a tag counts; one that "
+    "is never reached is an error",
+)
 FILL = Group("", "fill", "fill", "how blobs are fetched")
 
 TABLE: tuple[Setting[object], ...] = (
@@ -97,8 +134,11 @@ TABLE: tuple[Setting[object], ...] = (
     TTL,
     MATCH,
     FRESH,
+    GRACE,
     REVALIDATE_WAIT,
     STALE_IF_ERROR,
+    ON_MISSING,
+    ON_DENIED,
     CONNECTIONS_PER_BLOB,
     CONNECTIONS_PER_UPSTREAM,
     AHEAD,

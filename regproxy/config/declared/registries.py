@@ -147,6 +147,14 @@ BANDWIDTH: Setting[int | None] = Setting(
     default="off",
     example="20 MiB/s",
 )
+OFFLINE: Setting[bool] = Setting(
+    "upstream",
+    "offline",
+    values.flag,
+    "it is asked nothing, what is cached is served, and nothing of it expires; `regproxy offline NAME` does "
+    "that to a running mirror",
+    default="false",
+)
 UPSTREAM_TTL: Setting[float | None] = Setting(
     "upstream",
     "ttl",
@@ -204,6 +212,7 @@ TABLE: tuple[Setting[object], ...] = (
     DENY,
     USERS,
     BANDWIDTH,
+    OFFLINE,
     UPSTREAM_TTL,
 )
 """In the order of the reference file."""

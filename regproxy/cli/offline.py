@@ -1,0 +1,94 @@
+"""``regproxy offline UPSTREAM`` and ``regproxy online UPSTREAM``: whether a running mirror asks it at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from regproxy.cli.addresses import Address
+from regproxy.cli.asking import STRANGE, AskFailed
+from regproxy.cli.lines import harmless
+from regproxy.cli.ordering import FAILED, NOTHING, order
+from regproxy.cli.where import admin_option, config_option, listeners, operators_token, token_option
+
+WAIT_S = 30.0
+CODES = """
+\b
+Exit codes: 0 done (or would be), 1 the settings cannot be used, 2 no such upstream,
+3 no daemon there, 4 not permitted, 5 what answers is not understood,
+6 no answer in 30 s, 7 it was so already, 8 done, but a restart forgets it.
+"""
+
+
+def _verb(offline: bool, short: str, text: str) -> click.Command:
+    @click.command("offline" if offline else "online", short_help=short, help=f"{text}\n{CODES}")
+    @click.argument("upstream", metavar="UPSTREAM")
+    @click.option("-n", "--dry-run", is_flag=True, help="Only say whether it would change anything.")
+    @click.option("--json", "as_json", is_flag=True, help="The daemon's answer as it is, on one line.")
+    @admin_option
+    @config_option
+    @token_option
+    def verb(
+        upstream: str,
+        dry_run: bool,
+        as_json: bool,
+        admin: Address | None,
+        config: Path | None,
+        token_file: Path | None,
+    ) -> None:
+        body = {"upstream": upstream, "offline": offline, "dry_run": dry_run}
+        try:
+            asked, token = listeners(admin, config), operators_token(token_file, admin, config)
+            found = order(asked, "offline", body, token, WAIT_S)
+            lines = [json.dumps(found)] if as_json else list(told(found))
+        except AskFailed as error:
+            click.echo(f"regproxy: {error}", err=True)
+            raise SystemExit(error.code) from None
+        _show(found, lines, click.echo)
+
+    command: click.Command = verb
+    return command
+
+
+def _show(found: Mapping[str, Any], lines: list[str], echo: Callable[..., None]) -> None:
+    for line in lines:
+        echo(line)
+    if "error" in found:
+        echo(f"regproxy: {harmless(str(found['error']))}", err=True)
+        raise SystemExit(FAILED)
+    raise SystemExit(0 if found.get("changed") else NOTHING)
+
+
+def told(found: Mapping[str, Any]) -> Iterator[str]:
+    """The answer for people. :exc:`AskFailed` when it is not understood."""
+    flags = [found.get(name) for name in ("offline", "changed", "dry_run", "until_restart")]
+    if not all(isinstance(flag, bool) for flag in flags):
+        raise AskFailed("what came of it is not understood: it is of another version; see --json", STRANGE)
+    offline, changed, dry_run, until_restart = flags
+    name, word = harmless(str(found.get("upstream"))), "offline" if offline else "online"
+    if not changed:
+        yield f"{name}: it is {word} already"
+    elif dry_run:
+        yield f"{name}: would be {word}"
+    else:
+        meaning = "it is asked nothing, what is cached is served" if offline else "it is asked again"
+        yield f"{name}: {word}, {meaning}"
+    if until_restart:
+        yield "  until the next start: the settings have it offline"
+
+
+offline = _verb(
+    True,
+    "Have a running mirror ask an upstream nothing.",
+    "Have a running mirror ask an upstream nothing, and serve what it has: during works on a line, or while "
+    "an upstream does more harm than good. It stays so over restarts, until regproxy online.",
+)
+online = _verb(
+    False,
+    "Have a running mirror ask an upstream again.",
+    "Have a running mirror ask an upstream again that was taken offline.",
+)

@@ -1,0 +1,61 @@
+"""Tags that look like full versions and came to mean something else: what is told of that.
+
+A release that changes under its name is a rebuild at best, and an attack at worst; either way someone should
+know. The upstream is believed all the same.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import attrs
+from twisted.logger import Logger
+
+from regproxy.oci.digest import Digest
+from regproxy.oci.repository import Repository
+from regproxy.oci.tag import Tag
+from regproxy.proxy.tag_rules import is_version
+
+MAX_KEPT = 20
+_log = Logger()
+
+
+@attrs.frozen(slots=True)
+class Move:
+    """A tag meant ``before`` when it was last looked at, and ``after`` at ``seen_s``, since the epoch."""
+
+    repository: Repository
+    tag: Tag
+    before: Digest
+    after: Digest
+    seen_s: float
+
+
+class MovedTags:
+    """The last moves, and how many there were since the start. ``count`` is told the upstream of each."""
+
+    def __init__(self, count: Callable[[str], None]) -> None:
+        self._count = count
+        self._last: deque[Move] = deque(maxlen=MAX_KEPT)
+        self.number = 0
+
+    @property
+    def last(self) -> tuple[Move, ...]:
+        """The last MAX_KEPT, the newest first."""
+        return tuple(reversed(self._last))
+
+    def compare(self, repository: Repository, tag: Tag, before: Digest, after: Digest, seen_s: float) -> None:
+        """Raise ``tag moved`` where a version means something else than it did."""
+        if before == after or not is_version(tag):
+            return
+        self.number += 1
+        self._last.append(Move(repository, tag, before, after, seen_s))
+        self._count(repository.upstream)
+        _log.warn(
+            "tag moved: {repository}:{tag} was {before} and is {after} now",
+            repository=str(repository),
+            tag=tag.name,
+            before=str(before),
+            after=str(after),
+        )
