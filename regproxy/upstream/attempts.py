@@ -198,7 +198,8 @@ class _Attempt:
     def failed(self, error: UpstreamError) -> None:
         """There is no answer to the question."""
         if isinstance(error, UpstreamTrouble) and not isinstance(error, UpstreamRefused):
-            self._trouble(error)
+            answered = isinstance(error, UpstreamFailed)  # by what is of no use: that may be its repository's
+            self._trouble(error, self._question.scope if answered else None)
             return
         self._endpoint.breaker.answered(self._call)  # its token server is there, and so is it
         if isinstance(error, Throttled):

@@ -139,6 +139,13 @@ async def test_a_5xx_of_one_repository_is_its_own(server: Server, registry: Remo
     assert not registry.standing().asked, "of several it is the upstream's"
 
 
+async def test_one_blob_that_leads_nowhere_is_no_outage(server: Server, registry: RemoteRegistry) -> None:
+    server.on(BLOB_PATH, lambda asked: asked.reply(307, b"", {"Location": BLOB_PATH}))
+    for _ in range(2 * FAILURES):
+        assert isinstance(await outcome(registry.blobs.open(REPOSITORY, DIGEST)), UpstreamFailed)
+    assert registry.standing() == Standing()
+
+
 @pytest.mark.parametrize("status", [401, 403, 404, 429])
 async def test_what_it_says_of_content_is_no_outage(
     server: Server, registry: RemoteRegistry, status: int
