@@ -232,7 +232,9 @@ class MirrorService(MultiService):
             "/healthz": healthz(self._status),
             "/readyz": readyz(self._reasons, mirror.warnings),
             "/metrics": metrics(mirror.figures.registry, self._reactor),
-            "/status": status(overview(self._settings, mirror, self._uptime_s, self._reasons, self._reactor)),
+            "/status": status(
+                overview(self._settings, mirror, self._uptime_s, self._reasons, self._reactor, self._wall)
+            ),
         }
 
     def _reasons(self) -> list[str]:

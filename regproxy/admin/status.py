@@ -90,10 +90,23 @@ class UpstreamState:
 
 
 @attrs.frozen(slots=True)
+class MovedState:
+    """A tag that looks like a full version and came to mean another digest, so long ago."""
+
+    upstream: str
+    repository: str
+    tag: str
+    before: Digest
+    after: Digest
+    ago_s: float
+
+
+@attrs.frozen(slots=True)
 class Now:
     """All that a document is made of.
 
-    ``reasons`` speak against sending clients, ``warnings`` do not; ``entries`` may expire.
+    ``reasons`` speak against sending clients, ``warnings`` do not; ``entries`` may expire. ``moved`` are the
+    last of ``moved_count`` since the start, the newest first.
     """
 
     version: str
@@ -106,6 +119,8 @@ class Now:
     fills: Sequence[FillState]
     entries: int | None
     entries_loaded: bool | None
+    moved: Sequence[MovedState] = ()
+    moved_count: int = 0
 
 
 def status_document(now: Now) -> dict[str, object]:
@@ -126,6 +141,7 @@ def status_document(now: Now) -> dict[str, object]:
         "upstreams": _listed(now.upstreams, _upstream),
         "fills": _listed(sorted(now.fills, key=lambda fill: -fill.age_s), _fill),
         "expiry": {"entries": now.entries, "loaded": now.entries_loaded},
+        "moved_tags": {**_listed(now.moved, _moved), "count": now.moved_count},
     }
 
 
@@ -166,6 +182,17 @@ def _fill(state: FillState) -> dict[str, object]:
         "front_bytes": state.front,
         "readers": state.readers,
         "age_s": round(state.age_s, 3),
+    }
+
+
+def _moved(state: MovedState) -> dict[str, object]:
+    return {
+        "upstream": _short(state.upstream),
+        "repository": _short(state.repository),
+        "tag": state.tag,
+        "before": str(state.before),
+        "after": str(state.after),
+        "ago_s": round(state.ago_s, 3),
     }
 
 

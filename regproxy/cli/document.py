@@ -71,6 +71,18 @@ class Fill:
 
 
 @attrs.frozen(slots=True)
+class Move:
+    """A version that came to mean another digest."""
+
+    upstream: str
+    repository: str
+    tag: str
+    before: str
+    after: str
+    ago_s: float | None
+
+
+@attrs.frozen(slots=True)
 class Document:
     """All of it. ``*_count`` is how many there are, which may be more than are listed."""
 
@@ -89,6 +101,8 @@ class Document:
     fill_count: int
     entries: int | None
     entries_loaded: bool | None
+    moved: tuple[Move, ...]
+    moved_count: int
 
 
 def decode(body: bytes) -> dict[str, Any]:
@@ -115,6 +129,8 @@ def read(found: Mapping[str, Any]) -> Document:
     upstreams, fills = page.object("upstreams"), page.object("fills")
     listed = upstreams.each("listed", _upstream)
     moving = fills.each("listed", _fill)
+    moved_tags = page.object("moved_tags")
+    moved = moved_tags.each("listed", _move)
     return Document(
         daemon_version=daemon.text("version") or "?",
         uptime_s=daemon.seconds("uptime_s"),
@@ -130,6 +146,8 @@ def read(found: Mapping[str, Any]) -> Document:
         fill_count=max(fills.whole("count") or 0, len(moving)),
         entries=expiry.whole("entries"),
         entries_loaded=expiry.flag("loaded"),
+        moved=moved,
+        moved_count=max(moved_tags.whole("count") or 0, len(moved)),
     )
 
 
@@ -226,4 +244,15 @@ def _fill(fill: _Object) -> Fill:
         fill.whole("front_bytes") or 0,
         fill.whole("readers"),
         fill.seconds("age_s") or 0.0,
+    )
+
+
+def _move(move: _Object) -> Move:
+    return Move(
+        move.text("upstream") or "?",
+        move.text("repository") or "?",
+        move.text("tag") or "?",
+        move.text("before") or "?",
+        move.text("after") or "?",
+        move.seconds("ago_s"),
     )

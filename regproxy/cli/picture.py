@@ -27,6 +27,7 @@ def picture(document: Document, rates: Mapping[str, float], width: int) -> list[
     lines += [_disk(document.disk, width), _entries(document, width)]
     lines += _fills(document, rates, width)
     lines += _upstreams(document, width)
+    lines += _moved(document, width)
     return lines
 
 
@@ -144,16 +145,37 @@ def _fills(document: Document, rates: Mapping[str, float], width: int) -> Iterat
     yield from _unlisted(document.fill_count - len(document.fills), width)
 
 
+def _moved(document: Document, width: int) -> Iterator[Line]:
+    """Versions that came to mean something else; nothing where none did."""
+    if not document.moved_count:
+        return
+    yield ()
+    yield fitting(width, 0, [Part(f"{plural(document.moved_count, 'tag')} moved", Tone.BOLD)])
+    for move in document.moved:
+        name = Part(
+            f"{harmless(move.upstream)}/{harmless(move.repository)}:{harmless(move.tag)}", Tone.YELLOW
+        )
+        yield fitting(width, 2, [name, Part(f"{_span(move.ago_s)} ago")])
+        yield fitting(
+            width, 4, [Part(f"from {_cut(move.before)}", Tone.FAINT), Part(f"to {_cut(move.after)}")]
+        )
+    yield from _unlisted(document.moved_count - len(document.moved), width)
+
+
+def _cut(digest: str) -> str:
+    algorithm, colon, digits = harmless(digest).partition(":")
+    return f"{algorithm}{colon}{digits[:HEX_SHOWN]}"
+
+
 def _unlisted(more: int, width: int) -> Iterator[Line]:
     if more > 0:
         yield fitting(width, 2, [Part(f"and {count_text(more)} more", Tone.FAINT)])
 
 
 def _what(fill: Fill, width: int) -> Line:
-    algorithm, colon, digits = harmless(fill.digest).partition(":")
     parts = [
         Part(f"{harmless(fill.upstream)}/{harmless(fill.repository)}"),
-        Part(f"{algorithm}{colon}{digits[:HEX_SHOWN]}", Tone.FAINT),
+        Part(_cut(fill.digest), Tone.FAINT),
     ]
     if fill.readers is not None:
         parts.append(Part(plural(fill.readers, "reader")))

@@ -17,6 +17,7 @@ from regproxy.admin.status import (
     MAX_TEXT,
     VERSION,
     DiskState,
+    MovedState,
     Now,
     UpstreamState,
     status,
@@ -29,7 +30,7 @@ from regproxy.oci.digest import Digest
 from regproxy.overview import samples
 from tests.admin.asking import ask
 
-DIGEST = Digest("sha256", "ab" * 32)
+DIGEST, OTHER = Digest("sha256", "ab" * 32), Digest("sha256", "cd" * 32)
 FILL = FillState(DIGEST, "docker.io", "library/nginx", 100, 42, 2, 3.14159, "running")
 NOW = Now(
     version="1.2.3",
@@ -45,6 +46,8 @@ NOW = Now(
     fills=(FILL,),
     entries=7,
     entries_loaded=True,
+    moved=(MovedState("docker.io", "library/nginx", "1.29.3", DIGEST, OTHER, 3.14159),),
+    moved_count=21,
 )
 
 
@@ -93,6 +96,19 @@ def test_the_whole_document() -> None:
             ],
         },
         "expiry": {"entries": 7, "loaded": True},
+        "moved_tags": {
+            "count": 21,
+            "listed": [
+                {
+                    "upstream": "docker.io",
+                    "repository": "library/nginx",
+                    "tag": "1.29.3",
+                    "before": str(DIGEST),
+                    "after": str(OTHER),
+                    "ago_s": 3.142,
+                }
+            ],
+        },
     }
 
 

@@ -148,6 +148,11 @@ documents = st.fixed_dictionaries(
             )
         ),
         "expiry": _fields(entries=_counts, loaded=st.booleans()),
+        "moved_tags": _listed(
+            _fields(
+                upstream=_words, repository=_words, tag=_words, before=_words, after=_words, ago_s=_seconds
+            )
+        ),
     },
 )
 """Documents of version 1 whose words are hostile and whose amounts are anything."""

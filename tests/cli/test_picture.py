@@ -46,6 +46,31 @@ def test_what_it_says() -> None:
     ]
 
 
+MOVED = {
+    "count": 21,
+    "listed": [
+        {
+            "upstream": "docker.io",
+            "repository": "library/nginx",
+            "tag": "1.29.3",
+            "before": "sha256:" + "ab" * 32,
+            "after": "sha256:" + "cd" * 32,
+            "ago_s": 7300.0,
+        }
+    ],
+}
+
+
+def test_versions_that_moved_are_told_at_the_end() -> None:
+    assert drawn(full(moved_tags=MOVED), 80)[len(drawn(full(), 80)) :] == [
+        "",
+        "21 tags moved",
+        "  docker.io/library/nginx:1.29.3  2h 1m ago",
+        "    from sha256:abababababab  to sha256:cdcdcdcdcdcd",
+        "  and 20 more",
+    ]
+
+
 def test_a_narrow_one_keeps_what_tells_most() -> None:
     assert drawn(full(), 30) == [
         "regproxy 1.2.3  ready",
