@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.web.client import Agent, HTTPConnectionPool, readBody
 
 from regproxy.settings import TagRule
 from regproxy.testing import actions
@@ -17,11 +18,12 @@ from regproxy.testing.registry import ScriptableRegistry
 from regproxy.testing.reply import Gate
 from regproxy.testing.rules import Match
 from tests.logged import logging
+from tests.system.client import Answer
 from tests.system.mirror import Mirror, World, upstream
 
 pytestmark = pytest.mark.system
 
-CLIENTS = 100
+CLIENTS, AT_ONCE = 1000, 40
 OLD, NEW = make_image(labels={"v": "1"}), make_image(labels={"v": "2"})
 LATEST, VERSION = "/v2/team/app/manifests/latest", "/v2/team/app/manifests/1.29.3"
 
@@ -36,9 +38,8 @@ async def started(root: Path, *rules: TagRule) -> World:
     return World(registry, mirror)
 
 
-async def _body(agent: Agent, url: str) -> bytes:
-    found: bytes = await readBody(await agent.request(b"GET", url.encode()))
-    return found
+def _are_waiting(world: World, count: int) -> bool:
+    return world.mirror.mirror.responses() == count
 
 
 async def test_a_thousand_clients_just_past_fresh_are_one_upstream_request(tmp_path: Path) -> None:
@@ -49,15 +50,23 @@ async def test_a_thousand_clients_just_past_fresh_are_one_upstream_request(tmp_p
     world.registry.clear()
     gate = Gate()
     world.registry.script(Match(method="HEAD", kind="manifest"), actions.hold(gate))
-    agent = Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False))
-    asking = [Deferred.fromCoroutine(_body(agent, world.mirror.url + LATEST)) for _ in range(CLIENTS)]
+    asking: list[Deferred[Answer]] = []
+    while len(asking) < CLIENTS:  # as many as a listening socket takes at once
+        asking += [Deferred.fromCoroutine(world.client.ask(LATEST)) for _ in range(AT_ONCE)]
+        await _until(partial(_are_waiting, world, len(asking)))
     await gate.arrived()
-    while world.mirror.mirror.responses() < CLIENTS:
-        await _turn()
     gate.open()
-    assert set(await gatherResults(asking)) == {OLD.manifest.content}
+    assert {answer.body for answer in await gatherResults(asking)} == {OLD.manifest.content}
     assert world.asked() == ["HEAD manifest"]
     await world.stop()
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if holds():
+            return
+        await _turn()
+    raise AssertionError("it does not come to that")
 
 
 async def _turn() -> None:
