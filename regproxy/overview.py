@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from prometheus_client import CollectorRegistry
@@ -10,9 +9,10 @@ from twisted.internet.defer import TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
 from regproxy import __version__
-from regproxy.admin.status import COUNTED, DiskState, Now, Sample, UpstreamState
+from regproxy.admin.status import COUNTED, DiskState, MovedState, Now, Sample, UpstreamState
 from regproxy.compose import Mirror
 from regproxy.errors import StorageFailed
+from regproxy.proxy.moved import MovedTags
 from regproxy.settings import Settings, UpstreamSettings
 from regproxy.singleflight import SingleFlight
 from regproxy.storage.store import DiskStore
@@ -27,7 +27,7 @@ def overview(
     uptime_s: Callable[[], float],
     reasons: Callable[[], Sequence[str]],
     clock: IReactorTime,
-    wall: Callable[[], float] = time.time,
+    wall: Callable[[], float],
 ) -> Callable[[], Awaitable[Now]]:
     """What looks around when it is called; it asks nobody outside."""
     disk = None if mirror.expiry is None else DiskLook(mirror.expiry.store, clock)
@@ -45,8 +45,8 @@ def overview(
             fills=() if mirror.registry is None else mirror.registry.fills.snapshot(),
             entries=None if scheduler is None else len(scheduler),
             entries_loaded=None if scheduler is None else scheduler.loaded,
-            moved=() if mirror.registry is None else mirror.registry.moved.last,
-            moves=0 if mirror.registry is None else mirror.registry.moved.number,
+            moved=() if mirror.registry is None else moved_states(mirror.registry.moved, wall()),
+            moved_count=0 if mirror.registry is None else mirror.registry.moved.number,
             now_s=wall(),
         )
 
@@ -83,6 +83,21 @@ class DiskLook:
             return await self._looks.run(None, self._store.room).addTimeout(ROOM_S, self._clock)
         except (StorageFailed, TimeoutError):
             return None, None
+
+
+def moved_states(moved: MovedTags, now_s: float) -> list[MovedState]:
+    """The versions that came to mean something else, the newest first."""
+    return [
+        MovedState(
+            move.repository.upstream,
+            move.repository.path,
+            move.tag.name,
+            move.before,
+            move.after,
+            max(0.0, now_s - move.seen_s),
+        )
+        for move in moved.last
+    ]
 
 
 def upstream_state(upstream: UpstreamSettings, mirror: Mirror) -> UpstreamState:

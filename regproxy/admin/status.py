@@ -18,7 +18,6 @@ from regproxy.admin.pages import Page, Sheet, as_json
 from regproxy.admin.standings import allowance_document, circuit_document
 from regproxy.interfaces import Allowance, Standing
 from regproxy.oci.digest import Digest
-from regproxy.proxy.moved import Move
 
 PROGRAM, VERSION = "regproxy", 1
 MAX_LISTED = 100
@@ -96,10 +95,23 @@ class UpstreamState:
 
 
 @attrs.frozen(slots=True)
+class MovedState:
+    """A tag that looks like a full version and came to mean another digest, so long ago."""
+
+    upstream: str
+    repository: str
+    tag: str
+    before: Digest
+    after: Digest
+    ago_s: float
+
+
+@attrs.frozen(slots=True)
 class Now:
     """All that a document is made of.
 
-    ``reasons`` speak against sending clients, ``warnings`` do not; ``entries`` may expire.
+    ``reasons`` speak against sending clients, ``warnings`` do not; ``entries`` may expire. ``moved`` are the
+    last of ``moved_count`` since the start, the newest first.
     """
 
     version: str
@@ -112,9 +124,8 @@ class Now:
     fills: Sequence[FillState]
     entries: int | None
     entries_loaded: bool | None
-    moved: Sequence[Move] = ()
-    """The last versions that came to mean something else, the newest first, of ``moves`` since the start."""
-    moves: int = 0
+    moved: Sequence[MovedState] = ()
+    moved_count: int = 0
     now_s: float = 0.0
     """Seconds since the epoch."""
 
@@ -135,12 +146,9 @@ def status_document(now: Now) -> dict[str, object]:
         "saved_bytes": _saved(blob, manifest),
         "disk": None if now.disk is None else attrs.asdict(now.disk),
         "upstreams": _listed(now.upstreams, partial(_upstream, now.now_s)),
-        "tags_moved": {
-            "count": now.moves,
-            "listed": [_move(now.now_s, move) for move in now.moved[:MAX_LISTED]],
-        },
         "fills": _listed(sorted(now.fills, key=lambda fill: -fill.age_s), _fill),
         "expiry": {"entries": now.entries, "loaded": now.entries_loaded},
+        "moved_tags": {**_listed(now.moved, _moved), "count": now.moved_count},
     }
 
 
@@ -173,17 +181,6 @@ def _upstream(now_s: float, state: UpstreamState) -> dict[str, object]:
     }
 
 
-def _move(now_s: float, move: Move) -> dict[str, object]:
-    return {
-        "upstream": _short(move.repository.upstream),
-        "repository": _short(move.repository.path),
-        "tag": move.tag.name,
-        "before": str(move.before),
-        "after": str(move.after),
-        "ago_s": _rounded(max(0.0, now_s - move.seen_s)),
-    }
-
-
 def _fill(state: FillState) -> dict[str, object]:
     return {
         "digest": str(state.digest),
@@ -194,6 +191,17 @@ def _fill(state: FillState) -> dict[str, object]:
         "front_bytes": state.front,
         "readers": state.readers,
         "age_s": round(state.age_s, 3),
+    }
+
+
+def _moved(state: MovedState) -> dict[str, object]:
+    return {
+        "upstream": _short(state.upstream),
+        "repository": _short(state.repository),
+        "tag": state.tag,
+        "before": str(state.before),
+        "after": str(state.after),
+        "ago_s": round(state.ago_s, 3),
     }
 
 

@@ -97,9 +97,11 @@ class Fill:
 
 @attrs.frozen(slots=True)
 class Move:
-    """A tag that looks like a full version, and came to mean something else."""
+    """A version that came to mean another digest."""
 
-    image: str
+    upstream: str
+    repository: str
+    tag: str
     before: str
     after: str
     ago_s: float | None
@@ -124,8 +126,8 @@ class Document:
     fill_count: int
     entries: int | None
     entries_loaded: bool | None
-    moves: tuple[Move, ...] = ()
-    move_count: int = 0
+    moved: tuple[Move, ...]
+    moved_count: int
 
 
 def decode(body: bytes) -> dict[str, Any]:
@@ -152,8 +154,8 @@ def read(found: Mapping[str, Any]) -> Document:
     upstreams, fills = page.object("upstreams"), page.object("fills")
     listed = upstreams.each("listed", _upstream)
     moving = fills.each("listed", _fill)
-    moved = page.object("tags_moved")
-    moves = moved.each("listed", _move)
+    moved_tags = page.object("moved_tags")
+    moved = moved_tags.each("listed", _move)
     return Document(
         daemon_version=daemon.text("version") or "?",
         uptime_s=daemon.seconds("uptime_s"),
@@ -169,8 +171,8 @@ def read(found: Mapping[str, Any]) -> Document:
         fill_count=max(fills.whole("count") or 0, len(moving)),
         entries=expiry.whole("entries"),
         entries_loaded=expiry.flag("loaded"),
-        moves=moves,
-        move_count=max(moved.whole("count") or 0, len(moves)),
+        moved=moved,
+        moved_count=max(moved_tags.whole("count") or 0, len(moved)),
     )
 
 
@@ -281,11 +283,6 @@ def read_allowance(found: Object) -> Allowance:
     )
 
 
-def _move(move: Object) -> Move:
-    name = f"{move.text('upstream') or '?'}/{move.text('repository') or '?'}:{move.text('tag') or '?'}"
-    return Move(name, move.text("before") or "?", move.text("after") or "?", move.seconds("ago_s"))
-
-
 def _fill(fill: Object) -> Fill:
     return Fill(
         fill.text("digest") or "?",
@@ -296,4 +293,15 @@ def _fill(fill: Object) -> Fill:
         fill.whole("front_bytes") or 0,
         fill.whole("readers"),
         fill.seconds("age_s") or 0.0,
+    )
+
+
+def _move(move: Object) -> Move:
+    return Move(
+        move.text("upstream") or "?",
+        move.text("repository") or "?",
+        move.text("tag") or "?",
+        move.text("before") or "?",
+        move.text("after") or "?",
+        move.seconds("ago_s"),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from regproxy.cli.amounts import count_text, plural, rate_text, share_text, size_text, span_text
-from regproxy.cli.document import Counts, Disk, Document, Fill, Move, Upstream
+from regproxy.cli.document import Counts, Disk, Document, Fill, Upstream
 from regproxy.cli.lines import Line, Part, Tone, cut, fitting, harmless, width_of
 from regproxy.cli.standings import allowance_clauses, circuit_text
 
@@ -14,7 +14,6 @@ NARROW = 36
 NAME_WIDTH = 24
 HEX_SHOWN = 12
 MIN_RATE = 1.0
-MAX_MOVES = 5
 
 _NOTHING = "-"
 
@@ -29,7 +28,7 @@ def picture(document: Document, rates: Mapping[str, float], width: int) -> list[
     lines += [_disk(document.disk, width), _entries(document, width)]
     lines += _fills(document, rates, width)
     lines += _upstreams(document, width)
-    lines += _moves(document, width)
+    lines += _moved(document, width)
     return lines
 
 
@@ -159,22 +158,26 @@ def _fills(document: Document, rates: Mapping[str, float], width: int) -> Iterat
     yield from _unlisted(document.fill_count - len(document.fills), width)
 
 
-def _moves(document: Document, width: int) -> Iterator[Line]:
-    """Nothing, mostly: a version that moves is something to look at."""
-    if not document.move_count:
+def _moved(document: Document, width: int) -> Iterator[Line]:
+    """Versions that came to mean something else; nothing where none did."""
+    if not document.moved_count:
         return
     yield ()
-    title = f"{plural(document.move_count, 'tag')} moved, though named like a version"
-    yield fitting(width, 0, [Part(title, Tone.YELLOW)])
-    for move in document.moves[:MAX_MOVES]:
-        ago = "" if move.ago_s is None else f"{_span(move.ago_s)} ago"
-        yield fitting(width, 2, [Part(harmless(move.image)), Part(ago), Part(_digests(move), Tone.FAINT)])
-    yield from _unlisted(document.move_count - min(len(document.moves), MAX_MOVES), width)
+    yield fitting(width, 0, [Part(f"{plural(document.moved_count, 'tag')} moved", Tone.BOLD)])
+    for move in document.moved:
+        name = Part(
+            f"{harmless(move.upstream)}/{harmless(move.repository)}:{harmless(move.tag)}", Tone.YELLOW
+        )
+        yield fitting(width, 2, [name, Part(f"{_span(move.ago_s)} ago")])
+        yield fitting(
+            width, 4, [Part(f"from {_cut(move.before)}", Tone.FAINT), Part(f"to {_cut(move.after)}")]
+        )
+    yield from _unlisted(document.moved_count - len(document.moved), width)
 
 
-def _digests(move: Move) -> str:
-    shown = [harmless(each).partition(":")[2][:HEX_SHOWN] or "?" for each in (move.before, move.after)]
-    return " -> ".join(shown)
+def _cut(digest: str) -> str:
+    algorithm, colon, digits = harmless(digest).partition(":")
+    return f"{algorithm}{colon}{digits[:HEX_SHOWN]}"
 
 
 def _unlisted(more: int, width: int) -> Iterator[Line]:
@@ -183,10 +186,9 @@ def _unlisted(more: int, width: int) -> Iterator[Line]:
 
 
 def _what(fill: Fill, width: int) -> Line:
-    algorithm, colon, digits = harmless(fill.digest).partition(":")
     parts = [
         Part(f"{harmless(fill.upstream)}/{harmless(fill.repository)}"),
-        Part(f"{algorithm}{colon}{digits[:HEX_SHOWN]}", Tone.FAINT),
+        Part(_cut(fill.digest), Tone.FAINT),
     ]
     if fill.readers is not None:
         parts.append(Part(plural(fill.readers, "reader")))

@@ -18,6 +18,7 @@ from regproxy.admin.status import (
     MAX_TEXT,
     VERSION,
     DiskState,
+    MovedState,
     Now,
     UpstreamState,
     status,
@@ -28,10 +29,7 @@ from regproxy.fill.table import FillState
 from regproxy.interfaces import Allowance, Circuit, Standing, Thrift
 from regproxy.metrics.figures import Figures
 from regproxy.oci.digest import Digest
-from regproxy.oci.repository import Repository
-from regproxy.oci.tag import Tag
 from regproxy.overview import samples
-from regproxy.proxy.moved import Move
 from tests.admin.asking import ask
 
 DIGEST, OTHER = Digest("sha256", "ab" * 32), Digest("sha256", "cd" * 32)
@@ -59,8 +57,8 @@ NOW = Now(
     fills=(FILL,),
     entries=7,
     entries_loaded=True,
-    moved=(Move(Repository.parse("docker.io", "library/nginx"), Tag("1.27.3"), DIGEST, OTHER, 1_000_000.0),),
-    moves=7,
+    moved=(MovedState("docker.io", "library/nginx", "1.29.3", DIGEST, OTHER, 3.14159),),
+    moved_count=21,
     now_s=1_000_060.5,
 )
 NO_LIMIT = allowance_document(Allowance(), 0.0)
@@ -105,19 +103,6 @@ def test_the_whole_document() -> None:
                 },
             ],
         },
-        "tags_moved": {
-            "count": 7,
-            "listed": [
-                {
-                    "upstream": "docker.io",
-                    "repository": "library/nginx",
-                    "tag": "1.27.3",
-                    "before": str(DIGEST),
-                    "after": str(OTHER),
-                    "ago_s": 60.5,
-                }
-            ],
-        },
         "fills": {
             "count": 1,
             "listed": [
@@ -134,6 +119,19 @@ def test_the_whole_document() -> None:
             ],
         },
         "expiry": {"entries": 7, "loaded": True},
+        "moved_tags": {
+            "count": 21,
+            "listed": [
+                {
+                    "upstream": "docker.io",
+                    "repository": "library/nginx",
+                    "tag": "1.29.3",
+                    "before": str(DIGEST),
+                    "after": str(OTHER),
+                    "ago_s": 3.142,
+                }
+            ],
+        },
     }
 
 

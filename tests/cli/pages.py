@@ -172,12 +172,12 @@ documents = st.fixed_dictionaries(
                 age_s=_seconds,
             )
         ),
-        "tags_moved": _listed(
+        "expiry": _fields(entries=_counts, loaded=st.booleans()),
+        "moved_tags": _listed(
             _fields(
                 upstream=_words, repository=_words, tag=_words, before=_words, after=_words, ago_s=_seconds
             )
         ),
-        "expiry": _fields(entries=_counts, loaded=st.booleans()),
     },
 )
 """Documents of version 1 whose words are hostile and whose amounts are anything."""

@@ -48,6 +48,31 @@ def test_what_it_says() -> None:
     ]
 
 
+MOVED = {
+    "count": 21,
+    "listed": [
+        {
+            "upstream": "docker.io",
+            "repository": "library/nginx",
+            "tag": "1.29.3",
+            "before": "sha256:" + "ab" * 32,
+            "after": "sha256:" + "cd" * 32,
+            "ago_s": 7300.0,
+        }
+    ],
+}
+
+
+def test_versions_that_moved_are_told_at_the_end() -> None:
+    assert drawn(full(moved_tags=MOVED), 80)[len(drawn(full(), 80)) :] == [
+        "",
+        "21 tags moved",
+        "  docker.io/library/nginx:1.29.3  2h 1m ago",
+        "    from sha256:abababababab  to sha256:cdcdcdcdcdcd",
+        "  and 20 more",
+    ]
+
+
 def test_a_narrow_one_keeps_what_tells_most() -> None:
     assert drawn(full(), 30) == [
         "regproxy 1.2.3  ready",
@@ -74,22 +99,6 @@ def test_a_narrow_one_keeps_what_tells_most() -> None:
         "    circuit open for 1m 12s:..",
         "    rate limit: 12 of 100 le..",
         "  ghcr.io  not asked yet",
-    ]
-
-
-def test_versions_that_moved_are_shown_where_there_are_any() -> None:
-    move = {
-        "upstream": "docker.io",
-        "repository": "library/nginx",
-        "tag": "1.27.3",
-        "before": "sha256:" + "ab" * 32,
-        "after": "sha256:" + "cd" * 32,
-        "ago_s": 61.0,
-    }
-    assert drawn(full(tags_moved={"count": 9, "listed": [move] * 7}), 80)[-7:] == [
-        "9 tags moved, though named like a version",
-        *["  docker.io/library/nginx:1.27.3  1m 1s ago  abababababab -> cdcdcdcdcdcd"] * 5,
-        "  and 4 more",
     ]
 
 
@@ -149,7 +158,7 @@ def test_colours_change_no_sign(found: dict[str, Any], width: int) -> None:
 @given(documents, st.integers(10, 220))
 def test_every_fill_and_upstream_that_is_listed_is_there(found: dict[str, Any], width: int) -> None:
     listed = len(found.get("fills", {}).get("listed", [])), len(found.get("upstreams", {}).get("listed", []))
-    lines = drawn(found, width)
+    lines = drawn(found | {"moved_tags": {}}, width)
     below = lines[len(lines) - 1 - lines[::-1].index("") :]
     assert len(below) >= 2 + listed[1]
     assert len(lines) - len(below) >= 7 + 2 + 2 * listed[0]

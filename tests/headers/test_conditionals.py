@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regproxy.headers.conditionals import entity_tag, none_match_hits, range_holds
+from regproxy.headers.conditionals import entity_tag, none_match_hits, range_holds, wants_confirmed
 from regproxy.oci.digest import Digest
 
 DIGEST = Digest.of(b"content")
@@ -78,3 +78,42 @@ def test_long_near_misses_cost_nothing() -> None:
 )
 def test_if_range_is_strong(header: str | None, holds: bool) -> None:
     assert range_holds(header, DIGEST) is holds
+
+
+@pytest.mark.parametrize(
+    ("cache_control", "pragma", "wants"),
+    [
+        (None, None, False),
+        ("no-cache", None, True),
+        ("No-Cache", None, True),
+        ("max-age=0", None, True),
+        ("max-age = 000", None, True),
+        ('max-age="0"', None, True),
+        ("no-store, no-cache", None, True),
+        ("no-transform ,no-cache , no-store", None, True),
+        ("max-age=01", None, False),
+        ("max-age=3600", None, False),
+        ("s-max-age=0", None, False),
+        ("xno-cache", None, False),
+        ("no-cachex", None, False),
+        ('no-cache="Set-Cookie"', None, False),
+        ("no-store", None, False),
+        ("only-if-cached", None, False),
+        ("", None, False),
+        (None, "no-cache", True),
+        (None, "x", False),
+        ("max-age=60", "no-cache", False),
+    ],
+)
+def test_what_a_client_says_that_wants_it_confirmed(
+    cache_control: str | None, pragma: str | None, wants: bool
+) -> None:
+    """R54; Pragma counts alone only."""
+    assert wants_confirmed(cache_control, pragma) is wants
+
+
+def test_long_cache_controls_cost_nothing() -> None:
+    began = time.perf_counter()
+    for header in (" " * 60_000, "," * 60_000, ", " * 30_000, "max-age=" * 8_000, "max-age" + " " * 60_000):
+        assert not wants_confirmed(header, None)
+    assert time.perf_counter() - began < 0.5

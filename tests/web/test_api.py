@@ -117,6 +117,23 @@ async def test_head_asks_for_the_descriptor_only() -> None:
         assert front.registry.calls == ["tags.stat", "manifests.stat", "blobs.stat"]
 
 
+async def test_a_client_may_want_a_tag_confirmed_and_not_a_digest() -> None:
+    """R54: then even what is at hand is asked about; by digest there is nothing to ask."""
+    registry = filled()
+    for key in (Tag("latest"), MANIFEST.digest):
+        registry.hits[REPOSITORY, key] = TagAnswer(MANIFEST.descriptor, MANIFEST, How.HIT)
+    async with Front(registry) as front:
+        await front.ask("GET", "/v2/nginx/manifests/latest")
+        assert registry.calls == []
+        for line in ("Cache-Control: no-cache", "Cache-Control: max-age=0", "Pragma: no-cache"):
+            await front.ask("GET", "/v2/nginx/manifests/latest", line)
+            await front.ask("HEAD", "/v2/nginx/manifests/latest", line)
+            await front.ask("GET", f"/v2/nginx/manifests/{MANIFEST.digest}", line)
+        await front.ask("GET", "/v2/nginx/manifests/latest", "Cache-Control: max-age=60")
+        assert registry.calls == ["tags.get", "tags.stat"] * 3
+        assert registry.forced == [True] * 6
+
+
 @pytest.mark.parametrize("reference", ["latest", str(MANIFEST.digest)])
 @pytest.mark.parametrize("namespace", ["", "?ns=docker.io"])
 async def test_what_is_at_hand_is_answered_alike(reference: str, namespace: str) -> None:
