@@ -43,6 +43,7 @@ from regproxy.oci.manifest import Manifest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Tag
 from regproxy.proxy import freshness
+from regproxy.proxy.completeness import Completeness
 from regproxy.proxy.freshness import Freshness
 from regproxy.proxy.manifests import ProxyManifestStore
 from regproxy.proxy.tag_lists import TagLists
@@ -79,6 +80,7 @@ class ProxyTagService:
         self._rules = rules
         self._clock = clock
         self._wall = wall
+        self._complete = Completeness(store, clock)
         self._questions: SingleFlight[_Flight, TagRecord] = SingleFlight()
         self._fetches: SingleFlight[_Flight, Manifest] = SingleFlight()
 
@@ -153,7 +155,8 @@ class ProxyTagService:
         fresh = TagAnswer(record.descriptor, None, How.HIT, freshness.age_s(record, now))
         if self._judge(repository, tag, record) is Freshness.FRESH:
             return fresh
-        cached = not self._is_void(repository, record) and await self._is_cached(repository, fresh)
+        void = self._is_void(repository, record)
+        cached = not void and await self._is_cached(repository, fresh)
         rule = self._rule(repository, tag)
         trouble: BaseException | None = None
         try:
@@ -164,12 +167,13 @@ class ProxyTagService:
         except TimeoutError:
             pass
         except UpstreamError as error:
-            if not cached:
-                raise
             trouble = error
-        if cached and freshness.may_serve_stale(record, rule, now, trouble):
+        if not void and freshness.may_serve_stale(record, rule, now, trouble):
             warning = freshness.stale_warning(repository.upstream, trouble, record)
-            return attrs.evolve(fresh, how=How.STALE, warning=warning)
+            stale = attrs.evolve(fresh, how=How.STALE, warning=warning)
+            best = await self._complete.best(repository, record, stale, trouble, cached)
+            if best is not None:
+                return best
         if trouble is not None:
             raise trouble
         return _renewed(record, await self._ask(repository, tag, record))
