@@ -12,7 +12,8 @@ from regproxy.errors import ContentError, StorageFailed
 from regproxy.interfaces import ILocalStore
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
-from regproxy.proxy.completeness import Parts, parts_of
+from regproxy.proxy.parts import Parts, parts_of
+from regproxy.proxy.permission import rightful
 
 MAX_MANIFESTS = 256
 """So many manifests of one image are looked into."""
@@ -33,14 +34,6 @@ class Closure:
     def whole(self) -> bool:
         """Whether whoever pulls a platform that is here gets all of it from the disk."""
         return not self.missing and not self.cut and (self.here > 0 or not self.platforms)
-
-
-def rightful(store: ILocalStore, repository: Repository, digest: Digest) -> bool:
-    """Whether the bytes are on disk, as large as the link says, by a right that holds."""
-    found = store.link(repository, digest)
-    if found is None or found[1].since_s <= store.revoked_s(repository):
-        return False
-    return store.holds(digest) == found[1].size_bytes
 
 
 async def closure_of(store: ILocalStore, repository: Repository, top: Digest) -> Closure | None:

@@ -9,45 +9,33 @@ bounded, goes in slices, and is remembered for a moment.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from regproxy.errors import ContentError, StorageFailed, UpstreamTrouble
-from regproxy.interfaces import ILocalStore, TagAnswer, TagRecord
-from regproxy.oci import media_type as types
+from regproxy.errors import ContentError, StorageFailed
+from regproxy.interfaces import ILocalStore, TagRecord
 from regproxy.oci.digest import Digest
-from regproxy.oci.manifest import Descriptor, Manifest
+from regproxy.oci.manifest import Descriptor
 from regproxy.oci.repository import Repository
+from regproxy.proxy.parts import MAX_DEPTH, MAX_READ_BYTES, Parts, missing, parts_of
+from regproxy.proxy.permission import rightful
 from regproxy.singleflight import SingleFlight
+
+_Key: TypeAlias = tuple[Repository, float, tuple[Digest, ...]]
 
 MAX_LOOKS = 2000
 """So many things are looked for, for one tag; what would need more counts as not whole."""
 SLICE = 100
 """After so many looks, of 10 us each, others have a turn."""
-MAX_DEPTH = 3
-"""An index in an index, and that in another one."""
-MAX_READ_BYTES = 256 * 1024
-"""A larger manifest is not read for this: it counts as not whole."""
 REMEMBER_S = 5.0
 MAX_REMEMBERED = 1024
 MAX_PARTS = 100_000
 """Digests that manifests name, as far as they are remembered."""
-
-
-@attrs.frozen(slots=True)
-class Parts:
-    """What one manifest names. ``whole`` False: that is not all of it."""
-
-    children: tuple[Digest, ...] = ()
-    blobs: tuple[Digest, ...] = ()
-    whole: bool = True
-
-    def __len__(self) -> int:
-        return 1 + len(self.children) + len(self.blobs)
 
 
 @attrs.frozen(slots=True)
@@ -58,6 +46,11 @@ class Chosen:
     missing: int
     newest: bool
 
+    @property
+    def is_as_it_was(self) -> bool:
+        """Whether there is nothing to be said of it."""
+        return self.newest and not self.missing
+
     def added_to(self, warning: str) -> str:
         """``warning`` with what is to be said of it, if anything is."""
         said = [warning]
@@ -66,47 +59,6 @@ class Chosen:
         if self.missing:
             said.append(f"{self.missing} of its blobs {'is' if self.missing == 1 else 'are'} missing here")
         return "; ".join(said)
-
-
-def parts_of(manifest: Manifest) -> Parts:
-    """By its bytes; a layer that clients get elsewhere is none of ours."""
-    if len(manifest.content) > MAX_READ_BYTES:
-        return Parts(whole=False)
-    named = manifest.names()
-    if manifest.media_type in types.INDEX_TYPES:
-        return Parts(children=_each_once(named))
-    return Parts(blobs=_each_once(each for each in named if not _is_foreign(each)))
-
-
-def _each_once(named: Iterator[Descriptor] | Sequence[Descriptor]) -> tuple[Digest, ...]:
-    return tuple(dict.fromkeys(each.digest for each in named))
-
-
-def _is_foreign(layer: Descriptor) -> bool:
-    return "foreign" in layer.media_type or "nondistributable" in layer.media_type
-
-
-def missing(top: Digest, parts: Callable[[Digest], Parts | None], held: Callable[[Digest], bool]) -> int:
-    """How many things the image of ``top`` lacks, each counted once. Pure.
-
-    ``parts`` None: that manifest is not cached. An index without a cached child lacks all of them.
-    """
-    lacks: set[Digest] = set()
-    seen, level = {top}, [top]
-    for _ in range(MAX_DEPTH):
-        below: dict[Digest, None] = {}
-        for digest in level:
-            found = parts(digest) or Parts(whole=False)
-            lacks.update(blob for blob in found.blobs if not held(blob))
-            cached = [child for child in found.children if parts(child) is not None]
-            below.update(dict.fromkeys(child for child in cached if child not in seen))
-            if not found.whole:
-                lacks.add(digest)
-            if not cached:
-                lacks.update(found.children)
-        seen.update(below)
-        level = list(below)
-    return len(lacks.union(level))
 
 
 def candidates(record: TagRecord) -> tuple[Digest, ...]:
@@ -121,9 +73,8 @@ class Completeness:
     def __init__(self, store: ILocalStore, clock: IReactorTime) -> None:
         self._store = store
         self._clock = clock
-        self._flights: SingleFlight[tuple[Repository, tuple[Digest, ...]], Chosen | None] = SingleFlight()
-        self._chosen: OrderedDict[tuple[Repository, tuple[Digest, ...]], tuple[float, Chosen | None]]
-        self._chosen = OrderedDict()
+        self._flights: SingleFlight[_Key, Chosen | None] = SingleFlight()
+        self._chosen: OrderedDict[_Key, tuple[float, Chosen | None]] = OrderedDict()
         self._parts: OrderedDict[Digest, Parts] = OrderedDict()
         self._weight = 0
 
@@ -132,36 +83,28 @@ class Completeness:
 
     def choose(self, repository: Repository, record: TagRecord) -> Deferred[Chosen | None]:
         """What is to be served of a tag now; None: nothing of it is here. Never fails."""
-        key = repository, candidates(record)
-        return self._flights.run(key, lambda: self._remembered(*key))
+        key = self._key(repository, record)
+        return self._flights.run(key, lambda: self._remembered(key))
 
-    async def best(
-        self,
-        repository: Repository,
-        record: TagRecord,
-        stale: TagAnswer,
-        trouble: BaseException | None,
-        cached: bool,
-    ) -> TagAnswer | None:
-        """What is served in the place of ``stale``, which is what the tag meant last; None: nothing is here.
+    def known(self, repository: Repository, record: TagRecord) -> Chosen | None:
+        """What :meth:`choose` found a moment ago; None says nothing. Costs some microseconds."""
+        found = self._recent(self._key(repository, record))
+        return None if found is None else found[1]
 
-        ``cached``: its manifest is here. Where the ``trouble`` is but that the upstream is slow, or allows no
-        more for now, what is missing can still be had, so that the newest is the best.
-        """
-        if not isinstance(trouble, UpstreamTrouble):
-            return stale if cached else None
-        chosen = await self.choose(repository, record)
-        if chosen is None:
-            return stale if cached else None
-        warning = chosen.added_to(stale.warning or "")
-        return attrs.evolve(stale, descriptor=chosen.descriptor, warning=warning)
+    def _key(self, repository: Repository, record: TagRecord) -> _Key:
+        """Who comes after a revocation shares nothing of before it."""
+        return repository, self._store.revoked_s(repository), candidates(record)
 
-    async def _remembered(self, repository: Repository, tops: tuple[Digest, ...]) -> Chosen | None:
-        key, now_s = (repository, tops), self._clock.seconds()
-        at_s, chosen = self._chosen.get(key, (float("-inf"), None))
-        if 0.0 <= now_s - at_s < REMEMBER_S:
-            return chosen
-        chosen = await _Look(self, repository).choose(tops)
+    def _recent(self, key: _Key) -> tuple[float, Chosen | None] | None:
+        found = self._chosen.get(key)
+        recent = found is not None and 0.0 <= self._clock.seconds() - found[0] < REMEMBER_S
+        return found if recent else None
+
+    async def _remembered(self, key: _Key) -> Chosen | None:
+        found = self._recent(key)
+        if found is not None:
+            return found[1]
+        chosen = await _Look(self, key[0]).choose(key[2])
         self._chosen.pop(key, None)
         self._chosen[key] = self._clock.seconds(), chosen
         if len(self._chosen) > MAX_REMEMBERED:
@@ -192,12 +135,9 @@ class Completeness:
     def holds(self, repository: Repository, digest: Digest) -> bool:
         """Whether a blob is here by the repository's right; some microseconds."""
         try:
-            found = self._store.link(repository, digest)
-            if found is None or found[1].since_s <= self._store.revoked_s(repository):
-                return False
+            return rightful(self._store, repository, digest)
         except StorageFailed:
             return False
-        return self._store.holds(digest) == found[1].size_bytes
 
     async def turn(self) -> None:
         """Let others have theirs."""

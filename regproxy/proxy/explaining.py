@@ -25,8 +25,9 @@ from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
 from regproxy.proxy import freshness
-from regproxy.proxy.closure import Closure, closure_of, rightful
+from regproxy.proxy.closure import Closure, closure_of
 from regproxy.proxy.freshness import Act, timestamp
+from regproxy.proxy.permission import rightful
 from regproxy.proxy.tag_rules import TagRules
 from regproxy.settings import TagRule
 

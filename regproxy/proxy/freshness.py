@@ -216,7 +216,7 @@ def cause_of(plan: Plan, standing: Standing, error: UpstreamError | None) -> str
     """Why a tag is served stale, as a clause: what its upstream did, or why it was not asked."""
     if error is not None:
         return error.reason
-    if plan.act is not Act.STALE:
+    if plan.act in (Act.ASK, Act.FETCH):
         return "has not answered in time"
     if plan.why is Why.THRIFT:
         return "its rate limit is used up but for what is not cached"

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from regproxy.errors import ContentMissing, StorageFailed
-from regproxy.interfaces import ILocalStore, IRemoteRegistry, Kind
+from regproxy.interfaces import ILocalStore, IRemoteRegistry, Kind, Link
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.singleflight import SingleFlight
@@ -44,10 +44,8 @@ class Permission:
 
     def remembered_s(self, repository: Repository, digest: Digest) -> float | None:
         """The moment of the proof that a link remembers; None without one that still counts."""
-        found = self._store.link(repository, digest)
-        if found is None or found[1].since_s <= self._store.revoked_s(repository):
-            return None
-        return found[1].since_s
+        found = right_of(self._store, repository, digest)
+        return None if found is None else found.since_s
 
     def prove(self, repository: Repository, digest: Digest, kind: Kind) -> Deferred[Proof]:
         """Fires when the upstream has shown that ``repository`` holds ``digest``.
@@ -103,3 +101,17 @@ class Permission:
             what=what,
             error=error.message,
         )
+
+
+def right_of(store: ILocalStore, repository: Repository, digest: Digest) -> Link | None:
+    """The link that gives ``repository`` the right to ``digest``; None without one that still counts."""
+    found = store.link(repository, digest)
+    if found is None or found[1].since_s <= store.revoked_s(repository):
+        return None
+    return found[1]
+
+
+def rightful(store: ILocalStore, repository: Repository, digest: Digest) -> bool:
+    """Whether the bytes are on disk, as large as the link says, by a right that holds."""
+    link = right_of(store, repository, digest)
+    return link is not None and store.holds(digest) == link.size_bytes

@@ -16,11 +16,13 @@ from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
 from regproxy.proxy.blobs import ProxyBlobStore
+from regproxy.proxy.completeness import Completeness
 from regproxy.proxy.manifests import ProxyManifestStore
 from regproxy.proxy.moved import MovedTags
 from regproxy.proxy.negatives import Negatives, RememberingRemote
 from regproxy.proxy.permission import Permission
 from regproxy.proxy.questions import TagQuestions
+from regproxy.proxy.stand_ins import StandIns
 from regproxy.proxy.tag_lists import TagLists
 from regproxy.proxy.tag_rules import TagRules
 from regproxy.proxy.tags import ProxyTagService
@@ -37,8 +39,7 @@ class ProxyRegistry:
 
     ``remotes`` and ``rules`` (those of the settings, an upstream's own ones first) are keyed by upstream
     name; ``wall`` gives seconds since the epoch. ``rules`` says what a tag is under, ``moved`` knows of
-    versions that came to mean something
-    else.
+    versions that came to mean something else, ``complete`` which image of a tag the disk has whole.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class ProxyRegistry:
         figures = figures or TagFigures.apart()
         self.moved = MovedTags(figures.moved)
         questions = TagQuestions(store, remotes, self.manifests, under, wall, figures, self.moved)
+        self.complete = Completeness(store, clock)
         lists = TagLists(store, remotes, under, clock, wall)
         self.tags = ProxyTagService(
             store,
@@ -81,6 +83,7 @@ class ProxyRegistry:
             self.manifests,
             lists,
             questions,
+            StandIns(remotes, questions, self.complete),
             under,
             clock,
             wall,

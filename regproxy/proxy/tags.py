@@ -2,8 +2,8 @@
 
 ``proxy/freshness`` decides, this carries out. Laws: a tag that may be served without waiting is. Who waits
 for an upstream while there is something cached does so for ``revalidate_wait`` at most, and for one that is
-down not at all. What is served stale says so, and why (R52). No answer is sent whose manifest is not
-in hand.
+down not at all. What is served stale says so, and why (R52). While its upstream cannot be reached a tag is
+the newest image of its own that the disk has whole. No answer is sent whose manifest is not in hand.
 """
 
 from __future__ import annotations
@@ -36,20 +36,12 @@ from regproxy.proxy.freshness import Act, Plan, Then
 from regproxy.proxy.manifests import ProxyManifestStore
 from regproxy.proxy.questions import TagQuestions
 from regproxy.proxy.refreshing import Refreshing
+from regproxy.proxy.stand_ins import StandIns
 from regproxy.proxy.tag_lists import TagLists
 from regproxy.proxy.tag_rules import TagRules
 from regproxy.settings import TagRule
 
 AT_ONCE = frozenset({Act.SERVE, Act.REFRESH})
-
-
-@attrs.frozen(slots=True)
-class Considered:
-    """What would be done about a tag that is asked for now, and what is known of it."""
-
-    record: TagRecord | None
-    plan: Plan
-    age_s: float | None
 
 
 @implementer(ITagService)
@@ -63,6 +55,7 @@ class ProxyTagService:
         manifests: ProxyManifestStore,
         lists: TagLists,
         questions: TagQuestions,
+        stand_ins: StandIns,
         rules: Mapping[str, TagRules],
         clock: IReactorTime,
         wall: Callable[[], float],
@@ -79,6 +72,7 @@ class ProxyTagService:
         self._manifests = manifests
         self._lists = lists
         self._questions = questions
+        self._stand_ins = stand_ins
         self._rules = rules
         self._clock = clock
         self._wall = wall
@@ -101,7 +95,7 @@ class ProxyTagService:
                 return None
             behind = plan.act is Act.REFRESH
         manifest = self._manifests.at_hand(repository, record.descriptor.digest)
-        if manifest is None:
+        if manifest is None or not self._stand_ins.is_best(repository, record):
             return None
         if behind:
             self._refresh(repository, tag, record)
@@ -123,18 +117,6 @@ class ProxyTagService:
     def list(self, repository: Repository) -> Deferred[TagList]:
         """As :meth:`ITagService.list`."""
         return self._lists.get(repository)
-
-    def consider(self, repository: Repository, tag: Tag) -> Considered:
-        """What would be done about a tag, without doing any of it; StorageFailed."""
-        record, rule = self._store.tag(repository, tag), self._rules[repository.upstream].of(tag)
-        if record is None:
-            return Considered(None, self._decide(repository.upstream, None, rule), None)
-        found = self._store.link(repository, record.descriptor.digest)
-        held = found is not None and found[1].since_s > self._store.revoked_s(repository)
-        here = held and self._store.holds(record.descriptor.digest) is not None
-        void = self._questions.is_void(repository, record)
-        plan = self._decide(repository.upstream, record, rule, servable=here and not void, void=void)
-        return Considered(record, plan, freshness.age_s(record, self._wall()))
 
     def _used(self, answer: TagAnswer, repository: Repository, tag: Tag, rule: TagRule) -> TagAnswer:
         self._uses.used(repository, tag)
@@ -186,9 +168,11 @@ class ProxyTagService:
         if plan.act in AT_ONCE:
             if plan.act is Act.REFRESH:
                 self._refresh(repository, tag, record)
-            return TagAnswer(record.descriptor, None, How.HIT, freshness.age_s(record, self._wall()))
+            if (await self._stand_ins.choose(repository, record)).is_as_it_was:
+                return TagAnswer(record.descriptor, None, How.HIT, freshness.age_s(record, self._wall()))
+            return await self._stale(repository, record, plan, None)
         if plan.act is Act.STALE:
-            return await self._stale(repository, tag, record, plan, None)
+            return await self._stale(repository, record, plan, None)
         self._check_asked(repository.upstream, plan)
         error: UpstreamError | None = None
         asking = self._questions.ask(repository, tag, record)
@@ -200,10 +184,10 @@ class ProxyTagService:
             pass
         except UpstreamError as found:
             error = found
-        servable = plan.act is Act.ASK and not self._questions.is_void(repository, record)
+        servable = await self._stand_ins.may_serve(repository, record, plan, error, self._wall())
         verdict = freshness.follow(freshness.outcome_of(error), rule, servable=servable)
         if verdict.then is Then.STALE:
-            return await self._stale(repository, tag, record, plan, error)
+            return await self._stale(repository, record, plan, error)
         if error is not None:
             raise error
         return _renewed(record, await self._questions.ask(repository, tag, record))
@@ -216,7 +200,7 @@ class ProxyTagService:
             plan = self._decide(upstream, record, rule)
             if plan.act in AT_ONCE and not forced:
                 return plan
-        held = not void and await self._questions.holds(repository, record)
+        held = not void and await self._stand_ins.holds(repository, record)
         plan = self._decide(upstream, record, rule, servable=held, void=void)
         if not forced or plan.act not in AT_ONCE:
             return plan
@@ -264,13 +248,14 @@ class ProxyTagService:
         self._refreshing.begin((repository, tag), lambda: self._questions.ask(repository, tag, record))
 
     async def _stale(
-        self, repository: Repository, tag: Tag, record: TagRecord, plan: Plan, error: UpstreamError | None
+        self, repository: Repository, record: TagRecord, plan: Plan, error: UpstreamError | None
     ) -> TagAnswer:
         """What is cached, and why that is all there is: the one place that says what is served stale."""
+        chosen = await self._stand_ins.choose(repository, record, error)
         cause = freshness.cause_of(plan, self._remotes[repository.upstream].standing(), error)
         warning = freshness.stale_warning(repository.upstream, cause, record.checked_s)
         age_s = freshness.age_s(record, self._wall())
-        return TagAnswer(record.descriptor, None, How.STALE, age_s, warning)
+        return TagAnswer(chosen.descriptor, None, How.STALE, age_s, chosen.added_to(warning))
 
 
 def _renewed(known: TagRecord, renewed: TagRecord) -> TagAnswer:

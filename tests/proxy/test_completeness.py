@@ -11,18 +11,8 @@ from regproxy.interfaces import Kind, Meaning, TagRecord
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor, Manifest
 from regproxy.proxy import completeness
-from regproxy.proxy.completeness import (
-    MAX_DEPTH,
-    MAX_LOOKS,
-    REMEMBER_S,
-    SLICE,
-    Chosen,
-    Completeness,
-    Parts,
-    candidates,
-    missing,
-    parts_of,
-)
+from regproxy.proxy.completeness import MAX_LOOKS, REMEMBER_S, SLICE, Chosen, Completeness, candidates
+from regproxy.proxy.parts import MAX_DEPTH, MAX_READ_BYTES, Parts, missing, parts_of
 from regproxy.testing.images import (
     Image,
     foreign_layer_image,
@@ -227,7 +217,7 @@ async def test_a_blob_that_was_not_proven_since_a_revocation_is_missing() -> Non
 
 
 async def test_a_manifest_too_large_to_be_read_for_this_is_not_whole() -> None:
-    shelf, image = Shelf(), large_manifest(completeness.MAX_READ_BYTES + 1)
+    shelf, image = Shelf(), large_manifest(MAX_READ_BYTES + 1)
     shelf.put(image)
     assert await shelf.choose(image) == Chosen(image.descriptor, 1, True)
     assert parts_of(Manifest(image.content, image.media_type, image.digest)) == Parts(whole=False)

@@ -13,7 +13,6 @@ from regproxy.interfaces import Allowance, Circuit, How, Standing, Thrift
 from regproxy.oci.tag import Tag
 from regproxy.proxy import refreshing
 from regproxy.proxy.forcing import BURST, EACH_S
-from regproxy.proxy.freshness import Act, Why
 from regproxy.proxy.negatives import KEPT_S, Missing
 from regproxy.settings import TagRule
 from regproxy.testing.images import make_image
@@ -437,29 +436,6 @@ class TestDenied:
         world.store.revoke(world.app)
         gate.open()
         assert waiting.failed_with(UpstreamUnreachable)
-
-
-class TestConsidered:
-    def test_it_says_what_a_request_would_get_and_does_nothing(self) -> None:
-        world = Ruled(GRACE)
-        found = world.proxy.tags.consider(world.app, TAG)
-        assert (found.plan.act, found.plan.why, found.plan.rule, found.age_s) == (
-            Act.SERVE,
-            Why.FRESH,
-            GRACE,
-            0,
-        )
-        world.clock.advance(60)
-        assert world.proxy.tags.consider(world.app, TAG).plan.act is Act.REFRESH
-        world.clock.advance(601)
-        assert world.proxy.tags.consider(world.app, TAG).plan.act is Act.ASK
-        world.store.remove(OLD.digest)
-        assert world.proxy.tags.consider(world.app, TAG).plan.why is Why.NOT_HELD
-        world.store.revoke(world.app)
-        assert world.proxy.tags.consider(world.app, TAG).plan.why is Why.VOID
-        unknown = world.proxy.tags.consider(world.app, Tag("other"))
-        assert (unknown.record, unknown.plan.why, unknown.age_s) == (None, Why.UNKNOWN, None)
-        assert world.operations == []
 
 
 class TestMoved:

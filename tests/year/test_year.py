@@ -30,6 +30,8 @@ YEAR_DAYS, MONTH_DAYS = 360, 30
 LAST_START_DAY = 180
 """From then on it is one life, in which whatever leaks adds up."""
 CACHES = {
+    "proxy.completeness.MAX_REMEMBERED": 8,
+    "proxy.completeness.MAX_PARTS": 200,
     "storage.content.REMEMBERED_LINKS": 100,
     "storage.content.MEMORY_BYTES": 20_000,
     "storage.store.REMEMBERED_TAGS": 100,

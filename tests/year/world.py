@@ -95,8 +95,8 @@ class House:
         self.model = model
         self.ahead_s = BEGIN_S
         self.remotes = {name: MemoryRemote(name) for name in model.ttls}
-        self.published: dict[Repository, deque[Manifest]] = defaultdict(lambda: deque(maxlen=4))
-        """The last versions: what a mirror gives may be of last month."""
+        self.published: dict[Repository, deque[Manifest]] = defaultdict(lambda: deque(maxlen=8))
+        """The last versions: what a mirror gives may be of last month, or of before that when it is down."""
         self.pulse: Pulse
         self.store: DiskStore
         self.scheduler: TTLExpirationScheduler
@@ -217,9 +217,19 @@ class House:
         self.model.came_along(
             key_of(repository, top.digest), repository.upstream, str(top.digest), top.size_bytes, self.now_s
         )
-        manifest = next(one for one in self.published[repository] if one.digest == top.digest)
-        for digest in (top.digest, *(named.digest for named in manifest.names())):
-            self.model.passed_on(key_of(repository, digest), self.now_s)
+        record = self.store.tag(repository, TAG)
+        newest = top.digest if record is None else record.descriptor.digest
+        for manifest in self.published[repository]:
+            named = [manifest.descriptor, *manifest.names()]
+            if manifest.digest == newest:
+                for each in named:
+                    self.model.passed_on(key_of(repository, each.digest), self.now_s)
+            elif manifest.digest == top.digest:  # an older one is whole: a HEAD of it is no use of its parts
+                for each in named:
+                    key = key_of(repository, each.digest)
+                    self.model.came_along(
+                        key, repository.upstream, str(each.digest), each.size_bytes, self.now_s
+                    )
         return answer
 
     def _used(self, repository: Repository, digest: Digest, size: int) -> None:
