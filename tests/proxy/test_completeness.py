@@ -203,8 +203,9 @@ async def test_what_another_repository_holds_is_not_here() -> None:
     shelf.put(NEW)
     other = shelf.world.repository("team/other")
     assert await shelf.looks.choose(other, shelf.record(NEW)) is None
+    assert await shelf.looks.choose(shelf.repository, shelf.record(NEW)) is not None
     await shelf.world.store.revoke(shelf.repository)
-    assert await shelf.choose(NEW) is None
+    assert await shelf.looks.choose(shelf.repository, shelf.record(NEW)) is None, "not remembered either"
 
 
 async def test_a_blob_that_was_not_proven_since_a_revocation_is_missing() -> None:

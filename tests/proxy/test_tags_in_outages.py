@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from regproxy.errors import Throttled, UpstreamDown, UpstreamUnreachable
-from regproxy.interfaces import How, Kind, TagAnswer
+from regproxy.interfaces import Circuit, How, Kind, Standing, TagAnswer
 from regproxy.oci.digest import Digest
+from regproxy.proxy.completeness import REMEMBER_S
+from regproxy.settings import TagRule
 from regproxy.testing.images import make_image
 from regproxy.testing.layers import sized_layer
 from tests.proxy.world import NAME, RULE, TAG, Seen, World
@@ -20,15 +23,15 @@ DOWN = UpstreamDown(NAME, "not asked now: it refuses connections", 1.0, 3)
 class Outage:
     """A tag that meant OLD, then NEW; both pulled. Then its upstream is gone."""
 
-    def __init__(self) -> None:
-        self.world = world = World()
+    def __init__(self, rule: TagRule = RULE) -> None:
+        self.world = world = World(rules=[rule])
         self.repository = world.repository()
         for image in (OLD, NEW):
             world.remote.put_image(self.repository, TAG.name, image)
-            world.clock.advance(RULE.fresh_s)
+            world.clock.advance(rule.fresh_s + rule.grace_s)
             assert self.get().descriptor == image.descriptor
             world.store.put_image(self.repository, image)
-        world.clock.advance(RULE.fresh_s)
+        world.clock.advance(rule.fresh_s + rule.grace_s)
 
     def get(self) -> TagAnswer:
         answer: TagAnswer = Seen(self.world.proxy.tags.get(self.repository, TAG)).result
@@ -121,3 +124,66 @@ def test_back_it_is_what_it_is() -> None:
     outage.world.remote.script.heal()
     answer = outage.get()
     assert (answer.descriptor, answer.how, answer.warning) == (NEW.descriptor, How.REVALIDATED, None)
+
+
+FRESH_RULES = [pytest.param(0.0, id="fresh"), pytest.param(RULE.fresh_s + 1, id="grace")]
+
+
+class Known(Outage):
+    """Its circuit is open, and the tag is under a rule with a grace."""
+
+    def __init__(self, age_s: float) -> None:
+        super().__init__(attrs.evolve(RULE, grace_s=600))
+        self.get()
+        self.world.clock.advance(age_s)
+        self.world.remote.stands = Standing(Circuit.OPEN, 1.0, "it refuses connections", 3.0)
+
+    def at_hand(self) -> TagAnswer | None:
+        return self.world.proxy.manifest_at_hand(self.repository, TAG)
+
+
+@pytest.mark.parametrize("age_s", FRESH_RULES)
+def test_one_that_has_just_changed_and_is_not_whole_yet_is_what_it_was_before(age_s: float) -> None:
+    outage = Known(age_s)
+    outage.lose(OTHER_DIGEST)
+    for _ in range(2):
+        assert outage.at_hand() is None
+        answer = outage.get()
+        assert (answer.descriptor, answer.how) == (OLD.descriptor, How.STALE)
+        assert answer.warning is not None
+        assert "not asked since" in answer.warning
+        assert str(OLD.digest) in answer.warning
+    outage.world.remote.stands = Standing()
+    assert outage.get().descriptor == NEW.descriptor
+
+
+@pytest.mark.parametrize("age_s", FRESH_RULES)
+def test_one_that_is_whole_is_looked_at_now_and_then(age_s: float) -> None:
+    outage = Known(age_s)
+    assert (outage.get().how, outage.get().warning) == (How.HIT, None)
+    found = outage.at_hand()
+    assert found is not None
+    assert found.descriptor == NEW.descriptor
+    outage.lose(OTHER_DIGEST)
+    outage.world.clock.advance(REMEMBER_S)
+    assert outage.at_hand() is None
+    assert outage.get().descriptor == OLD.descriptor
+
+
+def test_what_an_upstream_that_is_slow_has_named_is_served() -> None:
+    outage = Outage()
+    outage.lose(OTHER_DIGEST)
+    gate = outage.world.remote.script.hold("tags.stat")
+    asking = Seen(outage.world.proxy.tags.get(outage.repository, TAG))
+    outage.world.clock.advance(RULE.revalidate_wait_s)
+    assert asking.result.descriptor == NEW.descriptor
+    gate.open()
+
+
+def test_one_too_old_to_be_served_is_not_although_an_older_image_is_whole() -> None:
+    outage = Outage()
+    outage.lose(NEW.digest, Kind.MANIFEST)
+    outage.world.clock.advance(RULE.fresh_s + RULE.stale_if_error_s)
+    outage.fail(DOWN)
+    with pytest.raises(UpstreamDown):
+        outage.get()
