@@ -197,7 +197,7 @@ def build_mirror(
     )
     gate = Gate()
     entrance, close_entrance = open_entrance(settings.access, settings.upstreams, reactor, wall)
-    explaining = Explaining(store, remotes, registry.rules, wall)
+    explaining = Explaining(store, remotes, registry.rules, registry.complete, wall)
     resource = build_resource(settings, registry, gate, entrance, reactor, explaining)
     log = write_nothing if access is None else AccessLog(access, settings.log.format, wall)
     site = MirrorSite(

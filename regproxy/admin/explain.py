@@ -17,6 +17,7 @@ from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference
 from regproxy.proxy.closure import Closure
+from regproxy.proxy.completeness import Chosen
 from regproxy.proxy.explaining import Content, Explaining, Explanation
 from regproxy.proxy.freshness import timestamp
 from regproxy.settings import TagRule
@@ -82,6 +83,7 @@ def document(image: str, found: Explanation, access: Mapping[str, object] | None
         "rule": None if found.rule is None else _rule(found.rule),
         "tag": None if found.record is None else _tag(found.record, found.age_s),
         "content": None if found.content is None else _content(found.content),
+        "in_outage": None if found.in_outage is None else _in_outage(found.in_outage),
         "circuit": circuit_document(found.standing, found.now_s),
         "allowance": allowance_document(found.allowance, found.now_s),
         "warnings": list(found.warnings),
@@ -129,6 +131,15 @@ def _content(content: Content) -> dict[str, object]:
         "since": None if content.since_s is None else timestamp(content.since_s),
         "source": content.source,
         "closure": None if content.closure is None else _closure(content.closure),
+    }
+
+
+def _in_outage(chosen: Chosen) -> dict[str, object]:
+    """``missing`` counts what it lacks; not ``newest``: it is what the tag meant before."""
+    return {
+        "digest": str(chosen.descriptor.digest),
+        "newest": chosen.newest,
+        "missing": chosen.missing,
     }
 
 

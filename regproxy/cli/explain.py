@@ -84,6 +84,7 @@ def _rows(page: Object) -> Iterator[tuple[str, str]]:
     yield "tag", _tag(page.object("tag"))
     yield "before", _history(page.object("tag"))
     yield from _content(page.object("content"))
+    yield "in outage", _in_outage(page.object("in_outage"))
     yield "circuit", circuit_text(read_circuit(page.object("circuit")))
     limit = allowance_clauses(read_allowance(page.object("allowance")))
     yield "rate limit", ", ".join(limit) or "nothing is known of one"
@@ -144,6 +145,15 @@ def _content(content: Object) -> Iterator[tuple[str, str]]:
     shown = "" if since is None else f" its upstream showed it at {since}, by {source or '?'}"
     yield "right", f"{'yes,' if content.flag('right') else 'no,' if shown else 'none'}{shown}"
     yield "whole", _closure(content.object("closure"))
+
+
+def _in_outage(chosen: Object) -> str:
+    """What the tag is while its upstream cannot be reached, where that is not simply its last meaning."""
+    digest, missing = chosen.text("digest"), chosen.whole("missing")
+    if digest is None or (chosen.flag("newest") and not missing):
+        return ""
+    what = "the newest" if chosen.flag("newest") else f"an older one, {digest}"
+    return f"{what}, {plural(missing, 'blob')} missing" if missing else what
 
 
 def _closure(closure: Object) -> str:

@@ -26,6 +26,7 @@ from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
 from regproxy.proxy import freshness
 from regproxy.proxy.closure import Closure, closure_of
+from regproxy.proxy.completeness import Chosen, Completeness
 from regproxy.proxy.freshness import Act, timestamp
 from regproxy.proxy.permission import rightful
 from regproxy.proxy.tag_rules import TagRules
@@ -75,6 +76,8 @@ class Explanation:
     warnings: tuple[str, ...] = ()
     known: bool = True
     """Whether the settings name its upstream (still)."""
+    in_outage: Chosen | None = None
+    """What its tag is while the upstream cannot be reached; None: nothing, or nobody looked."""
 
     @property
     def age_s(self) -> float | None:
@@ -90,8 +93,10 @@ class Explaining:
         store: ILocalStore,
         remotes: Mapping[str, IRemoteRegistry],
         rules: Mapping[str, TagRules],
+        complete: Completeness,
         wall: Callable[[], float],
     ) -> None:
+        self._complete = complete
         self._store = store
         self._remotes = remotes
         self._rules = rules
@@ -100,6 +105,10 @@ class Explaining:
     async def explain(self, repository: Repository, reference: Reference) -> Explanation:
         """Everything, with how much of it is on disk. StorageFailed when the disk cannot be read."""
         found = self.look(repository, reference)
+        record, revoked_s = found.record, self._store.revoked_s(repository)
+        if record is not None and record.checked_s > revoked_s:
+            found = attrs.evolve(found, in_outage=await self._complete.choose(repository, record))
+            found = attrs.evolve(found, decision=decide(found, revoked_s))
         if found.content is None or found.content.kind is not Kind.MANIFEST:
             return found
         closure = await closure_of(self._store, repository, found.content.digest)
@@ -161,13 +170,14 @@ def decide(found: Explanation, revoked_s: float) -> Decision:
 
 
 def _tag(found: Explanation, revoked_s: float) -> Decision:
+    held = found.content is not None and found.content.right
     plan = freshness.decide(
         found.record,
         found.rule or TagRule(),
         found.standing,
         found.allowance,
         found.now_s,
-        servable=found.content is not None and found.content.right,
+        servable=held or (not found.standing.asked and found.in_outage is not None),
         void=found.record is not None and found.record.checked_s <= revoked_s,
     )
     return Decision(plan.act.value, plan.why.value, _question(found, plan.act))

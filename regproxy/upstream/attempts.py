@@ -1,9 +1,9 @@
 """One endpoint asked once: in time, and what came of it told to its circuit.
 
 Laws: trouble is the endpoint's as long as it is asked itself; where it has sent us on, it has answered, and
-trouble is that host's. 401, 403 and 429 are answers: they hold back the credential that was used, for the
-scope or the kind of question that was refused, and nobody else. A call that was given up says
-something only if it waited for long.
+trouble is that host's. 401 and 403 are answers: a credential that is refused is held back, for the scope
+that it was refused for, and no other one is. A call that was given up says something only if it waited for
+long.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ class Attempts:
     several: bool
 
     async def ask(self, endpoint: Endpoint, question: Question, walk: Walk) -> Answer:
-        """The answer, of whatever status; Throttled or UpstreamRefused without asking, where it was refused
-        a moment ago."""
+        """The answer, of whatever status; UpstreamRefused without asking, where the credential was refused a
+        moment ago."""
         self.holding.check(endpoint, question)
         attempt = _Attempt(self, endpoint, question)
         doubting = self.clock.callLater(self.limits.doubt_s, attempt.doubt)

@@ -21,7 +21,7 @@ from regproxy.headers.retry_after import retry_after_s
 from regproxy.interfaces import Allowance, Thrift
 from regproxy.upstream import ledger as accounts
 from regproxy.upstream.ledger import Ledger
-from regproxy.upstream.throttle import Lane, Throttle, lane_of
+from regproxy.upstream.throttle import Lane, Stopped, Throttle, lane_of
 
 TRY_S = 60.0
 """Where nothing is left, by what the upstream said: after so long a GET finds out."""
@@ -169,10 +169,16 @@ class Budget:
             if stopped is None:
                 return account
             if not self._is_another_login():
-                reason = f"{origin.host} allows no more {lane.value} for now; it is asked again in "
-                raise Throttled(self._name, f"{reason}{stopped.retry_s} s", stopped.retry_s, remembered=True)
+                raise self._remembered(origin, lane, stopped)
             self._accounts.clear()
             self._told = None
+
+    def _remembered(self, origin: Origin, lane: Lane, stopped: Stopped) -> Throttled:
+        retry_s = stopped.retry_s
+        reason = f"{origin.host} allows no more {lane.value} for now; it is asked again in {retry_s} s"
+        error = Throttled(self._name, reason, retry_s, remembered=True)
+        error.status = 429 if stopped.refused else None
+        return error
 
     def _is_another_login(self) -> bool:
         """Whether the login is another one than that which was refused; seldom looked at."""

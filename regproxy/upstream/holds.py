@@ -1,5 +1,5 @@
-"""What is not asked again for a while, since it was just refused: a credential, a kind of question, a host
-that we were sent to.
+"""What is not asked again for a while, since it was just refused: a credential, all of it or for one scope,
+or a host that we were sent to. What a 429 stops is the budget's.
 
 Laws: a hold belongs to its key, and to who asked: with another credential it does not count. When it ends
 one call is let through, the others wait for what becomes of it. Bounded; the oldest goes first.
@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
-from regproxy.errors import Throttled, UpstreamDown, UpstreamError, UpstreamRefused
+from regproxy.errors import UpstreamDown, UpstreamError, UpstreamRefused
 from regproxy.upstream.circuit import wait_s
 
 K = TypeVar("K", bound=Hashable)
@@ -67,7 +67,7 @@ class Holds(Generic[K]):
         return _told_again(held.error, left_s)
 
     def refused(self, key: K, error: UpstreamError, about: Hashable = None, who: Hashable = None) -> None:
-        """It was asked, by ``who``, about that, and refused; a 429 says for how long."""
+        """It was asked, by ``who``, about that, and refused."""
         held = self._held.pop(key, None)
         if held is None or held.who != who:
             held = _Held(who, set(), error)
@@ -76,9 +76,8 @@ class Holds(Generic[K]):
             held.abouts.add(about)
         held.error = error
         if len(held.abouts) >= self._patience:
-            wish_s = error.retry_after_s if isinstance(error, Throttled) else None
-            wait = wait_s(held.times, self._share()) if wish_s is None else float(wish_s)
-            held.until_s, held.times = self._clock.seconds() + wait, held.times + 1
+            held.until_s = self._clock.seconds() + wait_s(held.times, self._share())
+            held.times += 1
         if len(self._held) > MAX_HOLDS:
             self._held.popitem(last=False)
 
@@ -90,9 +89,8 @@ class Holds(Generic[K]):
 
 def _told_again(error: UpstreamError, left_s: float) -> UpstreamError:
     """The same refusal as an error of its own, with the time that is left."""
-    left = max(1, math.ceil(left_s))
-    if isinstance(error, Throttled):
-        return Throttled(error.upstream, error.reason, None if error.retry_after_s is None else left)
     if isinstance(error, UpstreamRefused):
-        return UpstreamRefused(error.upstream, error.reason)
-    return UpstreamDown(error.upstream, f"not asked now: {error.reason}", None, left)
+        again = UpstreamRefused(error.upstream, error.reason, error.inner)
+        again.status = error.status
+        return again
+    return UpstreamDown(error.upstream, f"not asked now: {error.reason}", None, max(1, math.ceil(left_s)))

@@ -75,9 +75,10 @@ class _Hold:
 
 @attrs.frozen(slots=True)
 class Stopped:
-    """Not now; ``retry_s`` seconds are left, at least one."""
+    """Not now; ``retry_s`` seconds are left, at least one. ``refused``: by a 429, else nothing is left."""
 
     retry_s: int
+    refused: bool = True
 
 
 class Throttle:
@@ -107,13 +108,13 @@ class Throttle:
             try:
                 await waiter.addTimeout(PROBE_WAIT_S, self._clock)
             except TimeoutError:
-                return Stopped(1)
+                return Stopped(1, hold.refusals > 0)
             hold = self._holds.get(lane)
         if hold is None:
             return None
         left_s = self.left_s(lane)
         if left_s > 0.0:
-            return Stopped(ceil(left_s))
+            return Stopped(ceil(left_s), hold.refusals > 0)
         hold.probing = True
         return None
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
@@ -21,6 +22,7 @@ from regproxy.oci.media_type import OCI_INDEX
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Tag
 from regproxy.proxy.closure import Closure
+from regproxy.proxy.completeness import Chosen
 from regproxy.proxy.explaining import Content, Decision, Explanation
 from regproxy.settings import TagRule
 from tests.cli.pages import anything
@@ -43,6 +45,7 @@ FOUND = Explanation(
     Content(DIGEST, Kind.MANIFEST, OCI_INDEX, 1000, 1_795_500_000.0, "fetch", True, Closure(2, 1, 9, 3)),
     Decision("serve what is cached with a warning, ask nobody", "the upstream is not asked now"),
     ("deprecated",),
+    in_outage=Chosen(Descriptor(BEFORE, 900, OCI_INDEX), 0, newest=False),
 )
 ANSWER = document("docker.io/library/nginx:1.27", FOUND, {"anonymous": True, "reason": None})
 TEXT = f"""\
@@ -56,6 +59,7 @@ on_missing drop, on_denied refuse
   on disk    {OCI_INDEX}, 1000 B
   right      yes, its upstream showed it at 2026-11-24T06:00:00Z, by fetch
   whole      no: 1 of 2 manifests that it names, 3 of 9 blobs missing of these
+  in outage  an older one, {BEFORE}
   circuit    open for 1m: it refuses connections; tried again in 3s
   rate limit 12 of 100 left in 6h, running low: tags are believed longer
   it warns   deprecated
@@ -151,3 +155,19 @@ def test_any_answer_is_told_or_refused(answer: Any) -> None:
         except AskFailed:
             continue
         assert all(" " <= sign <= "~" for line in lines for sign in line)
+
+
+@pytest.mark.parametrize(
+    ("newest", "missing", "line"),
+    [
+        (True, 0, ""),
+        (True, 1, "  in outage  the newest, 1 blob missing\n"),
+        (False, 2, f"  in outage  an older one, {BEFORE}, 2 blobs missing\n"),
+    ],
+)
+def test_what_is_served_in_an_outage(newest: bool, missing: int, line: str) -> None:
+    chosen = Chosen(Descriptor(BEFORE, 900, OCI_INDEX), missing, newest)
+    answer = document("x", attrs.evolve(FOUND, in_outage=chosen), None)
+    text = "".join(f"{each}\n" for each in told(answer))
+    assert line in text
+    assert ("in outage" in text) == bool(line)

@@ -30,7 +30,7 @@ LINED = attrs.evolve(RULE, line=12)
 
 def explaining(world: World, rule: TagRule = LINED) -> Explaining:
     rules = {name: TagRules([rule]) for name in world.remotes}
-    return Explaining(world.store, world.remotes, rules, world.clock.seconds)
+    return Explaining(world.store, world.remotes, rules, world.proxy.complete, world.clock.seconds)
 
 
 def result(coroutine: Any) -> Any:
@@ -195,3 +195,24 @@ def test_the_trace_is_short_and_tells_the_most(world: World) -> None:
     assert (told["asked"], told["thrift"]) == ("nothing", "empty")
     assert dict(explaining(world, RULE).brief(APP, TAG))["rule"] == '"*" (built in)'
     assert dict(explaining(world).brief(APP, None))["next"].startswith("answer the list")
+
+
+def test_what_is_served_in_an_outage(world: World) -> None:
+    """An older image that is whole, where the newest is not, or is gone altogether."""
+    newer = make_image(sized_layer(2700, 4))
+    pull(world, *BLOBS)
+    world.remote.put_image(APP, TAG.name, newer)
+    world.clock.advance(RULE.fresh_s + 1)
+    result_of(world.proxy.tags.get(APP, TAG))
+    world.remote.stands = Standing(Circuit.OPEN, 1.0, "it refuses connections", 3.0)
+    chosen = explain(world, TAG).in_outage
+    assert chosen is not None
+    assert (chosen.descriptor.digest, chosen.newest, chosen.missing) == (INDEX.digest, False, 0)
+    result_of(world.store.unlink(APP, newer.digest, Kind.MANIFEST))
+    world.clock.advance(RULE.fresh_s + 1)
+    found = explain(world, TAG)
+    assert found.in_outage is not None
+    assert (found.decision.act, found.decision.why) == (Act.STALE.value, Why.DOWN.value)
+    assert result_of(world.proxy.tags.get(APP, TAG)).descriptor == INDEX.descriptor, "which a request gets"
+    result_of(world.store.revoke(APP))
+    assert explain(world, TAG).in_outage is None

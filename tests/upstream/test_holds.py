@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from twisted.internet.task import Clock
 
-from regproxy.errors import Throttled, UpstreamDown, UpstreamError, UpstreamRefused, UpstreamUnreachable
+from regproxy.errors import UpstreamDown, UpstreamError, UpstreamRefused, UpstreamUnreachable
 from regproxy.upstream.circuit import LONGEST_WAIT_S
 from regproxy.upstream.holds import MAX_HOLDS, TRIAL_S, Holds
 
 UP = "registry.test"
-REFUSED = UpstreamRefused(UP, "it refuses our credentials")
+REFUSED = UpstreamRefused(UP, "it refuses our credentials", "/etc/secret")
+REFUSED.status = 401
 
 
 def holds(patience: int = 1) -> tuple[Clock, Holds[str]]:
@@ -18,16 +19,15 @@ def holds(patience: int = 1) -> tuple[Clock, Holds[str]]:
     return clock, Holds(clock, patience, share=lambda: 0.0)
 
 
-def test_a_429_counts_for_as_long_as_it_said_then_one_call_tries() -> None:
+def test_a_refusal_counts_for_a_while_then_one_call_tries() -> None:
     clock, held = holds()
     assert held.refusal("a") is None
-    held.refused("a", Throttled(UP, "no more", 40))
-    clock.advance(10.5)
+    held.refused("a", REFUSED)
     found = held.refusal("a")
-    assert isinstance(found, Throttled)
-    assert found.retry_after_s == 30
-    assert held.refusal("b") is None, "that is another kind of question"
-    clock.advance(30)
+    assert isinstance(found, UpstreamRefused)
+    assert (found.status, found.inner) == (401, "/etc/secret")
+    assert held.refusal("b") is None, "that is another scope"
+    clock.advance(1)
     assert held.refusal("a") is None, "one tries"
     assert held.refusal("a") is not None, "the others wait for what comes of it"
     held.granted("a")
@@ -83,7 +83,6 @@ def test_with_patience_it_takes_refusals_about_several_things() -> None:
     ("error", "again"),
     [
         (REFUSED, UpstreamRefused),
-        (Throttled(UP, "no more"), Throttled),
         (UpstreamUnreachable(UP, "refuses connections"), UpstreamDown),
     ],
 )

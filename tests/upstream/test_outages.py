@@ -192,7 +192,7 @@ async def test_429_is_answered_from_memory_for_that_kind_of_question_only(
     for _ in range(3):
         error = await outcome(registry.tags.get(REPOSITORY, TAG))
         assert isinstance(error, Throttled)
-        assert error.retry_after_s in (59, 60)
+        assert 59 <= (error.retry_after_s or 0) <= 66, "as it says, or a little more"
     assert server.log() == [f"GET {TAG_PATH}"]
     assert not isinstance(await outcome(registry.tags.stat(REPOSITORY, TAG, None)), Throttled)
     (await registry.blobs.open(REPOSITORY, DIGEST)).close()

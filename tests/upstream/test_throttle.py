@@ -170,7 +170,7 @@ def test_refusals_in_a_row_take_longer(gate: Gate) -> None:
 def test_what_is_stopped_for_nothing_left_goes_when_there_is_more(gate: Gate) -> None:
     """A 429 is not undone by that."""
     gate.throttle.stop(Lane.MANIFEST, 60)
-    assert gate.enter(Lane.MANIFEST) == Stopped(60)
+    assert gate.enter(Lane.MANIFEST) == Stopped(60, refused=False)
     gate.throttle.resume(Lane.MANIFEST)
     assert gate.enter(Lane.MANIFEST) is None
     gate.throttle.refused(Lane.MANIFEST, 10)
