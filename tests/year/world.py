@@ -35,6 +35,8 @@ from tests.year.model import Model
 
 HUB, CORP = "docker.io", "registry.corp:5000"
 TAG = Tag("stable")
+VERSIONS = 8
+"""So many of each image are known here, the last ones."""
 BEGIN_S = 1_800_000_000.0
 RULE = TagRule("*", fresh_s=60, revalidate_wait_s=2, stale_if_error_s=30 * DAY_S)
 
@@ -72,7 +74,8 @@ class Shop:
         self._published = house.published
         self._weights = list(accumulate(1 / (number + 1) for number in range(count)))
         for product in self.products:
-            self.publish(product)
+            for _ in range(VERSIONS):  # so that what is kept of them weighs the same all year
+                self.publish(product)
 
     def publish(self, product: Product) -> None:
         remote = self._remotes[product.repository.upstream]
@@ -95,7 +98,7 @@ class House:
         self.model = model
         self.ahead_s = BEGIN_S
         self.remotes = {name: MemoryRemote(name) for name in model.ttls}
-        self.published: dict[Repository, deque[Manifest]] = defaultdict(lambda: deque(maxlen=8))
+        self.published: dict[Repository, deque[Manifest]] = defaultdict(lambda: deque(maxlen=VERSIONS))
         """The last versions: what a mirror gives may be of last month, or of before that when it is down."""
         self.pulse: Pulse
         self.store: DiskStore
