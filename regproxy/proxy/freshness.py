@@ -21,7 +21,7 @@ from typing import Protocol
 import attrs
 
 from regproxy.errors import Denied, NotFound, Throttled, UpstreamDown, UpstreamError, UpstreamTrouble
-from regproxy.interfaces import Allowance, Standing, Thrift
+from regproxy.interfaces import Allowance, Circuit, Standing, Thrift
 from regproxy.settings import TagRule
 
 STRETCH = 10
@@ -227,7 +227,10 @@ def cause_of(plan: Plan, standing: Standing, error: UpstreamError | None) -> str
 def refusal(upstream: str, standing: Standing) -> UpstreamDown:
     """Why an upstream is not asked now, and when it will be."""
     retry_s = None if standing.retry_s is None else max(1, math.ceil(standing.retry_s))
-    return UpstreamDown(upstream, standing.reason or standing.circuit.value, standing.since_s, retry_s)
+    reason = standing.reason or standing.circuit.value
+    if standing.circuit is not Circuit.OFFLINE:
+        reason = f"not asked now: {reason}"
+    return UpstreamDown(upstream, reason, standing.since_s, retry_s)
 
 
 def timestamp(when_s: float) -> str:

@@ -329,5 +329,9 @@ class TestTold:
 
     def test_a_refusal_says_why_since_when_and_for_how_long(self) -> None:
         error = refusal("docker.io", DOWN)
-        assert (error.reason, error.since_s, error.retry_after_s) == ("connection refused", 1000.0, 8)
+        assert (error.reason, error.since_s, error.retry_after_s) == (
+            "not asked now: connection refused",
+            1000.0,
+            8,
+        )
         assert refusal("docker.io", Standing(Circuit.OFFLINE)).retry_after_s is None
