@@ -40,9 +40,8 @@ PATH = "team/app"
 DIGEST = Digest.of(CONTENT)
 SPEED = 2000
 """Bytes a second of a line."""
-ON_ITS_WAY = 2 * round(SPEED * STEP_S) + 600
-"""What may come twice of each connection that is closed at its border: what its line brought meanwhile,
-and a head."""
+ON_ITS_WAY = 3 * round(SPEED * STEP_S)
+"""What may come twice of a connection that is closed at its border: what its line brought meanwhile."""
 SIZES = {
     **SMALL,
     "regproxy.upstream.streams.HIGH_BYTES": 2000,
@@ -187,6 +186,12 @@ class Cold:
         while not fired:
             self.loopback._calls.get(timeout=30)()
         self.loopback.settle()
+
+    def put(self, content: bytes) -> None:
+        """Another blob is asked for from now on."""
+        self.content, self.digest = content, Digest.of(content)
+        for registry in self.registries:
+            registry.put_blob(PATH, content)
 
     def ask(self, span: str | None = None, *lines: str, settle: bool = True) -> Client:
         """GET of the blob; ``span`` is what its Range says."""

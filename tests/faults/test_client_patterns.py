@@ -12,7 +12,7 @@ from unittest.mock import patch
 import pytest
 
 from regproxy.extents import Extents
-from regproxy.fill import pieces
+from regproxy.fill.lines import Lines
 from tests.faults.cold import CONTENT, DIGEST, ON_ITS_WAY, SIZE, Client, Cold, cold
 
 both = pytest.mark.parametrize("connections", [1, 4])
@@ -265,7 +265,7 @@ def test_readers_who_all_hang_up(connections: int) -> None:
 
 
 def test_a_small_blob_comes_over_one_connection() -> None:
-    with cold() as mirror, patch.object(pieces, "RANGES_ABOVE_BYTES", SIZE):
+    with cold() as mirror, patch.object(Lines, "ranges_above_bytes", SIZE):
         footer, whole = mirror.ask("-51"), mirror.ask()
         mirror.finish()
         is_part(footer, SIZE - 51, SIZE)

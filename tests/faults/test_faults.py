@@ -155,7 +155,7 @@ def on_line(mirror: Cold, number: int, **what: int) -> None:
     mirror.loopback.on_line = act
 
 
-few = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+few = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
 @given(st.sampled_from([1, 4]), st.integers(0, 6), st.integers(0, SIZE + 400))
@@ -189,6 +189,18 @@ def test_resets_one_after_the_other(connections: int, places: list[int]) -> None
         pull = Pull.of(mirror)
         pull.right()
         pull.and_the_next_is_right()
+
+
+@both
+def test_a_line_that_brings_a_little_each_time(connections: int) -> None:
+    """As some middleboxes do (P42): whatever comes before a break counts."""
+    with cold(connections=connections) as mirror:
+
+        def act(line: Line) -> None:
+            line.reset_at = 410 if line.number < 20 else None
+
+        mirror.loopback.on_line = act
+        Pull.of(mirror).right(twice=ON_ITS_WAY)
 
 
 @both
@@ -404,6 +416,25 @@ def test_an_endpoint_that_goes_away_in_mid_blob(connections: int) -> None:
         pull.right()
         assert mirror.registries[1].count("GET", "blob") >= 1
         pull.and_the_next_is_right()
+
+
+def test_what_one_endpoint_does_not_serve_the_other_may() -> None:
+    """It is remembered by endpoint whose ranges are of no use."""
+    with cold(registries=2) as mirror:
+        first, second = mirror.registries
+        first.script(Match(kind="blob", ranged=True), actions.ignore_range())
+        mirror.ask()
+        mirror.finish()
+        mirror.put(CONTENT[::-1])
+        mirror.ask()
+        mirror.finish()
+        assert first.count("GET", "blob") == 3, "the second blob came over one connection"
+        mirror.put(CONTENT[1:])
+        first.refuse_connections()
+        last = mirror.ask()
+        mirror.finish()
+        assert last.reply.body == CONTENT[1:]
+        assert second.count("GET", "blob") > 2
 
 
 @both
