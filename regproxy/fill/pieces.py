@@ -10,9 +10,6 @@ import attrs
 
 from regproxy.extents import Extent, Extents
 
-RANGES_ABOVE_BYTES = 16 * 1024 * 1024
-"""A smaller blob comes over one connection: it is there before others were of use."""
-
 BACKLOG_BYTES = 256 * 1024
 """With so much come and not taken it is this machine that is slow, and more connections would be a burden."""
 

@@ -78,7 +78,9 @@ class Ranges:
         self._tell = landed
         self._another = another
         self._urgent: deque[Extent] = deque(maxlen=pieces.MAX_URGENT)
-        self._piece = None if source.plain or lines.refused(self._upstream) else tail.piece
+        self._server = tail.endpoint or self._upstream
+        """Of whom is remembered that it serves no ranges."""
+        self._piece = None if source.plain or lines.refused(self._server) else tail.piece
         self._missing = Extents()
         self._beside: set[Deferred[None]] = set()
         self._first_runs = True
@@ -100,7 +102,7 @@ class Ranges:
             return
         self._lines.first(self._upstream)
         try:
-            if self._piece is not None and (self._size or 0) > pieces.RANGES_ABOVE_BYTES:
+            if self._piece is not None and (self._size or 0) > self._lines.ranges_above_bytes:
                 self._pace.begin()
             await self._first()
             await self._rest()
@@ -220,7 +222,7 @@ class Ranges:
         """A reader waits for bytes from ``start`` on, up to ``stop`` at most: they get a connection of
         their own, unless they come soon or on another one."""
         size = self._size
-        if self._piece is None or size is None or self._over or size <= pieces.RANGES_ABOVE_BYTES:
+        if self._piece is None or size is None or self._over or size <= self._lines.ranges_above_bytes:
             return
         full = self._enough or len(self._beside) >= pieces.MAX_BESIDE
         if (
@@ -254,7 +256,7 @@ class Ranges:
         self._enough = True
         if failure.check(RangeIgnored):
             self._piece = None
-            self._lines.refuse(self._upstream)
+            self._lines.refuse(self._server)
         if isinstance(failure.value, Throttled):
             self._lines.leave_alone(self._upstream, failure.value.retry_after_s)
         if not failure.check(UpstreamError, TransferStopped):
@@ -328,7 +330,7 @@ class Ranges:
         on. Raises ``error`` when nobody is left."""
         if isinstance(error, RangeIgnored) and self._piece is not None:
             self._piece = None
-            self._lines.refuse(self._upstream)
+            self._lines.refuse(self._server)
             return failures
         if isinstance(error, Throttled):
             self._lines.leave_alone(self._upstream, error.retry_after_s)

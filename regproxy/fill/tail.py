@@ -22,6 +22,8 @@ class Tail:
         """How many bytes were read."""
         self.piece = blob.piece if IRangedBlob.providedBy(blob) else None
         """As :attr:`IRangedBlob.piece`."""
+        self.endpoint = blob.endpoint if IRangedBlob.providedBy(blob) else None
+        """As :attr:`IRangedBlob.endpoint`."""
         self.backlog: Callable[[], int] = blob.backlog if IRangedBlob.providedBy(blob) else lambda: 0
         """As :meth:`IRangedBlob.backlog`."""
         self._closed = False

@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from regproxy.errors import StorageFailed, TransferStopped
+from regproxy.errors import StorageFailed, TransferStopped, UpstreamError
 from regproxy.fill.plan import BATCH_BYTES, BATCHES_AHEAD, LINGER_S
 from regproxy.interfaces import IBody, ISpool
 
@@ -52,13 +52,18 @@ def _told_before(failure: Failure) -> None:
 
 async def next_batch(body: IBody, clock: IReactorTime, room: int | None = None) -> list[bytes]:
     """The next BATCH_BYTES, ``room`` at most, or what came within LINGER_S of their first byte; [] at
-    the end."""
+    the end. Raises what the body raises, once all that came before it has been given."""
     limit = BATCH_BYTES if room is None else min(BATCH_BYTES, room)
     chunks: list[bytes] = []
     held = 0
     deadline = 0.0
     while held < limit:
-        chunk = body.read(limit - held)
+        try:
+            chunk = body.read(limit - held)
+        except UpstreamError:
+            if not chunks:
+                raise
+            break  # the next read tells it again
         if chunk == b"":
             break
         if chunk is not None:

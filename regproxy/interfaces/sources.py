@@ -86,6 +86,10 @@ class IRangedBlob(IBlob):
         "not say that it serves ranges. Fails as IBlobSource.open does, with RangeIgnored where others came"
     )
 
+    endpoint: str | None = Attribute(
+        "which of several endpoints gives it; None where the source has one only"
+    )
+
     def backlog() -> int:
         """How many bytes of its body have come and were not taken yet: with many, it is not the line
         that is slow."""

@@ -54,6 +54,7 @@ class ISpool(Interface):
         """Write and hash ``chunks`` after the front, in the disk thread; the new front. StorageFailed.
 
         Several may be outstanding, and are carried out in order; after one has failed, so do all.
+        Cancelling the Deferred gives up the answer only.
         """
 
     def place(offset: int, chunks: list[bytes]) -> Deferred[int]:

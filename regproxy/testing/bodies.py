@@ -154,6 +154,7 @@ class MemoryBlob:
         self.closed = False
         self.come = 0
         self.piece: Callable[[int, int], Deferred[IBody]] | None = None
+        self.endpoint: str | None = None
 
     def backlog(self) -> int:
         """See IRangedBlob; nothing, unless ``come`` says otherwise."""

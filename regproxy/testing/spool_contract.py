@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+from twisted.internet.defer import CancelledError
 from zope.interface.verify import verifyObject
 
 from regproxy.errors import ContentMissing, ContentUntrusted, StorageFailed, TransferStopped
@@ -72,6 +73,16 @@ class SpoolContract:
         assert spool.matches()
         await spool.commit(proofs(room.store, REPOSITORY))
         assert await serves(room.store, REPOSITORY) == CONTENT
+
+    async def test_who_gives_up_the_answer_stops_no_write(self, room: StoreRoom) -> None:
+        """Else what follows would be at the wrong place."""
+        spool = await room.store.spool(DIGEST)
+        given_up = spool.append([CONTENT[:1000]])
+        given_up.addErrback(lambda failure: failure.trap(CancelledError))
+        given_up.cancel()
+        assert await spool.append([CONTENT[1000:]]) == len(CONTENT)
+        assert spool.matches()
+        await spool.discard()
 
     async def test_bytes_are_placed_behind_the_front(self, room: StoreRoom) -> None:
         """In any order; the front goes on over them once it comes to them."""

@@ -14,6 +14,7 @@ from regproxy.extents import Extents
 from regproxy.interfaces import IFile, ISpool
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
+from regproxy.storage.thread import shield
 from regproxy.testing.calls import Call
 from regproxy.testing.shelf import BlobFile, MemoryShelf
 
@@ -151,7 +152,8 @@ class MemorySpool:
     def _in_turn(self, operation: str, offset: int | None, content: bytes) -> Deferred[int]:
         self._outstanding += 1
         before, self._last = self._last, Deferred()
-        return Deferred.fromCoroutine(self._write(operation, offset, content, before, self._last))
+        writing = Deferred.fromCoroutine(self._write(operation, offset, content, before, self._last))
+        return shield(writing)  # whoever gives up the answer stops no write
 
     async def _write(
         self, operation: str, offset: int | None, content: bytes, before: Deferred[None], done: Deferred[None]

@@ -16,8 +16,10 @@ from regproxy.interfaces import IBlob, IBody, IRemoteBlobs
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.upstream.answers import (
+    DENIED,
     HEAD_REFUSED,
     MAX_BLOB_BYTES,
+    RANGE_REFUSED,
     content_length,
     is_absurd_length,
     serves_ranges,
@@ -30,6 +32,7 @@ from regproxy.upstream.limits import Limits
 from regproxy.upstream.questions import Questions
 from regproxy.upstream.running import Running
 from regproxy.upstream.streams import RemoteBlob
+from regproxy.upstream.validators import Validators, agree
 
 
 @implementer(IRemoteBlobs)
@@ -56,6 +59,7 @@ class RemoteBlobs:
         self._running = running
         self._clock = clock
         self._limits = limits
+        self._validators = Validators()
 
     def stat(self, repository: Repository, digest: Digest) -> Deferred[int | None]:
         """The size: by HEAD, else by a GET that is closed after its headers (R36); None: neither tells."""
@@ -79,9 +83,10 @@ class RemoteBlobs:
 
     async def _open(self, repository: Repository, digest: Digest) -> IBlob:
         answer = await self._get(repository, digest)
+        validator = strong_validator(answer.header("ETag"))
+        self._validators.note(repository, digest, answer.endpoint, validator)
         piece = None
         if answer.length is not None and serves_ranges(answer.header("Accept-Ranges")):
-            validator = strong_validator(answer.header("ETag"))
             piece = partial(self._open_piece, repository, digest, answer.length, validator)
         return self._opened(answer, piece)
 
@@ -91,23 +96,29 @@ class RemoteBlobs:
         """As :attr:`IRangedBlob.piece`."""
         span = Span(start, stop)
         return self._running.call(
-            self._piece(self._questions.piece(repository, digest, span, validator), span, size),
+            self._piece(self._questions.piece(repository, digest, span, validator), span, size, validator),
             f"{repository.path}@{digest} from {start} to {stop}",
             self._limits.first_byte_s,
         )
 
-    async def _piece(self, question: Question, span: Span, size: int) -> IBody:
-        answer = await self._calls.ask(question)
-        self._calls.insist(answer, question, also=206)
+    async def _piece(self, question: Question, span: Span, size: int, validator: str | None) -> IBody:
+        answer = await self._ask_on(question)
+        if answer.status != RANGE_REFUSED:
+            self._calls.insist(answer, question, also=206)
         sent = parse_content_range(answer.header("Content-Range") or "") if answer.status == 206 else None
-        if sent != (span, size) or answer.length != span.length:
+        same = agree(validator, strong_validator(answer.header("ETag")))
+        if sent != (span, size) or answer.length != span.length or not same:
             answer.abort()
             raise RangeIgnored(self._name, "asked for some bytes of a blob it sent others")
         return self._opened(answer).body()
 
     async def _resume(self, repository: Repository, digest: Digest, start: int, size: int | None) -> IBody:
         question = self._questions.blob("GET", repository, digest, start)
-        answer = await self._calls.ask(question)
+        answer = await self._ask_on(question)
+        if start > 0 and (answer.status == RANGE_REFUSED or self._is_another(answer, repository, digest)):
+            answer.discard()
+            question = self._questions.blob("GET", repository, digest)
+            answer = await self._ask_on(question)
         partial = start > 0 and answer.status == 206
         self._calls.insist(answer, question, also=206 if partial else 200)
         self._bound(answer, digest)
@@ -118,6 +129,25 @@ class RemoteBlobs:
             raise
         blob = self._opened(answer)
         return blob.body(0 if partial else start)
+
+    def _is_another(self, answer: Answer, repository: Repository, digest: Digest) -> bool:
+        """Whether the rest is of something else than was begun, by the same endpoint's own word."""
+        known = self._validators.of(repository, digest, answer.endpoint)
+        return answer.status == 206 and not agree(known, strong_validator(answer.header("ETag")))
+
+    async def _ask_on(self, question: Question) -> Answer:
+        """Ask for the rest of a blob that was answered before.
+
+        Where the registry sends us on and the other host refuses, that is no answer but a signature that
+        has expired: the registry may be asked again (R87).
+        """
+        answer = await self._calls.ask(question)
+        if answer.status in DENIED and not self._calls.is_home(answer):
+            answer.discard()
+            host = answer.origin.host
+            reason = f"it sent us to {host}, which refuses the rest of {question.what} ({answer.status})"
+            raise UpstreamFailed(self._name, reason)
+        return answer
 
     def _check_span(self, answer: Answer, start: int | None, size: int | None) -> None:
         """Only exactly what was asked for; ``start`` None: the whole, from an upstream that ignores Range."""

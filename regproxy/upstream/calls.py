@@ -139,6 +139,10 @@ class Calls:
         assert trouble is not None, "there is one endpoint at least"
         raise trouble
 
+    def is_home(self, answer: Answer) -> bool:
+        """Whether it came from the upstream itself, and from nobody whom a redirect led to."""
+        return self._doors.is_own(answer.origin)
+
     def _refusal(self, answer: Answer, question: Question, endpoint: Endpoint) -> UpstreamError | None:
         """Why the answer of one endpoint of several does not count; it is discarded then."""
         if answer.status < 500:

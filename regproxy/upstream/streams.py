@@ -247,6 +247,7 @@ class RemoteBlob:
         self._spent = spent
         self.piece = piece
         self.size = answer.length
+        self.endpoint = answer.endpoint
         self._answer = answer
         self._clock = clock
         self._idle_s = idle_s

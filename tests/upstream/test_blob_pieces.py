@@ -85,7 +85,27 @@ async def test_anything_else_is_no_piece(
     assert await read_to_end(blob.body()) == BLOB, "the whole comes on"
 
 
-@pytest.mark.parametrize(("status", "error"), [(404, NotFound), (416, UpstreamFailed), (503, UpstreamFailed)])
+@pytest.mark.parametrize(
+    ("etag", "piece"),
+    [('"the-blob"', True), (None, True), ('W/"the-blob"', True), ('"another"', False), ('""', False)],
+)
+async def test_a_piece_of_another_blob(
+    server: Server, registry: RemoteRegistry, etag: str | None, piece: bool
+) -> None:
+    """By its own word, though it was asked for the same one (R90)."""
+    blob = await opened(server, registry)
+    headers = {"Content-Range": SPAN} | ({} if etag is None else {"ETag": etag})
+    server.on(PATH, lambda asked: asked.reply(206, BLOB[START:STOP], headers))
+    if piece:
+        assert await read_to_end(await blob.piece(START, STOP)) == BLOB[START:STOP]
+    else:
+        with pytest.raises(RangeIgnored):
+            await blob.piece(START, STOP)
+        await server.asked[-1].connection.lost
+    blob.close()
+
+
+@pytest.mark.parametrize(("status", "error"), [(404, NotFound), (416, RangeIgnored), (503, UpstreamFailed)])
 async def test_other_answers_are_errors(
     server: Server, registry: RemoteRegistry, status: int, error: type[Exception]
 ) -> None:

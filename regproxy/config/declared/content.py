@@ -54,6 +54,13 @@ CONNECTIONS_PER_UPSTREAM: Setting[int] = Setting(
     "how many of them to one upstream in all; what a client waits for has its first connection in any case",
     default="16",
 )
+RANGES_ABOVE: Setting[int] = Setting(
+    "fill",
+    "ranges_above",
+    values.size,
+    "up to which size a blob comes over one connection in any case",
+    default="16 MiB",
+)
 AHEAD: Setting[int] = Setting(
     "fill",
     "ahead",
@@ -101,6 +108,7 @@ TABLE: tuple[Setting[object], ...] = (
     STALE_IF_ERROR,
     CONNECTIONS_PER_BLOB,
     CONNECTIONS_PER_UPSTREAM,
+    RANGES_ABOVE,
     AHEAD,
 )
 """In the order of the reference file."""
