@@ -14,7 +14,7 @@ from regproxy.errors import (
     Throttled,
     UpstreamUnreachable,
 )
-from regproxy.fill import pieces
+from regproxy.fill import retries
 from regproxy.testing.bodies import Feed
 from regproxy.testing.remotes import MemoryRemote
 from tests.fill.ranged import CONTENT, SIZE, Scene, check_all_is_well
@@ -75,7 +75,7 @@ def test_it_is_not_asked_on_for_ever():
     with pytest.raises(UpstreamUnreachable):
         drain(body)
     body.close()
-    assert scene.remote.script.count("blobs.resume") == pieces.MAX_FAILURES + 1
+    assert scene.remote.script.count("blobs.resume") == retries.MAX_FAILURES + 1
     assert scene.world.store.spools[-1].state == "discarded"
 
 
