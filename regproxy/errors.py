@@ -179,6 +179,10 @@ class UpstreamTimeout(UpstreamTrouble):
     """It took longer than a client waits."""
 
 
+class UpstreamSlow(UpstreamTimeout):
+    """It sends so little that the rest is asked for elsewhere; no failure as long as that works."""
+
+
 class UpstreamDown(UpstreamTrouble):
     """It is not asked now: it failed again and again, or an operator said so.
 

@@ -62,7 +62,7 @@ class Fill(FillView):
         relays: Relays,
         lines: Lines,
     ) -> None:
-        super().__init__(digest, clock, revoked_s)
+        super().__init__(digest, clock, revoked_s, lines.is_slow)
         self._relays = relays
         self._lines = lines
         self._clock = clock
@@ -189,6 +189,7 @@ class Fill(FillView):
             self._clock,
             self._landed,
             self._another_source,
+            self._faster_source,
             lambda: self._audience.follows,
         )
         verify_first = source.local and (tail.size or 0) <= VERIFY_FIRST_BYTES
@@ -263,6 +264,9 @@ class Fill(FillView):
         """Who else can give the rest; the present one has failed."""
         self._current = self._sources.resumable(None) or self._current
         return self._sources.resumable(None)
+
+    def _faster_source(self, than: Source) -> Source | None:
+        return self._sources.faster(than)
 
     def _landed(self, front: int) -> None:
         self.front = front

@@ -11,10 +11,13 @@ Whether the bytes are right is the fill's to find out.
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import Callable
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -23,6 +26,7 @@ from regproxy.errors import (
     StorageFailed,
     TransferStopped,
     UpstreamError,
+    UpstreamSlow,
     UpstreamTrouble,
     UpstreamUnreachable,
 )
@@ -30,22 +34,42 @@ from regproxy.extents import Extent, Extents
 from regproxy.fill import pieces
 from regproxy.fill.lines import Lines
 from regproxy.fill.pace import Pace
+from regproxy.fill.retries import piece_again_after_s
 from regproxy.fill.shares import Shares
 from regproxy.fill.source import Source
 from regproxy.fill.supply import Supply
 from regproxy.fill.tail import Tail
 from regproxy.fill.transfer import next_batch, pump
-from regproxy.interfaces import ISpool
+from regproxy.fill.watch import Watch
+from regproxy.interfaces import IBody, ISpool
 from regproxy.singleflight import Waiters
 
 _log = Logger()
+
+
+def _nothing() -> None:
+    """It was not looked at."""
+
+
+@attrs.define(eq=False)
+class Errand:
+    """A piece on its way over one connection: the bytes from ``offset`` up to ``stop`` are to come."""
+
+    offset: int
+    stop: int
+
+    @property
+    def left(self) -> int:
+        """How many."""
+        return self.stop - self.offset
 
 
 class Ranges:
     """One transfer of ``tail``, whose first connection is open, into ``spool``.
 
     ``landed`` is told each new front. ``source`` says how to read on, and whether more than one
-    connection is wanted at all; ``another`` gives the source to go on from when it has failed for good;
+    connection is wanted at all; ``another`` gives the source to go on from when it has failed for good,
+    ``faster`` the one when it is slow;
     ``awaited`` tells whether anybody waits for the blob.
     """
 
@@ -58,6 +82,7 @@ class Ranges:
         clock: IReactorTime,
         landed: Callable[[int], None],
         another: Callable[[], Source | None] = lambda: None,
+        faster: Callable[[Source], Source | None] = lambda source: None,
         awaited: Callable[[], bool] = lambda: True,
     ) -> None:
         self.there = Extents()
@@ -65,7 +90,7 @@ class Ranges:
         self.mixed = False
         """Whether the bytes came over more than one connection."""
         self._local = source.local
-        self._supply = Supply(source, tail.size, tail.piece, lines, clock, another)
+        self._supply = Supply(source, tail.size, tail.piece, lines, clock, another, faster)
         self._upstream = self._supply.upstream
         self._tail = tail
         self._size = tail.size
@@ -82,6 +107,8 @@ class Ranges:
         self._refusal: BaseException | None = None
         self._news: Waiters[None] = Waiters()
         self._brought = 0
+        self._may_leave = not source.plain and source.resume is not None and tail.size is not None
+        self._watch = Watch(clock, self._upstream, self._supply.has_faster, self._supply.leave)
         self._pace = Pace(self, self._upstream, lines, clock, awaited)
 
     def __repr__(self) -> str:
@@ -105,6 +132,7 @@ class Ranges:
     # the first connection
 
     async def _first(self) -> None:
+        looked_at = self._look_at(self._tail.line(), lambda: self._room() or 0)
         try:
             await self._all_of_first()
         except UpstreamTrouble as error:
@@ -113,6 +141,7 @@ class Ranges:
             _log.info("{error}; it is asked on from {front}", error=str(error), front=self._spool.front)
             self._shares.put_back(self._spool.front, self._shares.border or 0)
         finally:
+            looked_at()
             self._first_runs = False
         if self._tail.offset != self._size:
             self._tail.close()
@@ -175,8 +204,30 @@ class Ranges:
 
     async def _work(self, goes_on: Callable[[], bool]) -> None:
         """Bring what readers wait for, and the rest too while it ``goes_on``."""
+        breaks = 0
         while (piece := self._next(goes_on())) is not None:
-            await self._bring(piece)
+            errand = Errand(*piece)
+            try:
+                await self._bring(errand)
+            except UpstreamSlow:
+                if not self._supply.by_pieces:
+                    return  # another source gives all that is left to one that asks for it
+            except UpstreamTrouble as error:
+                breaks += 1
+                await self._after_break(error, breaks, errand, piece)
+            else:
+                breaks = 0
+
+    async def _after_break(self, error: UpstreamTrouble, breaks: int, errand: Errand, piece: Extent) -> None:
+        """Wait until it is time to ask on; raises ``error`` where it was one connection too many."""
+        brought = errand.offset > piece[0]
+        wait_s = piece_again_after_s(error, brought, breaks, random.random())
+        if wait_s is None:
+            raise error
+        _log.info("{error}; a piece is asked on from {offset}", error=str(error), offset=errand.offset)
+        if wait_s:
+            await deferLater(self._clock, wait_s)
+        self._shares.ask(errand.offset, errand.stop)  # a reader may wait for it
 
     def _next(self, goes_on: bool = True) -> Extent | None:
         piece = self._shares.take_urgent() if self._supply.by_pieces else None
@@ -236,27 +287,32 @@ class Ranges:
 
     # what all of them do
 
-    async def _bring(self, piece: Extent) -> None:
-        """The bytes of ``piece``; what it could not bring is missing again."""
-        offset, stop = piece
+    async def _bring(self, errand: Errand) -> None:
+        """The bytes of ``errand``; what it could not bring is missing again."""
         try:
-            body = await self._supply.open(offset, stop)
+            body = await self._supply.open(errand.offset, errand.stop)
+            looked_at = self._look_at(body, lambda: errand.left)
             try:
-                while batch := await next_batch(body, self._clock, stop - offset):
-                    front = await self._spool.place(offset, batch)
+                while batch := await next_batch(body, self._clock, errand.left):
+                    front = await self._spool.place(errand.offset, batch)
                     if self._over:  # a cancellation that came in the very turn of this result
                         raise TransferStopped("the transfer has ended")
                     size = sum(map(len, batch))
-                    self.there.add(offset, offset + size)
-                    offset += size
+                    self.there.add(errand.offset, errand.offset + size)
+                    errand.offset += size
                     self._brought += size
                     self._landed(front)
             finally:
+                looked_at()
                 body.close()
-            if offset < stop:
-                raise UpstreamUnreachable(self._upstream, f"it ended a blob {stop - offset} bytes too early")
+            if errand.left:
+                raise UpstreamUnreachable(self._upstream, f"it ended a blob {errand.left} bytes too early")
         finally:
-            self._shares.put_back(offset, stop)
+            self._shares.put_back(errand.offset, errand.stop)
+
+    def _look_at(self, body: IBody, left: Callable[[], int]) -> Callable[[], None]:
+        """Leave it when it is slow; to be called when it ends."""
+        return self._watch.begin(body, left) if self._may_leave else _nothing
 
     def _landed(self, front: int) -> None:
         self.there.add(0, front)
@@ -278,7 +334,7 @@ class Ranges:
             self.mixed = True
             brought = self._brought
             try:
-                await self._bring(piece)
+                await self._bring(Errand(*piece))
             except UpstreamError as error:
                 failures = 1 if self._brought > brought else failures + 1
                 failures = await self._supply.recover(error, failures)

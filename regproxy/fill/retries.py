@@ -23,6 +23,14 @@ def retry_after_s(failures: int, chance: float) -> float | None:
     return float(BACK_OFF_S * 2 ** (failures - 1) * (0.5 + chance))
 
 
+def piece_again_after_s(error: UpstreamError, brought: bool, failures: int, chance: float) -> float | None:
+    """When a connection beside the first asks on that broke, for the ``failures``-th time in a row, having
+    ``brought`` something; None: it was one too many."""
+    if isinstance(error, ContentMismatch) or not brought:
+        return None
+    return 0.0 if failures == 1 else retry_after_s(failures - 1, chance)
+
+
 def ask_again_after_s(error: UpstreamError, failures: int, chance: float) -> float | None:
     """How long to leave the upstream alone; None: it has failed for good. One that has answered once and
     allows no more requests for now allows them soon."""

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from regproxy.errors import RangeIgnored, Throttled, UpstreamError
+from regproxy.errors import Denied, NotFound, RangeIgnored, Throttled, UpstreamError, UpstreamSlow
 from regproxy.fill.lines import Lines
 from regproxy.fill.retries import ask_again_after_s
 from regproxy.fill.source import Source
@@ -25,7 +25,7 @@ _log = Logger()
 
 class Supply:
     """``piece`` is how ``source`` gives a piece, None: it does not. ``another`` gives the source to go on
-    from when it has failed for good."""
+    from when it has failed for good; ``faster`` one over another line than that of a slow one."""
 
     def __init__(
         self,
@@ -35,6 +35,7 @@ class Supply:
         lines: Lines,
         clock: IReactorTime,
         another: Callable[[], Source | None],
+        faster: Callable[[Source], Source | None],
     ) -> None:
         self.source = source
         self.upstream = source.repository.upstream
@@ -44,6 +45,7 @@ class Supply:
         self._lines = lines
         self._clock = clock
         self._another = another
+        self._faster = faster
 
     def __repr__(self) -> str:
         return f"<Supply {self.source.repository} by_pieces={self.by_pieces}>"
@@ -70,12 +72,32 @@ class Supply:
         if isinstance(error, RangeIgnored):
             self._piece = None
             self._lines.refuse(self.upstream)
+        if isinstance(error, NotFound | Denied):
+            self.source.taken_back = error
         if isinstance(error, Throttled):
             self._lines.leave_alone(self.upstream, error.retry_after_s)
+
+    def has_faster(self) -> bool:
+        """Whether there is a source over a line that is not known to be slow."""
+        return self._faster(self.source) is not None
+
+    def leave(self) -> bool:
+        """This one is slow: all that is asked for from now on comes from another; whether there is one.
+        It has not failed, and is gone back to when that one does."""
+        other = self._faster(self.source)
+        if other is None:
+            return False
+        slow = self.source.repository
+        self._lines.slow(slow.upstream)
+        _log.warn("{slow} is slow; it goes on from {other}", slow=str(slow), other=str(other.repository))
+        self.source, self._piece = other, None
+        return True
 
     async def recover(self, error: UpstreamError, failures: int) -> int:
         """Wait before it is asked again, or go over to another source; the failures that count from now
         on. Raises ``error`` when nobody is left."""
+        if isinstance(error, UpstreamSlow):
+            return 0  # whoever left it has seen to it that the next one asked is another
         ignored = isinstance(error, RangeIgnored) and self.by_pieces
         self.learn(error)
         if ignored:
