@@ -176,7 +176,15 @@ def build_mirror(
     expiry = build_expiry(settings, store, pulse, reactor, wall, figures.expired)
     rules = {upstream.name: (*upstream.tags, *settings.tags) for upstream in settings.upstreams}
     registry = ProxyRegistry(
-        store, remotes, rules, reactor, wall, expiry.scheduler, figures.tags, settings.fill
+        store,
+        remotes,
+        rules,
+        reactor,
+        wall,
+        expiry.scheduler,
+        figures.tags,
+        settings.fill,
+        settings.storage.max_size_bytes,
     )
     gate = Gate()
     entrance, close_entrance = open_entrance(settings.access, settings.upstreams, reactor, wall)

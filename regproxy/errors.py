@@ -118,6 +118,12 @@ class StorageFailed(RegproxyError):
     """Whether the log has said so already, once for all that is refused meanwhile."""
 
 
+class TooLargeToKeep(StorageFailed):
+    """A blob that the settings leave no room for; it passes through, and whoever decides that says so."""
+
+    told = True
+
+
 class StorageLocked(StorageFailed):
     """Another process has the folder."""
 

@@ -28,6 +28,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from regproxy.errors import ContentMismatch, RegproxyError, StorageFailed, TransferStopped
+from regproxy.fill.limit import SizeLimit
 from regproxy.fill.lines import Lines
 from regproxy.fill.passing import Onward
 from regproxy.fill.plan import VERIFY_FIRST_BYTES, Concerns, concerns
@@ -61,13 +62,16 @@ class Fill(FillView):
         ended: Callable[[Fill], None],
         relays: Relays,
         lines: Lines,
+        limit: SizeLimit,
     ) -> None:
         super().__init__(digest, clock, revoked_s, lines.is_slow)
         self._relays = relays
         self._lines = lines
+        self._limit = limit
         self._clock = clock
         self._link = link
         self._ended = ended
+        self._limit_applies = True
         self._running: Deferred[None] | None = None
         self._transferring: Deferred[None] | None = None
 
@@ -271,6 +275,11 @@ class Fill(FillView):
     def _landed(self, front: int) -> None:
         self.front = front
         self._audience.poke()
+        if self.size is None and self._limit_applies:
+            refusal = self._limit.refusal(self.digest, front)
+            if refusal is not None:
+                self._limit_applies = False  # what is written already lands too, and is no second refusal
+                raise refusal
 
     async def _reject(self, wrong: ContentMismatch) -> None:
         """Nothing of it is kept; the next source may be tried, or the same over one connection (R38)."""

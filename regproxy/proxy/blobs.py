@@ -153,6 +153,10 @@ class ProxyBlobStore:
             blob = await allowed(remote.blobs.open(repository, digest))
             if IRangedBlob.providedBy(blob) and blob.piece is not None:
                 blob.piece = partial(allowed_piece, blob.piece)
+            size = blob.size if blob.size is not None else self.ahead.size_of(repository, digest)
+            refusal = self._fills.limit.refusal(digest, size)
+            if refusal is not None:
+                return refusal, blob
             try:
                 return await self._store.spool(digest), blob
             except StorageFailed as error:
