@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -95,12 +95,18 @@ class Sources:
 
     def next(self) -> Source:
         """The next to try; raises why the last one was given up when there is none."""
-        left = [source for source in self._sources if source.error is None]
-        if left:
-            return next((source for source in left if not self._lags(source)), left[0])
+        found = self.untried(())
+        if found is not None:
+            return found
         error = self._sources[-1].error
         assert error is not None, "a source is passed over only with its error"
         raise error
+
+    def untried(self, but: Container[Source]) -> Source | None:
+        """The next to try that is not one of these; those that were found slow come last. None: there is
+        none."""
+        left = [source for source in self._sources if source.error is None and source not in but]
+        return next((source for source in left if not self._lags(source)), left[0] if left else None)
 
     def resumable(self, preferred: Source | None) -> Source | None:
         """One that can be read on from an offset, ``preferred`` if it can; None: there is none."""
