@@ -104,6 +104,8 @@ def test_what_a_reader_waits_for_is_asked_on_first():
     part = Part(scene, 15_000, 16_000)
     own = scene.lines[-1]
     assert own.start == 15_000
+    lower = Part(scene, 8_000, 8_500)
+    lower.body.close()
     own.give(100)
     scene.world.tick()
     own.feed.fail(UpstreamUnreachable(NAME, "reset"))
@@ -147,6 +149,24 @@ def test_a_refused_piece_takes_its_repositorys_right_back(status):
     assert again.how is How.HIT
     again.close()
     assert world.asked("blobs.open") == 1, "one HEAD gives the right back, the bytes are here"
+
+
+def test_a_refused_piece_voids_an_older_link():
+    """As the answer to the whole would: nobody is served by it when the bytes are here."""
+    scene = Scene()
+    store = scene.world.store
+    store.put_blob(scene.repository, CONTENT)
+    store.remove(scene.digest)
+    assert store.link(scene.repository, scene.digest) is not None
+    body = scene.open().result.body()
+    scene.remote.script.fail("blobs.piece", NotFound(NAME, "gone"))
+    scene.flow()
+    assert drain(body) == CONTENT
+    body.close()
+    assert store.contents[scene.digest] == CONTENT
+    assert store.link(scene.repository, scene.digest) is None
+    scene.remote.script.fail("blobs.stat", NotFound(NAME, "gone"))
+    assert scene.open().failed_with(NotFound)
 
 
 def test_a_refused_piece_concerns_no_other_repository():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -104,6 +105,24 @@ def test_one_whose_length_nobody_tells(named):
     assert len(world.store.spools) == (0 if named else 1)
     assert all(spool.state == "discarded" for spool in world.store.spools)
     assert (world.asked("blobs.open"), world.asked("blobs.resume")) == (1, 0)
+    assert world.proxy.fills.limit.passed == 1
+    finish(world)
+
+
+def test_what_is_on_its_way_to_the_disk_is_no_second_refusal():
+    world = world_of(KIB)
+    repository = world.repository()
+    digest, feed = world.feed(CONTENT, repository, size=None)
+    with patch("regproxy.fill.transfer.BATCH_BYTES", 50 * KIB):
+        body = world.open(repository, digest).result.body()
+        disk = world.store.script.hold("spool.append")
+        feed.give(CONTENT)
+        world.tick()
+        disk.open()
+        feed.end()
+        world.tick()
+    assert drain(body) == CONTENT
+    body.close()
     assert world.proxy.fills.limit.passed == 1
     finish(world)
 
