@@ -11,10 +11,8 @@ Whether the bytes are right is the fill's to find out.
 from __future__ import annotations
 
 import contextlib
-import random
 from collections.abc import Callable
 
-import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -32,14 +30,14 @@ from regproxy.errors import (
 )
 from regproxy.extents import Extent, Extents
 from regproxy.fill import pieces
+from regproxy.fill.errand import Errand
 from regproxy.fill.lines import Lines
 from regproxy.fill.pace import Pace
-from regproxy.fill.retries import piece_again_after_s
 from regproxy.fill.shares import Shares
 from regproxy.fill.source import Source
 from regproxy.fill.supply import Supply
 from regproxy.fill.tail import Tail
-from regproxy.fill.transfer import next_batch, pump
+from regproxy.fill.transfer import pump
 from regproxy.fill.watch import Watch
 from regproxy.interfaces import IBody, ISpool
 from regproxy.singleflight import Waiters
@@ -49,19 +47,6 @@ _log = Logger()
 
 def _nothing() -> None:
     """It was not looked at."""
-
-
-@attrs.define(eq=False)
-class Errand:
-    """A piece on its way over one connection: the bytes from ``offset`` up to ``stop`` are to come."""
-
-    offset: int
-    stop: int
-
-    @property
-    def left(self) -> int:
-        """How many."""
-        return self.stop - self.offset
 
 
 class Ranges:
@@ -206,7 +191,7 @@ class Ranges:
         """Bring what readers wait for, and the rest too while it ``goes_on``."""
         breaks = 0
         while (piece := self._next(goes_on())) is not None:
-            errand = Errand(*piece)
+            errand = Errand.of(piece)
             try:
                 await self._bring(errand)
             except UpstreamSlow:
@@ -214,20 +199,15 @@ class Ranges:
                     return  # another source gives all that is left to one that asks for it
             except UpstreamTrouble as error:
                 breaks += 1
-                await self._after_break(error, breaks, errand, piece)
+                wait_s = errand.again_after_s(error, breaks)
+                _log.info(
+                    "{error}; a piece is asked on from {offset}", error=str(error), offset=errand.offset
+                )
+                if wait_s:
+                    await deferLater(self._clock, wait_s)
+                self._shares.ask(errand.offset, errand.stop)  # a reader may wait for it
             else:
                 breaks = 0
-
-    async def _after_break(self, error: UpstreamTrouble, breaks: int, errand: Errand, piece: Extent) -> None:
-        """Wait until it is time to ask on; raises ``error`` where it was one connection too many."""
-        brought = errand.offset > piece[0]
-        wait_s = piece_again_after_s(error, brought, breaks, random.random())
-        if wait_s is None:
-            raise error
-        _log.info("{error}; a piece is asked on from {offset}", error=str(error), offset=errand.offset)
-        if wait_s:
-            await deferLater(self._clock, wait_s)
-        self._shares.ask(errand.offset, errand.stop)  # a reader may wait for it
 
     def _next(self, goes_on: bool = True) -> Extent | None:
         piece = self._shares.take_urgent() if self._supply.by_pieces else None
@@ -293,15 +273,7 @@ class Ranges:
             body = await self._supply.open(errand.offset, errand.stop)
             looked_at = self._look_at(body, lambda: errand.left)
             try:
-                while batch := await next_batch(body, self._clock, errand.left):
-                    front = await self._spool.place(errand.offset, batch)
-                    if self._over:  # a cancellation that came in the very turn of this result
-                        raise TransferStopped("the transfer has ended")
-                    size = sum(map(len, batch))
-                    self.there.add(errand.offset, errand.offset + size)
-                    errand.offset += size
-                    self._brought += size
-                    self._landed(front)
+                await errand.carry(body, self._spool, self._clock, self._placed)
             finally:
                 looked_at()
                 body.close()
@@ -309,6 +281,13 @@ class Ranges:
                 raise UpstreamUnreachable(self._upstream, f"it ended a blob {errand.left} bytes too early")
         finally:
             self._shares.put_back(errand.offset, errand.stop)
+
+    def _placed(self, start: int, stop: int, front: int) -> None:
+        if self._over:  # a cancellation that came in the very turn of this result
+            raise TransferStopped("the transfer has ended")
+        self.there.add(start, stop)
+        self._brought += stop - start
+        self._landed(front)
 
     def _look_at(self, body: IBody, left: Callable[[], int]) -> Callable[[], None]:
         """Leave it when it is slow; to be called when it ends."""
@@ -334,7 +313,7 @@ class Ranges:
             self.mixed = True
             brought = self._brought
             try:
-                await self._bring(Errand(*piece))
+                await self._bring(Errand.of(piece))
             except UpstreamError as error:
                 failures = 1 if self._brought > brought else failures + 1
                 failures = await self._supply.recover(error, failures)
