@@ -176,7 +176,15 @@ def build_mirror(
     expiry = build_expiry(settings, store, pulse, reactor, wall, figures.expired)
     rules = {upstream.name: (*upstream.tags, *settings.tags) for upstream in settings.upstreams}
     registry = ProxyRegistry(
-        store, remotes, rules, reactor, wall, expiry.scheduler, figures.tags, settings.fill
+        store,
+        remotes,
+        rules,
+        reactor,
+        wall,
+        expiry.scheduler,
+        figures.tags,
+        settings.fill,
+        settings.storage.max_size_bytes,
     )
     gate = Gate()
     entrance, close_entrance = open_entrance(settings.access, settings.upstreams, reactor, wall)
@@ -271,7 +279,7 @@ async def compare_credentials(settings: Settings, store: DiskStore) -> None:
 def fingerprint(upstream: UpstreamSettings) -> bytes:
     """Who we are to it. A client certificate counts by its names, which a renewal keeps.
 
-    UpstreamRefused, OSError, CertificateUnusable where a file cannot be read.
+    UpstreamRefused, CertificateUnusable where a file cannot be read.
     """
     login = CredentialSource(upstream.name, upstream.credentials).login()
     known = b"" if login is None else f"{login.username}\0{login.password}".encode()
@@ -283,7 +291,7 @@ async def _compare(upstream: UpstreamSettings, store: DiskStore) -> None:
         changed = await store.credential_changed(upstream.name, fingerprint(upstream))
     except UpstreamRefused:
         return  # the service says so when it tries the credentials
-    except (OSError, CertificateUnusable):
+    except CertificateUnusable:
         return  # each connection that needs it says so
     except StorageFailed as error:
         if not error.told:

@@ -61,6 +61,11 @@ def show_fills(figures: Figures, fills: FillTable) -> None:
         "Requests for a blob that was on its way already, by no transfer of their own.",
         lambda: fills.joins,
     )
+    figures.counter(
+        "regproxy_passed_blobs",
+        "Transfers of blobs larger than half of storage.max_size, which are not kept.",
+        lambda: fills.limit.passed,
+    )
 
 
 def show_ahead(figures: Figures, fetched: Callable[[], int], wanted: Callable[[], int]) -> None:

@@ -30,6 +30,8 @@ GROUND = frozenset(
         "worker",
         "namespaces",
         "secretfile",
+        "smallfile",
+        "seldom",
         "oci",
         "headers",
     }
@@ -49,6 +51,8 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     "worker": frozenset({"singleflight"}),
     "namespaces": frozenset({"errors", "oci", "settings"}),
     "secretfile": frozenset({"errors"}),
+    "smallfile": frozenset({"errors"}),
+    "seldom": frozenset(),
     "interfaces": frozenset({"errors", "oci", "headers", "settings"}),
     "logs": GROUND,
     "config": GROUND,

@@ -40,9 +40,13 @@ class Audience:
         """Fires when :meth:`serve` is called; cancelling it concerns nobody else."""
         return self._waiting.setdefault(repository, Waiters()).add()
 
-    def serve(self, make: Callable[[How], IBlob]) -> None:
-        """Everyone who waits gets the blob that ``make`` gives, or its StorageFailed."""
-        waiting, self._waiting = self._waiting, {}
+    def serve(
+        self, make: Callable[[How], IBlob], waits_on: Callable[[Repository], bool] = lambda repository: False
+    ) -> None:
+        """Everyone who waits gets the blob that ``make`` gives, or its StorageFailed; but for those whose
+        repository ``waits_on`` an answer of its own."""
+        waiting = {one: waiters for one, waiters in self._waiting.items() if not waits_on(one)}
+        self._waiting = {one: waiters for one, waiters in self._waiting.items() if one not in waiting}
         how = How.MISS
         for waiters in waiting.values():
             while waiters:

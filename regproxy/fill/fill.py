@@ -28,7 +28,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from regproxy.errors import ContentMismatch, RegproxyError, StorageFailed, TransferStopped
+from regproxy.fill.limit import SizeLimit
 from regproxy.fill.lines import Lines
+from regproxy.fill.opening import Opening
 from regproxy.fill.passing import Onward
 from regproxy.fill.plan import VERIFY_FIRST_BYTES, Concerns, concerns
 from regproxy.fill.ranges import Ranges
@@ -61,13 +63,17 @@ class Fill(FillView):
         ended: Callable[[Fill], None],
         relays: Relays,
         lines: Lines,
+        limit: SizeLimit,
     ) -> None:
-        super().__init__(digest, clock, revoked_s)
+        super().__init__(digest, clock, revoked_s, lines.is_slow)
         self._relays = relays
         self._lines = lines
+        self._limit = limit
         self._clock = clock
         self._link = link
         self._ended = ended
+        self._limit_applies = True
+        self._opening = Opening(clock, self._sources, self._heard)
         self._running: Deferred[None] | None = None
         self._transferring: Deferred[None] | None = None
 
@@ -83,7 +89,8 @@ class Fill(FillView):
         """
         for source in sources:
             self._add(source)
-        if self.begun:
+        self._opening.poke()
+        if self.begun and not self._waits_on(sources[0].repository):
             return succeed(self._blob(How.JOINED))
         return self._audience.wait(sources[0].repository)
 
@@ -142,36 +149,37 @@ class Fill(FillView):
         """Try sources until one brings the right bytes; raises when none is left."""
         await self._relays.turn(self.digest)
         while True:
-            source = self._sources.next()
-            opened = await self._begin(source)
-            if opened is None:
-                continue
-            spool, tail = opened
+            source, spool, blob = await self._opening.first()
+            self._current, tail = source, Tail(blob)
+            if not isinstance(spool, StorageFailed):
+                self._copy.begin(spool)
             try:
                 if await self._fill_from(source, spool, tail):
                     break
             except StorageFailed as error:
                 await self._pass_on(source, tail, error)
+                await self._opening.settled()
                 return
             finally:
                 tail.close()
         self._open_to_readers(State.VERIFIED)
         await self._commit()
 
-    async def _begin(self, source: Source) -> tuple[ISpool | StorageFailed, Tail] | None:
-        """Open the source; None when it failed, its repository's waiters being told."""
-        self._current = source
-        try:
-            spool, blob = await source.begin()
-        except RegproxyError as error:
-            source.error = error
-            if concerns(error, source.local or source.proven_s is not None) is Concerns.ITS_REPOSITORY:
-                self._audience.refuse(source.repository, error)
-            return None
-        source.shown = True
-        if not isinstance(spool, StorageFailed):
-            self._copy.begin(spool)
-        return spool, Tail(blob)
+    def _heard(self, source: Source, error: RegproxyError | None) -> None:
+        """A source is not used: it has failed, or another was faster, and now it has shown its right."""
+        if error is None:
+            if self._copy.noting and not self.verified:
+                self._copy.note(source.repository)
+            if self.begun:
+                self._serve()
+        elif concerns(error, source.local or source.proven_s is not None) is Concerns.ITS_REPOSITORY:
+            self._audience.refuse(source.repository, error)
+
+    def _waits_on(self, repository: Repository) -> bool:
+        """Whether its own upstream has yet to show that it holds the blob: others' bytes are not for it."""
+        own = [source for source in self._sources if source.repository == repository]
+        shown = any(source.since_s is not None for source in own)
+        return not shown and any(map(self._opening.is_awaited, own))
 
     async def _fill_from(self, source: Source, spool: ISpool | StorageFailed, tail: Tail) -> bool:
         """Move the bytes; whether they are right. Wrong ones are rejected and the source given up.
@@ -189,6 +197,7 @@ class Fill(FillView):
             self._clock,
             self._landed,
             self._another_source,
+            self._faster_source,
             lambda: self._audience.follows,
         )
         verify_first = source.local and (tail.size or 0) <= VERIFY_FIRST_BYTES
@@ -256,17 +265,28 @@ class Fill(FillView):
     def _open_to_readers(self, state: State = State.RUNNING) -> None:
         """Headers are in hand: everyone who waits gets the blob."""
         self.state = state
-        self._audience.serve(self._blob)
+        self._serve()
         self._audience.poke()
+
+    def _serve(self) -> None:
+        self._audience.serve(self._blob, self._waits_on)
 
     def _another_source(self) -> Source | None:
         """Who else can give the rest; the present one has failed."""
         self._current = self._sources.resumable(None) or self._current
         return self._sources.resumable(None)
 
+    def _faster_source(self, than: Source) -> Source | None:
+        return self._sources.faster(than)
+
     def _landed(self, front: int) -> None:
         self.front = front
         self._audience.poke()
+        if self.size is None and self._limit_applies:
+            refusal = self._limit.refusal(self.digest, front)
+            if refusal is not None:
+                self._limit_applies = False  # what is written already lands too, and is no second refusal
+                raise refusal
 
     async def _reject(self, wrong: ContentMismatch) -> None:
         """Nothing of it is kept; the next source may be tried, or the same over one connection (R38)."""
@@ -282,9 +302,10 @@ class Fill(FillView):
         proofs = self._sources.proofs()
         self.kept = await self._copy.commit(proofs)
         self.state = State.DONE
+        await self._opening.settled()
         late = self._sources.proofs() if self.kept else {}
         for repository, since_s in late.items():
-            if repository not in proofs:  # it came while the commit ran
+            if repository not in proofs:  # it came while the commit ran, or was the last to answer
                 await self._link_late(repository, since_s)
 
     async def _link_late(self, repository: Repository, since_s: float) -> None:
@@ -297,7 +318,8 @@ class Fill(FillView):
         return {"digest": str(self.digest), "front": self.front, "error": str(error)}
 
     def _fail(self, error: BaseException) -> None:
-        if self.verified:
+        if self.verified:  # nobody waits but for an answer of their own upstream
+            self._audience.refuse_all(lambda repository: error)
             return
         if self.begun and not isinstance(error, TransferStopped):
             _log.warn("{digest}: {error}; after {front} bytes", **self._described(error))
@@ -308,6 +330,7 @@ class Fill(FillView):
 
     async def _let_go(self) -> None:
         self._over = True
+        await self._opening.stop()
         if self.failure is not None:
             self._copy.close_file()
         self._close_unused_file()

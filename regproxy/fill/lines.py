@@ -15,6 +15,7 @@ from regproxy.settings import FillSettings
 REMEMBER_S = 600.0
 REFUSED_S = 3600.0
 QUIET_S = 30.0
+SLOW_S = 300.0
 
 
 @attrs.define
@@ -25,6 +26,7 @@ class _Line:
     learned_s: float = float("-inf")
     refused_s: float = float("-inf")
     quiet_until_s: float = float("-inf")
+    slow_s: float = float("-inf")
 
 
 class Lines:
@@ -99,6 +101,14 @@ class Lines:
 
     def _is_left_alone(self, upstream: str) -> bool:
         return self._clock.seconds() < self._of(upstream).quiet_until_s
+
+    def slow(self, upstream: str) -> None:
+        """A blob was too slow to be waited for."""
+        self._of(upstream).slow_s = self._clock.seconds()
+
+    def is_slow(self, upstream: str) -> bool:
+        """Whether it was found slow not long ago: others are asked first."""
+        return self._clock.seconds() - self._of(upstream).slow_s < SLOW_S
 
     def close(self, upstream: str) -> None:
         """A connection is not used any more."""

@@ -32,11 +32,6 @@ SOON_S = 1.0
 MAX_BESIDE = 16
 """Connections beside the first one, those that a reader waits for included."""
 
-MAX_FAILURES = 5
-"""In a row, without a byte between them."""
-BACK_OFF_S = 0.25
-LONGEST_WAIT_S = 30
-"""An upstream that wants to be left alone for longer has failed for now."""
 MAX_URGENT = 64
 """So many readers' wishes are remembered; what the others wait for comes in its turn."""
 
@@ -91,11 +86,3 @@ def border(offset: int, size: int, connections: int, bytes_s: float) -> int:
 def far(start: int, offset: int, bytes_s: float) -> bool:
     """Whether a connection at ``offset`` does not come to ``start`` soon."""
     return start - offset > max(bytes_s * SOON_S, MIN_PIECE_BYTES)
-
-
-def retry_after_s(failures: int, chance: float) -> float | None:
-    """How long to wait after so many failures in a row; ``chance`` in [0, 1) spreads those who failed
-    together. None: enough."""
-    if failures > MAX_FAILURES:
-        return None
-    return float(BACK_OFF_S * 2 ** (failures - 1) * (0.5 + chance))

@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 
 from regproxy.errors import TransferStopped
 from regproxy.fill.fill import Fill
+from regproxy.fill.limit import SizeLimit
 from regproxy.fill.lines import Lines
 from regproxy.fill.relays import Relays
 from regproxy.fill.source import Source
@@ -46,7 +47,9 @@ class FillTable:
         link: Callable[[Repository, Digest, float], Deferred[None]],
         revoked_s: Callable[[Repository], float],
         settings: FillSettings = USUAL,
+        max_size_bytes: int | None = None,
     ) -> None:
+        """``max_size_bytes`` is what the store may hold in all."""
         self._clock = clock
         self._link = link
         self._revoked_s = revoked_s
@@ -54,6 +57,7 @@ class FillTable:
         self._ending: set[Fill] = set()
         self._relays = Relays(clock)
         self.lines = Lines(clock, settings)
+        self.limit = SizeLimit(max_size_bytes, clock)
         self._stopped = False
         self.joins = 0
         """How many found their fill running."""
@@ -102,7 +106,14 @@ class FillTable:
         if digest in self._fills:
             self._ending.add(self._fills[digest])
         fill = self._fills[digest] = Fill(
-            digest, self._clock, self._link, self._revoked_s, self._remove, self._relays, self.lines
+            digest,
+            self._clock,
+            self._link,
+            self._revoked_s,
+            self._remove,
+            self._relays,
+            self.lines,
+            self.limit,
         )
         waiter = fill.join(*sources)
         fill.start()

@@ -34,7 +34,13 @@ class State(enum.Enum):
 class FillView:
     """The state of a fill and all that can be asked of it; :class:`~regproxy.fill.fill.Fill` moves it."""
 
-    def __init__(self, digest: Digest, clock: IReactorTime, revoked_s: Callable[[Repository], float]) -> None:
+    def __init__(
+        self,
+        digest: Digest,
+        clock: IReactorTime,
+        revoked_s: Callable[[Repository], float],
+        is_slow: Callable[[str], bool],
+    ) -> None:
         self.digest = digest
         self.state = State.OPENING
         self.started_s = clock.seconds()
@@ -46,7 +52,7 @@ class FillView:
         self.kept = False
         """Whether the disk has it now."""
         self._relay: Relay | None = None
-        self._sources = Sources(revoked_s)
+        self._sources = Sources(revoked_s, is_slow)
         self._current: Source | None = None
         self._audience = Audience(clock, self._close_unused_file)
         self._copy = Copy(digest)

@@ -35,6 +35,7 @@ from regproxy.interfaces.sources import (
     IFileBody,
     IManifestSource,
     IRangedBlob,
+    IRemoteBody,
     Kind,
 )
 from regproxy.interfaces.spools import IFile, ISpool
@@ -62,6 +63,7 @@ __all__ = [
     "IPurges",
     "IRangedBlob",
     "IRemoteBlobs",
+    "IRemoteBody",
     "IRemoteRegistry",
     "IRemoteTags",
     "IRemovals",

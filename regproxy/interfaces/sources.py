@@ -8,6 +8,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
+from regproxy.errors import UpstreamError
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor, Manifest
 from regproxy.oci.repository import Repository
@@ -48,6 +49,23 @@ class IBody(Interface):
 
     def close() -> None:
         """Let go of file or connection; idempotent. A pending ready() fails with TransferStopped."""
+
+
+class IRemoteBody(IBody):
+    """A body that comes over a line, which may be slow."""
+
+    came: int = Attribute("how many bytes have come over the line, taken or not")
+
+    def held() -> bool:
+        """Whether, since the last call, something of ours kept bytes from coming: a reader or disk that
+        does not take them, or a limit of ours."""
+
+    def elsewhere() -> bool:
+        """Whether its upstream has another endpoint that is well and was not found slow."""
+
+    def give_up(error: UpstreamError, slow: bool) -> None:
+        """End the connection; whoever reads gets what has come, then ``error``. ``slow``: the endpoint is
+        remembered as slow, and asked after the others for a while. Nothing after the end."""
 
 
 class IFileBody(IBody):

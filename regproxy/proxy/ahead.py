@@ -95,10 +95,23 @@ class LookAhead:
                 image.asked(digest)
                 continue
             manifest = self._store.manifest_at_hand(repository, top)
-            layers = () if manifest is None else tuple(worth_having(manifest, digest))
+            layers = () if manifest is None else tuple(filter(self._fits, worth_having(manifest, digest)))
             if layers:
                 self._look(repository, top, layers)
                 return
+
+    def _fits(self, layer: Descriptor) -> bool:
+        """Whether it would be kept."""
+        return self._fills.limit.allows(layer.size_bytes)
+
+    def size_of(self, repository: Repository, digest: Digest) -> int | None:
+        """What a manifest that the repository's clients were given says, None: there is none at hand."""
+        for top in reversed(self._served.get(repository, ())):
+            manifest = self._store.manifest_at_hand(repository, top)
+            for each in () if manifest is None else manifest.names():
+                if each.digest == digest:
+                    return each.size_bytes
+        return None
 
     def used(self, digest: Digest) -> None:
         """A client is given this blob."""

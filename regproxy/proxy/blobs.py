@@ -8,7 +8,8 @@ copy, not the pull.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred
@@ -26,6 +27,7 @@ from regproxy.interfaces import (
     IBlobService,
     IBody,
     ILocalStore,
+    IRangedBlob,
     IRemoteRegistry,
     ISpool,
     IUses,
@@ -149,6 +151,12 @@ class ProxyBlobStore:
 
         async def begin() -> tuple[ISpool | StorageFailed, IBlob]:
             blob = await allowed(remote.blobs.open(repository, digest))
+            if IRangedBlob.providedBy(blob) and blob.piece is not None:
+                blob.piece = partial(allowed_piece, blob.piece)
+            size = blob.size if blob.size is not None else self.ahead.size_of(repository, digest)
+            refusal = self._fills.limit.refusal(digest, size)
+            if refusal is not None:
+                return refusal, blob
             try:
                 return await self._store.spool(digest), blob
             except StorageFailed as error:
@@ -163,6 +171,11 @@ class ProxyBlobStore:
             except (NotFound, Denied):
                 await self._permission.take_back(repository, digest, Kind.BLOB)
                 raise
+
+        def allowed_piece(
+            ask: Callable[[int, int], Deferred[IBody]], start: int, stop: int
+        ) -> Deferred[IBody]:
+            return Deferred.fromCoroutine(allowed(ask(start, stop)))
 
         def resume(start: int, size: int | None) -> Deferred[IBody]:
             return Deferred.fromCoroutine(allowed(remote.blobs.resume(repository, digest, start, size)))

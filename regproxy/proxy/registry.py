@@ -42,13 +42,14 @@ class ProxyRegistry:
         uses: IUses = NOBODY,
         figures: TagFigures | None = None,
         fill: FillSettings = USUAL,
+        max_size_bytes: int | None = None,
     ) -> None:
         def link(repository: Repository, digest: Digest, since_s: float) -> Deferred[None]:
             return store.grant(repository, digest, Kind.BLOB, "", "head", since_s)
 
         self._store = store
         self._listing = 0
-        self.fills = FillTable(clock, link, store.revoked_s, fill)
+        self.fills = FillTable(clock, link, store.revoked_s, fill, max_size_bytes)
         permission = Permission(store, remotes)
         self.blobs = ProxyBlobStore(store, remotes, self.fills, permission, uses, fill.ahead)
         self.manifests = ProxyManifestStore(store, remotes, permission, uses, self.blobs.ahead.served)

@@ -97,9 +97,11 @@ class Calls:
         clock: IReactorTime,
         endpoint_s: float,
         insecure: bool = False,
+        by_speed: bool = False,
     ) -> None:
         """``insecure``: a redirect may lead from https to http. ``endpoint_s`` is what one endpoint of
-        several may take."""
+        several may take. ``by_speed``: one that was found slow is asked after the others."""
+        self._by_speed = by_speed
         self._name = name
         self._endpoints = endpoints
         self._clock = clock
@@ -119,7 +121,7 @@ class Calls:
         if len(self._endpoints) == 1 or not question.url.startswith(base + "/"):
             return await self._walk(question)
         trouble: UpstreamError | None = None
-        for endpoint in self._endpoints.order():
+        for endpoint in self._endpoints.order(self._by_speed):
             there = attrs.evolve(question, url=endpoint.url + question.url[len(base) :])
             try:
                 answer = await self._walk_in_time(there)
@@ -134,6 +136,8 @@ class Calls:
                 answer.endpoint = endpoint.url
                 answer.later = endpoint.later
                 answer.broke = partial(self._endpoints.failed, endpoint)
+                answer.slow = partial(self._endpoints.slow, endpoint)
+                answer.elsewhere = partial(self._endpoints.elsewhere, endpoint)
                 return answer
             trouble = trouble or refusal
         assert trouble is not None, "there is one endpoint at least"

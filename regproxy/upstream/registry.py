@@ -90,7 +90,7 @@ class RemoteRegistry:
             endpoint_s=limits.endpoint_s,
             insecure=settings.insecure,
         )
-        self._calls, bodies = calls(settings.name, small), calls(settings.name, bulk)
+        self._calls, bodies = calls(settings.name, small), calls(settings.name, bulk, by_speed=True)
         self._questions = Questions(settings.endpoints[0])
         reader = ManifestReader(settings.name, self._questions, self._calls, in_thread)
         pages = TagPages(settings.name, self._questions, self._calls, in_thread)

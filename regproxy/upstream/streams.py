@@ -21,10 +21,11 @@ from zope.interface import implementer
 from regproxy.errors import (
     RegproxyError,
     TransferStopped,
+    UpstreamError,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from regproxy.interfaces import How, IBody, IRangedBlob
+from regproxy.interfaces import How, IBody, IRangedBlob, IRemoteBody
 from regproxy.upstream.client import Answer
 
 HIGH_BYTES = 4 * 1024 * 1024
@@ -60,6 +61,9 @@ class BodyStream(Protocol):
         self._ended = False
         self._error: RegproxyError | None = None
         self._waiting: Deferred[None] | None = None
+        self.came = 0
+        """How many bytes have come over the connection."""
+        self._was_held = False
         self._last_byte = clock.seconds()
         self._watch: IDelayedCall | None = None
         self._arm(idle_s)
@@ -95,6 +99,24 @@ class BodyStream(Protocol):
         """Bytes that have come and that nobody took."""
         return self._buffered + (0 if self._ended else self._answer.unread_bytes())
 
+    def held(self) -> bool:
+        """As :meth:`IRemoteBody.held`."""
+        was, self._was_held = self._was_held, False
+        return was or not self._flows
+
+    def elsewhere(self) -> bool:
+        """As :meth:`IRemoteBody.elsewhere`."""
+        return self._answer.elsewhere()
+
+    def give_up(self, error: RegproxyError, slow: bool) -> None:
+        """As :meth:`IRemoteBody.give_up`."""
+        if self._ended:
+            return
+        if slow:
+            self._answer.slow()
+        self._finish(error)
+        self._answer.abort()
+
     def stop(self, error: RegproxyError) -> None:
         """End it now, with ``error`` for whoever reads on; a connection in use is aborted."""
         self._chunks.clear()
@@ -110,6 +132,7 @@ class BodyStream(Protocol):
         if self._ended:
             return
         self._answer.received(len(data))
+        self.came += len(data)
         self._last_byte = self._clock.seconds()
         hold_s = self._spent(len(data))
         if hold_s and self._held is None:
@@ -168,6 +191,7 @@ class BodyStream(Protocol):
         if flows == self._flows or self._ended:
             return
         self._flows = flows
+        self._was_held = True
         transport = cast(IPushProducer, self.transport)
         if flows:
             self._last_byte = self._clock.seconds()
@@ -198,7 +222,7 @@ class BodyStream(Protocol):
         self._answer.abort()
 
 
-@implementer(IBody)
+@implementer(IRemoteBody)
 class RemoteBody:
     """The next ``length`` bytes of a stream, None: all of it."""
 
@@ -216,6 +240,23 @@ class RemoteBody:
         data = self._stream.take(min(max_bytes, self._left))
         self._left -= len(data or b"")
         return data
+
+    @property
+    def came(self) -> int:
+        """As :attr:`IRemoteBody.came`."""
+        return self._stream.came
+
+    def held(self) -> bool:
+        """As :meth:`IRemoteBody.held`."""
+        return self._stream.held()
+
+    def elsewhere(self) -> bool:
+        """As :meth:`IRemoteBody.elsewhere`."""
+        return self._stream.elsewhere()
+
+    def give_up(self, error: UpstreamError, slow: bool) -> None:
+        """As :meth:`IRemoteBody.give_up`."""
+        self._stream.give_up(error, slow)
 
     def ready(self) -> Deferred[None]:
         """Fires when read() has something to say."""

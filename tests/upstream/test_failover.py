@@ -13,16 +13,17 @@ from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.task import Clock
 
-from regproxy.errors import Denied, NotFound, UpstreamError, UpstreamFailed, UpstreamTrouble
+from regproxy.errors import Denied, NotFound, UpstreamError, UpstreamFailed, UpstreamSlow, UpstreamTrouble
 from regproxy.interfaces import RemoteTag
 from regproxy.oci.digest import Digest
 from regproxy.oci.tag import Tag
 from regproxy.settings import UpstreamSettings
 from regproxy.testing.contracts import outcome, read_to_end
 from regproxy.testing.images import make_image
-from regproxy.upstream.endpoints import RETRY_S, Endpoint, Endpoints, plan
+from regproxy.upstream.endpoints import RETRY_S, SLOW_S, Endpoint, Endpoints, plan
 from regproxy.upstream.limits import LIMITS
 from regproxy.upstream.registry import RemoteRegistry
+from regproxy.upstream.streams import RemoteBody
 from tests.upstream.conftest import REPOSITORY
 from tests.upstream.servers import Asked, Server
 
@@ -132,6 +133,37 @@ async def test_a_transfer_that_breaks_is_asked_on_from_the_next(pair: Pair) -> N
     assert len(pair.first.asked) == 1
 
 
+async def test_a_slow_one_is_asked_after_the_others_for_blobs_alone(pair: Pair) -> None:
+    """What has come is handed out; the rest comes from the next, which is asked first from then on."""
+
+    def dawdle(asked: Asked) -> None:
+        asked.head(200, {"Content-Length": str(len(BLOB))})
+        asked.write(BLOB[:1000])
+
+    pair.first.on(PATH, dawdle)
+    pair.first.on("/v2/", lambda asked: asked.reply(200))
+    span = f"bytes 1000-{len(BLOB) - 1}/{len(BLOB)}"
+    pair.second.on(PATH, lambda asked: asked.reply(206, BLOB[1000:], {"Content-Range": span}))
+    blob = await pair.registry.blobs.open(REPOSITORY, DIGEST)
+    body = blob.body()
+    assert isinstance(body, RemoteBody)
+    while not body.came:
+        await body.ready()
+    assert body.elsewhere()
+    body.give_up(UpstreamSlow("registry.test", "slow"), slow=True)
+    assert body.read(2000) == BLOB[:1000]
+    with pytest.raises(UpstreamSlow):
+        body.read(1)
+    body.close()
+    rest = await pair.registry.blobs.resume(REPOSITORY, DIGEST, 1000, len(BLOB))
+    assert not rest.elsewhere(), "the other one is known to be slow"
+    assert await read_to_end(rest) == BLOB[1000:]
+    rest.close()
+    assert len(pair.first.asked) == 1
+    assert await pair.registry.answers()
+    assert len(pair.first.asked) == 2, "small answers come from the first as ever"
+
+
 async def test_another_digest_of_a_cached_tag_is_believed_of_the_first_only(pair: Pair) -> None:
     def means(image: object) -> object:
         headers = {"Content-Type": image.media_type, "Docker-Content-Digest": str(image.digest)}
@@ -174,6 +206,23 @@ def test_the_order(failed, now_s):
     assert written == sorted(written)
     longest_ago = [each.failed_s for each, is_good in zip(found, good, strict=True) if not is_good]
     assert longest_ago == sorted(longest_ago)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=5))
+def test_slow_ones_come_last_of_the_good_for_blobs(found):
+    endpoints = [
+        Endpoint(f"https://{n}", n > 0, 1000.0 if failed else None, 1000.0 if slow else None)
+        for n, (failed, slow) in enumerate(found)
+    ]
+    now_s = 1000.0 + RETRY_S / 2
+    by_speed = plan(endpoints, now_s, by_speed=True)
+    assert [(each.failed_s, each.slow_s) for each in by_speed] == sorted(
+        ((each.failed_s, each.slow_s) for each in endpoints),
+        key=lambda pair: (pair[0] is not None, pair[0] is None and pair[1] is not None),
+    )
+    as_written = plan(endpoints, now_s)
+    assert as_written == sorted(endpoints, key=lambda each: each.failed_s is not None)
+    assert plan(endpoints, 1000.0 + SLOW_S, by_speed=True) == endpoints, "only for a while"
 
 
 def test_an_answer_makes_good():
