@@ -49,7 +49,7 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     "worker": frozenset({"singleflight"}),
     "namespaces": frozenset({"errors", "oci", "settings"}),
     "secretfile": frozenset({"errors"}),
-    "interfaces": frozenset({"errors", "oci", "headers", "settings"}),
+    "interfaces": frozenset({"extents", "errors", "oci", "headers", "settings"}),
     "logs": GROUND,
     "config": GROUND,
     "access": GROUND,

@@ -37,7 +37,7 @@ from regproxy.interfaces.sources import (
     IRangedBlob,
     Kind,
 )
-from regproxy.interfaces.spools import IFile, ISpool
+from regproxy.interfaces.spools import IFile, ISpool, Leftover, Validator
 from regproxy.interfaces.standing import Allowance, Circuit, Standing, Thrift
 from regproxy.interfaces.store import ILocalStore, Link, TagRecord
 
@@ -70,6 +70,7 @@ __all__ = [
     "IUses",
     "Inventory",
     "Kind",
+    "Leftover",
     "Link",
     "NobodyWatches",
     "RemoteTag",
@@ -79,4 +80,5 @@ __all__ = [
     "TagRecord",
     "Taken",
     "Thrift",
+    "Validator",
 ]

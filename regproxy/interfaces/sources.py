@@ -86,6 +86,11 @@ class IRangedBlob(IBlob):
         "not say that it serves ranges. Fails as IBlobSource.open does, with RangeIgnored where others came"
     )
 
+    start: int = Attribute(
+        "the offset of the first byte that body() gives: 0, unless it was opened by IRemoteBlobs.open_from"
+    )
+    validator: str | None = Attribute("a strong ETag that came with it")
+
     def backlog() -> int:
         """How many bytes of its body have come and were not taken yet: with many, it is not the line
         that is slow."""

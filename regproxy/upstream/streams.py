@@ -24,6 +24,7 @@ from regproxy.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from regproxy.headers.ranges import Span
 from regproxy.interfaces import How, IBody, IRangedBlob
 from regproxy.upstream.client import Answer
 
@@ -241,12 +242,16 @@ class RemoteBlob:
         register: Callable[[Callable[[], None]], Callable[[], None]],
         piece: Callable[[int, int], Deferred[IBody]] | None = None,
         spent: Callable[[int], float] = lambda size_bytes: 0.0,
+        span: Span | None = None,
+        validator: str | None = None,
     ) -> None:
         """``register`` notes how to stop this blob, and returns how to take that note back; ``spent``
-        is for :class:`BodyStream`."""
+        is for :class:`BodyStream`; ``span``: what of the blob comes, to its end, where it is not all."""
         self._spent = spent
         self.piece = piece
-        self.size = answer.length
+        self.validator = validator
+        self.start = 0 if span is None else span.start
+        self.size = answer.length if span is None else span.stop
         self._answer = answer
         self._clock = clock
         self._idle_s = idle_s
