@@ -205,6 +205,8 @@ class FillSettings:
     connections_per_upstream: int = 16
     ahead: int = 3
     """So many layers of an image, that nobody asked for yet, are fetched beside one that somebody did."""
+    abandon: str = "finish"
+    """``finish`` or ``pause``: what becomes of a fill whose readers have all left."""
 
 
 @attrs.frozen(slots=True)

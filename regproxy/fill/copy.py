@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 
 from regproxy.errors import RegproxyError, StorageFailed
 from regproxy.fill.window import Point
-from regproxy.interfaces import IFile, ISpool
+from regproxy.interfaces import IFile, ISpool, Validator
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 
@@ -30,15 +30,22 @@ class Copy:
         """Whether there is a spool, and thus a map to note things in."""
         return self._spool is not None
 
+    @property
+    def resumed(self) -> bool:
+        """Whether it goes on with what an earlier fill has left."""
+        return self._spool is not None and self._spool.left is not None
+
     def begin(self, spool: ISpool) -> None:
         """Bytes go to ``spool`` from now on."""
         self._spool = spool
 
-    async def expect(self, size: int | None, repositories: Iterable[Repository]) -> None:
+    async def expect(
+        self, size: int | None, repositories: Iterable[Repository], validator: Validator | None = None
+    ) -> None:
         """Have room for ``size`` bytes, which ``repositories`` wait for. StorageFailed."""
         assert self._spool is not None
         if size is not None:
-            await self._spool.expect(size)
+            await self._spool.expect(size, validator)
         self._file = self._spool.file()
         for repository in repositories:
             self.note(repository)
@@ -85,10 +92,14 @@ class Copy:
 
     async def discard(self) -> None:
         """Let go of the spool; nothing after a commit. What is open goes on being read."""
+        await self.let_go(worth_keeping=False)
+
+    async def let_go(self, worth_keeping: bool) -> None:
+        """As :meth:`discard`, or leave what is there to a later fill."""
         spool, self._spool = self._spool, None
         try:
             if spool is not None:
-                await spool.discard()
+                await (spool.keep() if worth_keeping else spool.discard())
         except StorageFailed as error:
             self.tell("{digest}: {error}", error)
 

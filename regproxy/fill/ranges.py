@@ -4,6 +4,7 @@ Laws: every byte is brought by one connection, and by another only where the fir
 it. The first is closed when it comes to what another brings. What one leaves undone the others
 do; with nobody left, this transfer itself asks on, a bounded number of times. Where ranges are not
 served the first goes on to the end. Where nobody waits for the blob, nothing is added to the first.
+What an earlier fill has left is not asked for: the first connection begins behind it, while it is hashed.
 A disk that refuses ends all of them before anybody is told.
 Whether the bytes are right is the fill's to find out.
 """
@@ -63,15 +64,16 @@ class Ranges:
         another: Callable[[], Source | None] = lambda: None,
         awaited: Callable[[], bool] = lambda: True,
     ) -> None:
-        self.there = Extents()
+        left = spool.left
+        self.there = Extents(() if left is None else left.there)
         """What is on disk and may be read, behind the front too."""
-        self.mixed = False
+        self.mixed = left is not None
         """Whether the bytes came over more than one connection."""
         self._source = source
         self._upstream = source.repository.upstream
         self._tail = tail
         self._size = tail.size
-        self._border = tail.size
+        self._border = self._first_stop = tail.size
         self._spool = spool
         self._lines = lines
         self._clock = clock
@@ -80,6 +82,10 @@ class Ranges:
         self._urgent: deque[Extent] = deque(maxlen=pieces.MAX_URGENT)
         self._piece = None if source.plain or lines.refused(self._upstream) else tail.piece
         self._missing = Extents()
+        self._placed = tail.start
+        if left is not None:
+            (_, self._border), *others = pieces.gaps(left.there, left.size_bytes)
+            self._first_stop, self._missing = self._border, Extents(others)
         self._beside: set[Deferred[None]] = set()
         self._first_runs = True
         self._over = False
@@ -96,10 +102,11 @@ class Ranges:
     async def run(self) -> None:
         """Bring all bytes; raises what ended it: StorageFailed, or why nobody could go on."""
         if self._source.local:
-            await pump(self._tail, self._spool, self._clock, self._landed)
+            await pump(self._tail, self._spool.append, self._clock, self._landed)
             return
         self._lines.first(self._upstream)
         try:
+            self._begin_hashing()
             if self._piece is not None and (self._size or 0) > pieces.RANGES_ABOVE_BYTES:
                 self._pace.begin()
             await self._first()
@@ -107,6 +114,25 @@ class Ranges:
         finally:
             self._lines.close(self._upstream)
             await self._end()
+
+    # what was left by an earlier fill
+
+    def _begin_hashing(self) -> None:
+        if self._spool.left is not None:
+            hashing = Deferred.fromCoroutine(self._hash_left(self._spool.left.start))
+            hashing.addErrback(self._hashing_failed)
+
+    async def _hash_left(self, stop: int) -> None:
+        """Beside the first connection: readers get these bytes as they are hashed."""
+        while self._spool.front < stop and not self._over:
+            self._landed(await self._spool.catch_up())
+
+    def _hashing_failed(self, failure: Failure) -> None:
+        """The disk does not give it back: whoever brings the rest need not go on."""
+        if not self._over:
+            self._refusal = failure.value
+            self._tail.close()
+            self._news.fire(None)
 
     # the first connection
 
@@ -117,7 +143,10 @@ class Ranges:
             if isinstance(error, ContentMismatch) or self._size is None or self._source.resume is None:
                 raise
             _log.info("{error}; it is asked on from {front}", error=str(error), front=self._spool.front)
-            self._missing.add(self._spool.front, self._border or 0)
+            self._missing.add(self._reached, self._border or 0)
+        except TransferStopped:
+            if self._refusal is None:
+                raise
         finally:
             self._first_runs = False
         if self._tail.offset != self._size:
@@ -128,8 +157,25 @@ class Ranges:
         more = True
         while more:
             before = self._tail.offset
-            await pump(self._tail, self._spool, self._clock, self._landed, self._room)
+            await pump(self._tail, self._write, self._clock, self._landed, self._room)
             more = before < self._tail.offset < (self._border or 0)
+
+    def _write(self, batch: list[bytes]) -> Deferred[int]:
+        if not self._tail.start:
+            return self._spool.append(batch)
+        start = self._placed
+        self._placed += sum(map(len, batch))
+        return self._spool.place(start, batch).addCallback(self._came, start, self._placed)
+
+    def _came(self, front: int, start: int, stop: int) -> int:
+        self.there.add(start, stop)
+        return front
+
+    @property
+    def _reached(self) -> int:
+        """Up to where the first connection's bytes are on disk."""
+        front = self._spool.front
+        return max(front, self.there.reach(self._tail.start)) if self._tail.start else front
 
     def _room(self) -> int | None:
         """How many bytes more the first connection is to bring; None: all that come."""
@@ -176,11 +222,11 @@ class Ranges:
 
     def _share(self) -> bool:
         """Whether there are bytes that nobody brings; the first connection gives up most of its own."""
-        size, offset = self._size, self._tail.offset
-        if size is not None and self._border == size and not self._missing:
-            border = pieces.border(offset, size, len(self._beside) + 2, self._pace.bytes_s)
-            self._border = min(size, border + pieces.MIN_PIECE_BYTES)
-            self._missing.add(self._border, size)
+        stop, offset = self._first_stop, self._tail.offset
+        if stop is not None and self._border == stop and not self._missing:
+            border = pieces.border(offset, stop, len(self._beside) + 2, self._pace.bytes_s)
+            self._border = min(stop, border + pieces.MIN_PIECE_BYTES)
+            self._missing.add(self._border, stop)
         return bool(self._missing)
 
     async def _work(self, goes_on: Callable[[], bool]) -> None:
@@ -295,7 +341,7 @@ class Ranges:
 
     def _landed(self, front: int) -> None:
         self.there.add(0, front)
-        self._tail.landed(front)
+        self._tail.landed(self._reached)
         self._tell(front)
 
     # the end

@@ -35,6 +35,7 @@ from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.proxy.ahead import LookAhead
 from regproxy.proxy.permission import Permission, Proof
+from regproxy.proxy.resuming import go_on
 
 _log = Logger()
 
@@ -148,6 +149,11 @@ class ProxyBlobStore:
         remote = self._remotes[repository.upstream]
 
         async def begin() -> tuple[ISpool | StorageFailed, IBlob]:
+            if self._store.left(digest) is not None:
+                going_on = Deferred.fromCoroutine(go_on(self._store, remote, repository, digest))
+                resumed = await allowed(going_on)
+                if resumed is not None:
+                    return resumed
             blob = await allowed(remote.blobs.open(repository, digest))
             try:
                 return await self._store.spool(digest), blob
