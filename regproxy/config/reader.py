@@ -142,6 +142,7 @@ def _fill(root: Section) -> FillSettings:
         section.value(content.CONNECTIONS_PER_BLOB),
         section.value(content.CONNECTIONS_PER_UPSTREAM),
         section.value(content.AHEAD),
+        section.value(content.ABANDON),
     )
 
 

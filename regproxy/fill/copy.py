@@ -23,6 +23,7 @@ class Copy:
     def __init__(self, digest: Digest) -> None:
         self._digest = digest
         self._spool: ISpool | None = None
+        self._resumed = False
         self._file: IFile | None = None
 
     @property
@@ -32,12 +33,12 @@ class Copy:
 
     @property
     def resumed(self) -> bool:
-        """Whether it goes on with what an earlier fill has left."""
-        return self._spool is not None and self._spool.left is not None
+        """Whether it goes on, or went, with what an earlier fill has left."""
+        return self._resumed
 
     def begin(self, spool: ISpool) -> None:
         """Bytes go to ``spool`` from now on."""
-        self._spool = spool
+        self._spool, self._resumed = spool, spool.left is not None
 
     async def expect(
         self, size: int | None, repositories: Iterable[Repository], validator: Validator | None = None
@@ -82,7 +83,7 @@ class Copy:
 
     async def reject(self) -> None:
         """Its bytes are wrong."""
-        spool, self._spool = self._spool, None
+        spool, self._spool, self._resumed = self._spool, None, False
         self.close_file()
         try:
             if spool is not None:

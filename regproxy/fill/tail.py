@@ -8,6 +8,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
+from regproxy.errors import TransferStopped
 from regproxy.interfaces import IBlob, IBody, IRangedBlob
 
 
@@ -80,6 +81,8 @@ class Tail:
             self._body.close()
 
     def _opened(self) -> IBody:
+        if self._body is None and self._closed:
+            raise TransferStopped("the blob is closed")
         if self._body is None:
             self._body = self._blob.body()
         return self._body

@@ -40,7 +40,8 @@ class Leftover:
     def of(cls, size_bytes: int, there: Iterable[Extent], validator: Validator | None = None) -> Leftover:
         """The same, less the last byte where none was missing."""
         left = Extents(there)
-        left.remove(max(0, size_bytes - 1), size_bytes)
+        if left.total == size_bytes:
+            left.remove(size_bytes - 1, size_bytes)
         return cls(size_bytes, tuple(left), validator)
 
     @property
