@@ -30,6 +30,7 @@ from regproxy.storage.layout import Layout, parse_blob, parse_link, parse_reposi
 from regproxy.storage.leftovers import is_named_for
 from regproxy.storage.links import UNVERIFIED_MTIME_NS, read_link
 from regproxy.storage.maps import MAX_MAP_BYTES, SpoolMap, decode_map
+from regproxy.storage.occupancy import regular
 from regproxy.storage.records import parse_record, read_record
 from regproxy.storage.tags import MAX_TAG_BYTES, decode_tag
 from regproxy.storage.version import VERSION
@@ -220,14 +221,14 @@ class Checker:
             if known is None or not known.is_leftover:
                 continue
             spool = self._layout.spool(path.stem)
-            size = spool.stat().st_size if spool.is_file() and not spool.is_symlink() else None
-            stop = known.there[-1][1]
+            found, stop = regular(spool), known.there[-1][1]
+            if found is None:
+                continue  # a kill came while they were removed
+            self.walked.spools.update({path, spool})
             if not is_named_for(path.stem, known.digest):
                 self._add(Fault.SPOOL, path, "of another digest")
-            elif (size is None or size < stop) and path.exists():
-                self._add(Fault.SPOOL, path, f"{size} of {stop} bytes")
-            else:
-                self.walked.spools.update({path, spool})
+            elif found.st_size < stop and path.exists():
+                self._add(Fault.SPOOL, path, f"{found.st_size} of {stop} bytes")
 
     def _map_of(self, path: Path) -> SpoolMap | None:
         return decode_map(_read(path, MAX_MAP_BYTES))
