@@ -72,10 +72,8 @@ class Fill(FillView):
         to it, None: it goes on without any."""
         super().__init__(digest, clock, revoked_s)
         self._before = before
-        self._attention: Attention | None = None
-        if attended is not None:
-            look = lambda: Attendance(self.followed, self.asked_for, attended(self))  # noqa: E731
-            self._attention = Attention(clock, look, self.pause)
+        self._attended = attended
+        self._attention = None if attended is None else Attention(clock, self._attendance, self.pause)
         self._why_stopped = "the daemon is stopping"
         self._relays = relays
         self._lines = lines
@@ -117,6 +115,10 @@ class Fill(FillView):
             self.pausing = True
             self._why_stopped = "nobody reads it; it goes on when it is asked for"
             self._cancel()
+
+    def _attendance(self) -> Attendance:
+        attended = self._attended is not None and self._attended(self)
+        return Attendance(self.followed, self.asked_for, attended)
 
     def _cancel(self) -> None:
         if self._transferring is not None:

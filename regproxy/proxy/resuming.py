@@ -6,10 +6,14 @@ Laws: that question is a proof as any GET is one; without it nothing that was le
 
 from __future__ import annotations
 
+from twisted.logger import Logger
+
 from regproxy.errors import RangeIgnored, StorageFailed
 from regproxy.interfaces import ILocalStore, IRangedBlob, IRemoteRegistry, ISpool, Leftover
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
+
+_log = Logger()
 
 
 async def go_on(
@@ -34,6 +38,8 @@ async def go_on(
         await _keep(spool)
         raise
     if goes_with(left, blob):
+        text = "{digest} goes on from byte {start} of {size}: an earlier transfer has left the rest"
+        _log.info(text, digest=str(digest), start=left.start, size=left.size_bytes)
         return spool, blob
     return await _anew(store, spool, digest, blob)
 

@@ -1,4 +1,4 @@
-"""Transfers that end before their end, on real sockets and a real disk: what was left is not fetched twice."""
+"""Transfers that end before their end, on real sockets and a real disk: what was left is fetched once."""
 
 from __future__ import annotations
 
