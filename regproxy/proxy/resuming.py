@@ -38,7 +38,7 @@ async def go_on(
         await _keep(spool)
         raise
     if goes_with(left, blob):
-        text = "{digest} goes on from byte {start} of {size}: an earlier transfer has left the rest"
+        text = "{digest} goes on from byte {start} of {size}, up to which an earlier transfer came"
         _log.info(text, digest=str(digest), start=left.start, size=left.size_bytes)
         return spool, blob
     return await _anew(store, spool, digest, blob)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import ParamSpec, TypeAlias, TypeVar
 
 import attrs
@@ -99,12 +100,7 @@ class Spool(SpoolBase):
 
     def _expect(self, size_bytes: int, validator: Validator | None) -> None:
         self._check_unsealed()
-        try:
-            durable.allocate(self.descriptor, size_bytes)
-        except OSError as error:
-            if error.errno != errno.ENOSPC or not self._shop.leftovers.clear():
-                raise
-            durable.allocate(self.descriptor, size_bytes)
+        self._with_room(partial(durable.allocate, self.descriptor, size_bytes))
         self._map.write(size_bytes=size_bytes, validator=validator)
 
     def append(self, chunks: list[bytes]) -> Deferred[int]:
@@ -159,10 +155,19 @@ class Spool(SpoolBase):
         if self._refused is not None:
             raise self._refused
         try:
-            durable.write_all(self.descriptor, content, offset)
+            self._with_room(partial(durable.write_all, self.descriptor, content, offset))
         except OSError as error:
             self._refused = error
             raise
+
+    def _with_room(self, job: Callable[[], None]) -> None:
+        """Do it, once more where the disk is full and there are leftovers that can go."""
+        try:
+            job()
+        except OSError as error:
+            if error.errno != errno.ENOSPC or not self._shop.leftovers.clear():
+                raise
+            job()
 
     def _catch_up_alone(self) -> Written:
         return self._catch_up(), NOTHING

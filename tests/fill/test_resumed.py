@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from unittest.mock import patch
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from regproxy.errors import (
     ContentMismatch,
@@ -20,7 +22,7 @@ from regproxy.interfaces import How, Leftover, Validator
 from regproxy.oci.repository import Repository
 from regproxy.testing.bodies import Feed
 from regproxy.testing.shelf import LeftFile
-from tests.fill.ranged import CONTENT, SIZE, Line, Part, Scene, check_all_is_well
+from tests.fill.ranged import CONTENT, SIZE, Line, Part, Scene, Small, check_all_is_well
 from tests.proxy.world import NAME, Seen, World, drain
 
 pytestmark = pytest.mark.usefixtures("small")
@@ -145,6 +147,29 @@ class TestGoingOn:
         scene.wait()
         scene.flow()
         assert list(scene.brought()) == [(12_000, SIZE)]
+        check_all_is_well(scene, opened=0)
+
+
+islands = st.lists(st.integers(0, SIZE), min_size=2, max_size=8).map(
+    lambda cuts: [(start, stop) for start, stop in zip(sorted(cuts)[::2], sorted(cuts)[1::2], strict=False)]
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(islands.filter(lambda pairs: any(a < b for a, b in pairs)), st.integers(300, 4000), st.booleans())
+def test_whatever_was_left(there: list[tuple[int, int]], speed: int, several: bool) -> None:
+    """The blob is right, and what was there is not fetched again but for what was under way at a border."""
+    with Small():
+        scene = Resuming(*there)
+        if not several:
+            scene.remote.script.fail("blobs.piece", RangeIgnored(NAME, "200"))
+            scene.remote.resumed_from = lambda _, start: scene.piece(_, start, SIZE)
+        scene.wait()
+        scene.flow(speed=speed)
+        missing = SIZE - Extents(there).total
+        lines, gaps = len(scene.lines), len(there) + 1
+        assert sum(line.given for line in scene.lines) <= missing + 1 + (speed // 10) * (lines + gaps)
+        assert scene.brought().total >= missing
         check_all_is_well(scene, opened=0)
 
 

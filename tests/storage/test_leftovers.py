@@ -275,6 +275,19 @@ class TestBounds:
         assert len(tried) == 1, "there is nothing more to remove"
         await made.discard()
 
+    async def test_so_has_one_that_fills_in_the_middle(
+        self, store: DiskStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await keep(store)
+        made = await store.spool(Digest.of(b"other"))
+        with monkeypatch.context() as patch:
+            full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            patch.setattr(durable, "os", MortalOs(1, full, late=True, final=False))
+            assert await made.append([b"other"]) == 5
+        assert store.left(DIGEST) is None
+        await made.commit(proofs(store, NGINX))
+        assert await reading(store)(NGINX, Digest.of(b"other")) == b"other"
+
     @given(
         st.lists(
             st.builds(
