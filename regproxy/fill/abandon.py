@@ -15,11 +15,13 @@ GRACE_S = 5.0
 """Clients try again after a second or two."""
 AHEAD_GRACE_S = 30.0
 """Between two layers a client may read others from the disk, or unpack what it has."""
+LOOK_S = 5.0
+"""How often it is looked whether what was begun ahead is still wanted."""
 
 
 @attrs.frozen(slots=True)
 class Attendance:
-    """Who needs a fill. ``alone_s``: for how long nobody has followed it."""
+    """Who needs a fill. ``alone_s``: for how long nobody has wanted it."""
 
     followed: bool
     asked_for: bool
@@ -28,14 +30,19 @@ class Attendance:
     """Whether clients follow other blobs of its repository."""
     alone_s: float = 0.0
 
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody reads it, or is about to ask for it."""
+        return self.followed or (self.attended and not self.asked_for)
+
 
 def pause_in_s(seen: Attendance) -> float | None:
     """How long until it is paused, or looked at again, if nothing changes; None: not before it does."""
     if seen.followed:
         return None
-    if seen.asked_for:
-        return max(0.0, GRACE_S - seen.alone_s)
-    return AHEAD_GRACE_S if seen.attended else max(0.0, AHEAD_GRACE_S - seen.alone_s)
+    if seen.wanted:
+        return LOOK_S
+    return max(0.0, (GRACE_S if seen.asked_for else AHEAD_GRACE_S) - seen.alone_s)
 
 
 class Attention:
@@ -68,8 +75,10 @@ class Attention:
 
     def _again(self) -> None:
         self._timer = None
-        alone_s = self._clock.seconds() - self._alone_since_s
-        wait_s = pause_in_s(attrs.evolve(self._look(), alone_s=alone_s))
+        seen, now_s = self._look(), self._clock.seconds()
+        if seen.wanted:
+            self._alone_since_s = now_s
+        wait_s = pause_in_s(attrs.evolve(seen, alone_s=now_s - self._alone_since_s))
         if wait_s == 0.0:
             self._pause()
         else:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regproxy.fill.abandon import AHEAD_GRACE_S, GRACE_S, Attendance, pause_in_s
+from regproxy.fill.abandon import AHEAD_GRACE_S, GRACE_S, LOOK_S, Attendance, pause_in_s
 from regproxy.interfaces import Leftover
 from regproxy.settings import FillSettings
 from regproxy.testing.bodies import Feed
@@ -37,7 +37,7 @@ def test_the_rule(followed: bool, asked_for: bool, attended: bool, alone_s: floa
     if followed:
         assert wait_s is None
     elif attended and not asked_for:
-        assert wait_s == AHEAD_GRACE_S
+        assert wait_s == LOOK_S
     else:
         assert wait_s == max(0.0, grace_s - alone_s)
         assert (wait_s == 0) is (alone_s >= grace_s)
@@ -247,10 +247,13 @@ class TestAhead:
 
     def test_pauses_later_than_what_was_asked_for_when_the_client_has_left(self):
         world, feeds, opened = self.image()
+        world.clock.pump([1] * 100)
         opened[0].result.close()
-        world.clock.advance(GRACE_S)
+        world.clock.pump([1] * int(GRACE_S))
         assert len(world.proxy.fills) == 2
-        world.clock.pump([AHEAD_GRACE_S / 2] * 5)
+        world.clock.pump([1] * int(AHEAD_GRACE_S - LOOK_S - GRACE_S))
+        assert len(world.proxy.fills) == 2
+        world.clock.pump([1] * int(LOOK_S + GRACE_S))
         assert len(world.proxy.fills) == 0
         assert sum(feed.open_count for feed in feeds) == 0
         assert len(world.store.leftovers) == 3
