@@ -53,7 +53,7 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     "secretfile": frozenset({"errors"}),
     "smallfile": frozenset({"errors"}),
     "seldom": frozenset(),
-    "interfaces": frozenset({"errors", "oci", "headers", "settings"}),
+    "interfaces": frozenset({"extents", "errors", "oci", "headers", "settings"}),
     "logs": GROUND,
     "config": GROUND,
     "access": GROUND,

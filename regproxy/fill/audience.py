@@ -36,6 +36,11 @@ class Audience:
         """Whether anybody may still need the spool."""
         return bool(self._readers or self._blobs)
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether anybody follows it, or waits for it to begin."""
+        return self.follows or any(self._waiting.values())
+
     def wait(self, repository: Repository) -> Deferred[IBlob]:
         """Fires when :meth:`serve` is called; cancelling it concerns nobody else."""
         return self._waiting.setdefault(repository, Waiters()).add()

@@ -167,7 +167,7 @@ async def _let_go(spool: ISpool | StorageFailed, blob: IBlob) -> None:
     if isinstance(spool, StorageFailed):
         return
     try:
-        await spool.discard()
+        await (spool.discard() if spool.left is None else spool.keep())
     except StorageFailed as error:
         if not error.told:
             _log.error("{digest}: {error}", digest=str(spool.digest), error=error.message)

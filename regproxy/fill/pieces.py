@@ -6,6 +6,8 @@ speed, and each brings the lowest bytes that nobody brings yet, since readers go
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import attrs
 
 from regproxy.extents import Extent, Extents
@@ -58,6 +60,14 @@ def worth(look: Look) -> int:
     """How many connections are to be had for the next blob: the last one counts when it brought something."""
     brought = look.bytes_s >= min(FAST_BYTES_S, WORTH * look.before_bytes_s)
     return look.connections if look.connections == 1 or brought else look.connections - 1
+
+
+def gaps(there: Iterable[Extent], size: int) -> list[Extent]:
+    """What is missing of a blob of which ``there`` is there already, in order."""
+    missing = Extents([(0, size)])
+    for extent in there:
+        missing.remove(*extent)
+    return list(missing)
 
 
 def next_piece(missing: Extents, connections: int, bytes_s: float) -> Extent | None:

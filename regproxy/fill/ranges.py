@@ -4,6 +4,7 @@ Laws: every byte is brought by one connection, and by another only where the fir
 it. The first is closed when it comes to what another brings. What one leaves undone the others
 do; with nobody left, this transfer itself asks on, a bounded number of times. Where ranges are not
 served the first goes on to the end. Where nobody waits for the blob, nothing is added to the first.
+What an earlier fill has left is not asked for: the first connection begins behind it, while it is hashed.
 A disk that refuses ends all of them before anybody is told.
 Whether the bytes are right is the fill's to find out.
 """
@@ -70,20 +71,22 @@ class Ranges:
         faster: Callable[[Source], Source | None] = lambda source: None,
         awaited: Callable[[], bool] = lambda: True,
     ) -> None:
-        self.there = Extents()
+        left = spool.left
+        self.there = Extents(() if left is None else left.there)
         """What is on disk and may be read, behind the front too."""
-        self.mixed = False
+        self.mixed = left is not None
         """Whether the bytes came over more than one connection."""
         self._local = source.local
         self._supply = Supply(source, tail, lines, clock, another, faster)
         self._upstream = self._supply.upstream
         self._tail = tail
         self._size = tail.size
-        self._shares = Shares(tail.size)
+        self._shares = Shares(tail.size, () if left is None else left.there)
         self._spool = spool
         self._lines = lines
         self._clock = clock
         self._tell = landed
+        self._written = tail.start
         self._beside: set[Deferred[None]] = set()
         self._first_runs = True
         self._over = False
@@ -102,10 +105,11 @@ class Ranges:
     async def run(self) -> None:
         """Bring all bytes; raises what ended it: StorageFailed, or why nobody could go on."""
         if self._local:
-            await pump(self._tail, self._spool, self._clock, self._landed)
+            await pump(self._tail, self._spool.append, self._clock, self._landed)
             return
         self._lines.first(self._upstream)
         try:
+            self._begin_hashing()
             if self._supply.by_pieces and (self._size or 0) > self._lines.ranges_above_bytes:
                 self._pace.begin()
             await self._first()
@@ -114,17 +118,40 @@ class Ranges:
             self._lines.close(self._upstream)
             await self._end()
 
+    # what was left by an earlier fill
+
+    def _begin_hashing(self) -> None:
+        if self._spool.left is not None:
+            hashing = Deferred.fromCoroutine(self._hash_left(self._spool.left.start))
+            hashing.addErrback(self._hashing_failed)
+
+    async def _hash_left(self, stop: int) -> None:
+        """Beside the first connection: readers get these bytes as they are hashed."""
+        while self._spool.front < stop and not self._over:
+            self._landed(await self._spool.catch_up())
+
+    def _hashing_failed(self, failure: Failure) -> None:
+        """The disk does not give it back: whoever brings the rest need not go on."""
+        if not self._over:
+            self._refusal = failure.value
+            self._tail.close()
+            self._news.fire(None)
+
     # the first connection
 
     async def _first(self) -> None:
-        looked_at = self._look_at(self._tail.line(), lambda: self._room() or 0)
+        looked_at = _nothing
         try:
+            looked_at = self._look_at(self._tail.line(), lambda: self._room() or 0)
             await self._all_of_first()
         except UpstreamTrouble as error:
             if isinstance(error, ContentMismatch) or self._size is None or not self._supply.goes_on:
                 raise
             _log.info("{error}; it is asked on from {front}", error=str(error), front=self._spool.front)
-            self._shares.put_back(self._spool.front, self._shares.border or 0)
+            self._shares.give_up(self._reached)
+        except TransferStopped:
+            if self._refusal is None:
+                raise
         finally:
             looked_at()
             self._first_runs = False
@@ -136,8 +163,25 @@ class Ranges:
         more = True
         while more:
             before = self._tail.offset
-            await pump(self._tail, self._spool, self._clock, self._landed, self._room)
+            await pump(self._tail, self._write, self._clock, self._landed, self._room)
             more = before < self._tail.offset < (self._shares.border or 0)
+
+    def _write(self, batch: list[bytes]) -> Deferred[int]:
+        if not self._tail.start:
+            return self._spool.append(batch)
+        start = self._written
+        self._written += sum(map(len, batch))
+        return self._spool.place(start, batch).addCallback(self._came, start, self._written)
+
+    def _came(self, front: int, start: int, stop: int) -> int:
+        self.there.add(start, stop)
+        return front
+
+    @property
+    def _reached(self) -> int:
+        """Up to where the first connection's bytes are on disk."""
+        front = self._spool.front
+        return max(front, self.there.reach(self._tail.start)) if self._tail.start else front
 
     def _room(self) -> int | None:
         """How many bytes more the first connection is to bring; None: all that come."""
@@ -295,7 +339,7 @@ class Ranges:
 
     def _landed(self, front: int) -> None:
         self.there.add(0, front)
-        self._tail.landed(front)
+        self._tail.landed(self._reached)
         self._tell(front)
 
     # the end

@@ -7,19 +7,26 @@ from the front on, but for what a reader waits for. Nothing here waits or asks.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 from regproxy.extents import Extent, Extents
 from regproxy.fill import pieces
 
 
 class Shares:
-    """The shares of a blob of ``size`` bytes, None: nobody tells, and then the first brings all."""
+    """The shares of a blob of ``size`` bytes, None: nobody tells, and then the first brings all.
 
-    def __init__(self, size: int | None) -> None:
+    ``there`` is what an earlier fill has left: the first one brings what is missing up to the next of it.
+    """
+
+    def __init__(self, size: int | None, there: Iterable[Extent] = ()) -> None:
         self.missing = Extents()
         """What nobody brings."""
-        self._size = size
-        self._border = size
+        self._end = size
+        if size:
+            (_, self._end), *others = pieces.gaps(there, size)
+            self.missing = Extents(others)
+        self._border = self._end
         self._urgent: deque[Extent] = deque(maxlen=pieces.MAX_URGENT)
 
     def __repr__(self) -> str:
@@ -33,11 +40,11 @@ class Shares:
     def split(self, offset: int, connections: int, bytes_s: float) -> bool:
         """Whether there are bytes that nobody brings; the first one, at ``offset``, gives up most of its own
         for that, where ``connections`` together bring ``bytes_s``."""
-        size = self._size
-        if size is not None and self._border == size and not self.missing:
-            border = pieces.border(offset, size, connections, bytes_s)
-            self._border = min(size, border + pieces.MIN_PIECE_BYTES)
-            self.missing.add(self._border, size)
+        end = self._end
+        if end is not None and self._border == end and not self.missing:
+            border = pieces.border(offset, end, connections, bytes_s)
+            self._border = min(end, border + pieces.MIN_PIECE_BYTES)
+            self.missing.add(self._border, end)
         return bool(self.missing)
 
     def give_up(self, start: int) -> None:

@@ -58,6 +58,7 @@ class FillTable:
         self._relays = Relays(clock)
         self.lines = Lines(clock, settings)
         self.limit = SizeLimit(max_size_bytes, clock)
+        self._pauses = settings.abandon == "pause"
         self._stopped = False
         self.joins = 0
         """How many found their fill running."""
@@ -97,15 +98,26 @@ class FillTable:
         ``sources`` are all of the repository that asks, the one to try first in front. Fails with
         what concerns that repository. Cancelling concerns only this waiter.
         """
+        return self._open(digest, sources, asked_for=True)
+
+    def _open(self, digest: Digest, sources: tuple[Source, ...], asked_for: bool) -> Deferred[IBlob]:
         if self._stopped:
             raise TransferStopped("the daemon is stopping")
         fill = self.running(digest)
         if fill is not None:
             self.joins += 1
+            fill.asked_for |= asked_for
             return fill.join(*sources)
-        if digest in self._fills:
-            self._ending.add(self._fills[digest])
-        fill = self._fills[digest] = Fill(
+        fill = self._fills[digest] = self._made(digest, self._fills.get(digest))
+        fill.asked_for = asked_for
+        waiter = fill.join(*sources)
+        fill.start()
+        return waiter
+
+    def _made(self, digest: Digest, before: Fill | None) -> Fill:
+        if before is not None:
+            self._ending.add(before)
+        return Fill(
             digest,
             self._clock,
             self._link,
@@ -114,10 +126,21 @@ class FillTable:
             self._relays,
             self.lines,
             self.limit,
+            before if before is not None and before.leaves_some else None,
+            self._is_attended if self._pauses else None,
         )
-        waiter = fill.join(*sources)
-        fill.start()
-        return waiter
+
+    def _is_attended(self, fill: Fill) -> bool:
+        repository = fill.repository
+        return repository is not None and self._reads(repository)
+
+    def _reads(self, repository: Repository) -> bool:
+        return any(fill.followed and fill.is_of(repository) for fill in self._fills.values())
+
+    def wants_ahead(self, repository: Repository) -> bool:
+        """Whether layers may be fetched ahead for ``repository``: where fills pause without readers, only
+        while clients read something of it."""
+        return not self._pauses or self._reads(repository)
 
     def begin(self, digest: Digest, source: Source) -> Deferred[None]:
         """Start the fill of ``digest`` for nobody; fires when the disk has it. Fails as :meth:`open`, and
@@ -138,7 +161,7 @@ class FillTable:
             else:
                 over.errback(Failure(TransferStopped(f"{digest} was not kept")))
 
-        maybeDeferred(self.open, digest, source).addCallbacks(began, over.errback)
+        maybeDeferred(self._open, digest, (source,), asked_for=False).addCallbacks(began, over.errback)
         return over
 
     def stop(self) -> Deferred[None]:

@@ -38,7 +38,7 @@ from regproxy.interfaces.sources import (
     IRemoteBody,
     Kind,
 )
-from regproxy.interfaces.spools import IFile, ISpool
+from regproxy.interfaces.spools import IFile, ISpool, Leftover, Validator
 from regproxy.interfaces.standing import Allowance, Circuit, Standing, Thrift
 from regproxy.interfaces.store import ILocalStore, Link, TagRecord
 
@@ -72,6 +72,7 @@ __all__ = [
     "IUses",
     "Inventory",
     "Kind",
+    "Leftover",
     "Link",
     "NobodyWatches",
     "RemoteTag",
@@ -81,4 +82,5 @@ __all__ = [
     "TagRecord",
     "Taken",
     "Thrift",
+    "Validator",
 ]

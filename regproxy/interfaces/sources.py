@@ -107,6 +107,10 @@ class IRangedBlob(IBlob):
     endpoint: str | None = Attribute(
         "which of several endpoints gives it; None where the source has one only"
     )
+    start: int = Attribute(
+        "the offset of the first byte that body() gives: 0, unless it was opened by IRemoteBlobs.open_from"
+    )
+    validator: str | None = Attribute("a strong ETag that came with it")
 
     def backlog() -> int:
         """How many bytes of its body have come and were not taken yet: with many, it is not the line

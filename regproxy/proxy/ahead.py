@@ -126,7 +126,7 @@ class LookAhead:
             layers,
             self._ahead,
             partial(self._begin_counted, repository),
-            partial(self._may_begin, repository.upstream),
+            partial(self._may_begin, repository),
             self._lacks,
             self._note,
             ended,
@@ -143,8 +143,10 @@ class LookAhead:
         self._under_way[repository.upstream] += 1
         return self._begin(repository, digest).addBoth(over)
 
-    def _may_begin(self, upstream: str) -> bool:
-        return not self._store.refuses() and self._fills.lines.quiet(upstream, self._under_way[upstream])
+    def _may_begin(self, repository: Repository) -> bool:
+        upstream = repository.upstream
+        wanted = not self._store.refuses() and self._fills.wants_ahead(repository)
+        return wanted and self._fills.lines.quiet(upstream, self._under_way[upstream])
 
     def _lacks(self, digest: Digest) -> bool:
         return self._store.holds(digest) is None and self._fills.running(digest) is None

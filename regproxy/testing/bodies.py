@@ -194,6 +194,8 @@ class MemoryBlob:
         self.come = 0
         self.piece: Callable[[int, int], Deferred[IBody]] | None = None
         self.endpoint: str | None = None
+        self.start = 0
+        self.validator: str | None = None
 
     def backlog(self) -> int:
         """See IRangedBlob; nothing, unless ``come`` says otherwise."""
@@ -209,7 +211,7 @@ class MemoryBlob:
         if limit is not None and not 0 <= start <= limit <= (self.size or 0):
             raise ValueError(f"the span {start}..{limit} is not within {self.size} bytes")
         self.opened = True
-        return MemoryBody(self._feed, start, limit)
+        return MemoryBody(self._feed, self.start + start, limit)
 
     def close(self) -> None:
         """See IBlob."""

@@ -19,12 +19,14 @@ from twisted.web.http import PotentialDataLoss
 from zope.interface import implementer
 
 from regproxy.errors import (
+    ContentMismatch,
     RegproxyError,
     TransferStopped,
     UpstreamError,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from regproxy.headers.ranges import Span
 from regproxy.interfaces import How, IBody, IRangedBlob, IRemoteBody
 from regproxy.upstream.client import Answer
 
@@ -52,7 +54,8 @@ class BodyStream(Protocol):
         self._clock = clock
         self._idle_s = idle_s
         self._gone = gone
-        self._skip = skip
+        self._over = self._skip = skip
+        """How many bytes are read over in all."""
         self._chunks: deque[bytes] = deque()
         self._buffered = 0
         self._full = False
@@ -155,10 +158,14 @@ class BodyStream(Protocol):
         """The end of the body, or of the connection. A body without length ends with it (R42)."""
         if self._ended:
             return
+        host = self._answer.origin.host
+        if self._over and self.came == self._over:  # to read it over once more would bring as much
+            found = f"{host} has no more than the first {self._over} bytes of a blob that it said is longer"
+            self._finish(ContentMismatch(self._answer.upstream, found))
+            return
         if reason.check(ResponseDone, PotentialDataLoss):
             self._finish(None)
             return
-        host = self._answer.origin.host
         self._answer.broke()
         self._finish(UpstreamUnreachable(self._answer.upstream, f"{host} cut the connection inside a blob"))
 
@@ -282,12 +289,16 @@ class RemoteBlob:
         register: Callable[[Callable[[], None]], Callable[[], None]],
         piece: Callable[[int, int], Deferred[IBody]] | None = None,
         spent: Callable[[int], float] = lambda size_bytes: 0.0,
+        span: Span | None = None,
+        validator: str | None = None,
     ) -> None:
         """``register`` notes how to stop this blob, and returns how to take that note back; ``spent``
-        is for :class:`BodyStream`."""
+        is for :class:`BodyStream`; ``span``: what of the blob comes, to its end, where it is not all."""
         self._spent = spent
         self.piece = piece
-        self.size = answer.length
+        self.validator = validator
+        self.start = 0 if span is None else span.start
+        self.size = answer.length if span is None else span.stop
         self.endpoint = answer.endpoint
         self._answer = answer
         self._clock = clock

@@ -26,7 +26,7 @@ from regproxy.testing.reply import Gate
 from regproxy.testing.rules import Match
 from regproxy.testing.tokens import TokenGuard, TokenServer
 from regproxy.upstream.limits import LIMITS
-from tests.faults.cold import CONTENT, ON_ITS_WAY, SIZE, Client, Cold, cold
+from tests.faults.cold import CONTENT, ON_ITS_WAY, SIZE, SPEED, Client, Cold, cold
 from tests.faults.loopback import Line
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -423,7 +423,7 @@ def test_an_endpoint_that_goes_away_in_mid_blob(connections: int) -> None:
 
 def test_what_one_endpoint_does_not_serve_the_other_may() -> None:
     """It is remembered by endpoint whose ranges are of no use."""
-    with cold(registries=2) as mirror:
+    with cold(registries=2, speed=4 * SPEED) as mirror:
         first, second = mirror.registries
         first.script(Match(kind="blob", ranged=True), actions.ignore_range())
         mirror.ask()

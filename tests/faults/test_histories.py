@@ -41,7 +41,7 @@ from regproxy.errors import (
     UpstreamUnreachable,
 )
 from regproxy.extents import Extents
-from regproxy.fill import pieces, readers
+from regproxy.fill import readers, retries
 from regproxy.fill.audience import Audience
 from regproxy.fill.copy import Copy
 from regproxy.fill.fill import Fill
@@ -446,7 +446,7 @@ class Histories(RuleBasedStateMachine):
                     reader.begun_after < self.restarts
                     or self.lies
                     or self.denied
-                    or self.breaks >= pieces.MAX_FAILURES
+                    or self.breaks >= retries.MAX_FAILURES
                 )
                 assert harm or reader.error in (None, LEFT), f"a pull failed: {reader.error!r}"
             for reader in self.readers:

@@ -14,7 +14,7 @@ from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
 from regproxy.proxy.registry import ProxyRegistry
-from regproxy.settings import TagRule
+from regproxy.settings import FillSettings, TagRule
 from regproxy.testing.bodies import Feed
 from regproxy.testing.remotes import MemoryRemote
 from regproxy.testing.stores import MemoryStore
@@ -22,6 +22,7 @@ from regproxy.testing.stores import MemoryStore
 NAME = "registry.test"
 TAG = Tag("latest")
 KIB = 1024
+USUAL = FillSettings()
 RULE = TagRule("*", fresh_s=60, revalidate_wait_s=2, stale_if_error_s=3600)
 
 
@@ -65,7 +66,7 @@ class Uses:
 class World:
     """One upstream unless more are named, one rule, content by hand."""
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, *names: str, fill: FillSettings = USUAL) -> None:
         self.clock = Clock()
         self.clock.advance(1_000_000)
         self.store = MemoryStore(self.clock)
@@ -74,7 +75,9 @@ class World:
         rules = dict.fromkeys(self.remotes, (RULE,))
         uses = Uses()
         self.used = uses.seen
-        self.proxy = ProxyRegistry(self.store, self.remotes, rules, self.clock, self.clock.seconds, uses)
+        self.proxy = ProxyRegistry(
+            self.store, self.remotes, rules, self.clock, self.clock.seconds, uses, fill=fill
+        )
 
     def repository(self, path: str = "team/app", upstream: str = NAME) -> Repository:
         return Repository.parse(upstream, path)

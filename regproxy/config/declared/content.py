@@ -68,6 +68,14 @@ AHEAD: Setting[int] = Setting(
     "how many layers of an image are fetched before they are asked for, beside one that is; 0 for none",
     default="3",
 )
+ABANDON: Setting[str] = Setting(
+    "fill",
+    "abandon",
+    values.choice("finish", "pause"),
+    "what becomes of a blob on its way when all its readers have left: finish, fetch the rest; pause, after "
+    "some seconds, until it is asked for again",
+    default="finish",
+)
 MATCH: Setting[str] = Setting(
     "tag", "match", values.match, 'which tags the rule is for; only "*", all of them, so far', default="*"
 )
@@ -110,6 +118,7 @@ TABLE: tuple[Setting[object], ...] = (
     CONNECTIONS_PER_UPSTREAM,
     RANGES_ABOVE,
     AHEAD,
+    ABANDON,
 )
 """In the order of the reference file."""
 GROUPS = (
