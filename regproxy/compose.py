@@ -193,7 +193,16 @@ def build_mirror(
         for upstream in settings.upstreams
     }
     registry = ProxyRegistry(
-        store, remotes, rules, reactor, wall, expiry.scheduler, figures.tags, settings.fill, logins
+        store,
+        remotes,
+        rules,
+        reactor,
+        wall,
+        expiry.scheduler,
+        figures.tags,
+        settings.fill,
+        logins,
+        settings.storage.max_size_bytes,
     )
     gate = Gate()
     entrance, close_entrance = open_entrance(settings.access, settings.upstreams, reactor, wall)
@@ -303,7 +312,7 @@ async def compare_credentials(settings: Settings, store: DiskStore) -> None:
 def fingerprint(upstream: UpstreamSettings) -> bytes:
     """Who we are to it. A client certificate counts by its names, which a renewal keeps.
 
-    UpstreamRefused, OSError, CertificateUnusable where a file cannot be read.
+    UpstreamRefused, CertificateUnusable where a file cannot be read.
     """
     login = CredentialSource(upstream.name, upstream.credentials).login()
     known = b"" if login is None else f"{login.username}\0{login.password}".encode()
@@ -315,7 +324,7 @@ async def _compare(upstream: UpstreamSettings, store: DiskStore) -> None:
         changed = await store.credential_changed(upstream.name, fingerprint(upstream))
     except UpstreamRefused:
         return  # the service says so when it tries the credentials
-    except (OSError, CertificateUnusable):
+    except CertificateUnusable:
         return  # each connection that needs it says so
     except StorageFailed as error:
         if not error.told:

@@ -118,6 +118,12 @@ class StorageFailed(RegproxyError):
     """Whether the log has said so already, once for all that is refused meanwhile."""
 
 
+class TooLargeToKeep(StorageFailed):
+    """A blob that the settings leave no room for; it passes through, and whoever decides that says so."""
+
+    told = True
+
+
 class StorageLocked(StorageFailed):
     """Another process has the folder."""
 
@@ -195,6 +201,10 @@ class UpstreamUnreachable(UpstreamTrouble):
 
 class UpstreamTimeout(UpstreamTrouble):
     """It took longer than a client waits."""
+
+
+class UpstreamSlow(UpstreamTimeout):
+    """It sends so little that the rest is asked for elsewhere; no failure as long as that works."""
 
 
 class UpstreamDown(UpstreamTrouble):

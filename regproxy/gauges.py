@@ -62,6 +62,11 @@ def show_fills(figures: Figures, fills: FillTable) -> None:
         "Requests for a blob that was on its way already, by no transfer of their own.",
         lambda: fills.joins,
     )
+    figures.counter(
+        "regproxy_passed_blobs",
+        "Transfers of blobs larger than half of storage.max_size, which are not kept.",
+        lambda: fills.limit.passed,
+    )
 
 
 def show_ahead(figures: Figures, fetched: Callable[[], int], wanted: Callable[[], int]) -> None:
@@ -78,6 +83,14 @@ def show_disk(figures: Figures, store: DiskStore, scheduler: TTLExpirationSchedu
         "regproxy_disk_bytes", "Bytes of complete content on disk.", lambda: store.occupied.blob_bytes
     )
     figures.gauge("regproxy_disk_blobs", "Files of complete content on disk.", lambda: store.occupied.blobs)
+    figures.gauge(
+        "regproxy_disk_spools",
+        "Transfers that ended before their end, whose bytes later ones go on from.",
+        lambda: store.occupied.spools,
+    )
+    figures.gauge(
+        "regproxy_disk_spools_bytes", "What these take of the disk.", lambda: store.occupied.spool_bytes
+    )
     figures.gauges(
         "regproxy_disk_entries",
         "What repositories hold on disk: rights to blobs and manifests, and tags.",

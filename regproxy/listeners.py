@@ -21,11 +21,11 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from regproxy.access.forwarded import TrustedProxies
-from regproxy.access.reread import Unusable
 from regproxy.config.endpoints import Endpoint
 from regproxy.config.errors import Unfit
 from regproxy.errors import RegproxyError
 from regproxy.proxied import behind_proxies
+from regproxy.smallfile import Unusable
 from regproxy.tls import RenewedCertificates, TlsFiles
 
 BACKLOG = 1024

@@ -76,7 +76,9 @@ class DiskLook:
         """As it is now, within ROOM_S."""
         free, total = await self._room()
         held = self._store.occupied
-        return DiskState(held.blobs, held.blob_bytes, held.counted, free, total)
+        return DiskState(
+            held.blobs, held.blob_bytes, held.counted, free, total, held.spools, held.spool_bytes
+        )
 
     async def _room(self) -> tuple[int, int] | tuple[None, None]:
         try:

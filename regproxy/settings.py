@@ -213,6 +213,10 @@ class FillSettings:
     connections_per_upstream: int = 16
     ahead: int = 3
     """So many layers of an image, that nobody asked for yet, are fetched beside one that somebody did."""
+    ranges_above_bytes: int = 16 * 1024 * 1024
+    """A blob up to that size comes over one connection: it is there before others were of use."""
+    abandon: str = "finish"
+    """``finish`` or ``pause``: what becomes of a fill whose readers have all left."""
 
 
 @attrs.frozen(slots=True)

@@ -29,8 +29,8 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.filepath import FilePath
 from zope.interface import implementer
 
-from regproxy.access.reread import Marks, Unusable, marks_of, read_small
 from regproxy.config.endpoints import Endpoint
+from regproxy.smallfile import Marks, Unusable, marks_of, read_small
 
 HTTP_1_1 = b"http/1.1"
 _State: TypeAlias = tuple[Marks, ...]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import attrs
 
 from regproxy.access.identity import MAX_NAME
-from regproxy.access.reread import Unusable
+from regproxy.smallfile import Unusable
 
 MAX_COST = 16
 """A hash of cost 16 takes some 3 s; a larger one would hold up everybody who waits behind it."""

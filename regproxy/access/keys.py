@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
-from regproxy.access.reread import Unusable
+from regproxy.smallfile import Unusable
 
 MAX_KEYS = 16
 """A token without a known ``kid`` is tried with each key that fits: so many at most."""

@@ -17,9 +17,10 @@ from regproxy.access.htpasswd import Users, parse_htpasswd
 from regproxy.access.keys import parse_keys
 from regproxy.access.passwords import Passwords
 from regproxy.access.policy import Policy
-from regproxy.access.reread import Reread, Unusable
+from regproxy.access.reread import Reread
 from regproxy.access.tokens import Tokens
 from regproxy.settings import AccessSettings, TokenSettings, UpstreamSettings
+from regproxy.smallfile import Unusable
 from regproxy.worker import Worker
 
 T = TypeVar("T")

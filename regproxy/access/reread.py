@@ -2,50 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, TypeVar
 
 from twisted.logger import Logger
 
-from regproxy.errors import RegproxyError
+from regproxy.smallfile import Marks, Unusable, marks_of, read_small
 
 T = TypeVar("T")
-Marks: TypeAlias = tuple[int, int, int] | None
 
-MAX_FILE_BYTES = 1024 * 1024
 LOOK_S = 1.0
 """How often at most it is looked at: so long at most does an old version hold."""
-
-
-class Unusable(RegproxyError):
-    """A file of the settings that cannot be used; the message says why, in one line."""
-
-
-def marks_of(path: Path) -> Marks:
-    """What tells one version of a file from another; None where there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ino, found.st_size
-
-
-def read_small(path: Path) -> bytes:
-    """All of a regular file of at most MAX_FILE_BYTES; :exc:`Unusable`."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise Unusable("it is not a regular file")
-            content = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise Unusable(error.strerror or "system error") from None
-    if len(content) > MAX_FILE_BYTES:
-        raise Unusable(f"it has more than {MAX_FILE_BYTES} bytes")
-    return content
 
 
 class Reread(Generic[T]):

@@ -24,10 +24,10 @@ from regproxy.admin.attempts import Attempt, caller
 from regproxy.admin.pages import BROKEN, Sheet, as_json, send
 from regproxy.errors import InvalidRequest, RegproxyError, SecretUnusable, StorageFailed, UnknownRoute
 from regproxy.secretfile import read_secret
+from regproxy.seldom import Seldom
 
 PREFIX = b"/actions/"
 MAX_REFUSALS = 30
-REFUSALS_S = 60.0
 MAX_WHAT = 600
 
 T = TypeVar("T")
@@ -80,7 +80,7 @@ class Door(Resource):
         self._actions = {PREFIX + name.encode("ascii"): (name, action) for name, action in actions.items()}
         self._clock = clock
         self._keeping = keeping
-        self._refusals: list[float] = []
+        self._refusals = Seldom(MAX_REFUSALS)
 
     def admit(self, path: bytes, attempt: Attempt) -> str:
         """Who asks, when he may and there is such an action; else the refusal is logged and raised."""
@@ -100,11 +100,8 @@ class Door(Resource):
 
     def _note_refusal(self, attempt: Attempt, why: str) -> None:
         """Strangers must not fill the log."""
-        now_s = self._clock.seconds()
-        self._refusals = [at_s for at_s in self._refusals if at_s > now_s - REFUSALS_S]
-        if len(self._refusals) >= MAX_REFUSALS:
+        if not self._refusals.may(self._clock.seconds()):
             return
-        self._refusals.append(now_s)
         who = f"uid {attempt.socket.uid}" if attempt.socket is not None else attempt.remote
         self.log.warn("An operation for {who} is refused: {outcome}", who=who, outcome=why)
 

@@ -78,6 +78,9 @@ class DiskState:
     counted: bool
     free_bytes: int | None
     total_bytes: int | None
+    spools: int = 0
+    """Transfers that have ended before their end, for later ones to go on from."""
+    spool_bytes: int = 0
 
 
 @attrs.frozen(slots=True)

@@ -110,7 +110,7 @@ def _access(access: AccessSettings) -> Iterator[Trouble]:
 
 def _parsed(name: str, path: Path, parse: Callable[[bytes], object]) -> Iterator[Trouble]:
     """What ``parse`` raises, or passes over and says in a text."""
-    from regproxy.access.reread import read_small
+    from regproxy.smallfile import read_small
 
     if not os.access(path, os.R_OK):
         return  # which the settings' reader has said

@@ -22,7 +22,7 @@ GROUPS = (*content.GROUPS, *clients.GROUPS, *registries.GROUPS)
 
 LATER: dict[str, tuple[str, ...]] = {
     "": (),
-    "fill": ("abandon",),
+    "fill": (),
     "storage": ("low_water",),
     "tag": (),
     "access": (),

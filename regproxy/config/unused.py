@@ -9,12 +9,10 @@ from regproxy.settings import Settings
 
 def without_effect(settings: Settings) -> Iterator[str]:
     """A line for each such setting."""
-    for key, value in (
-        ("max_size", settings.storage.max_size_bytes),
-        ("min_free", settings.storage.min_free_bytes),
-    ):
-        if value is not None:
-            yield f"storage.{key} is read and not enforced: nothing is removed for want of space yet"
-    for upstream in settings.upstreams:
-        if len(upstream.endpoints) > 1:
-            yield f"upstreams.{upstream.name}.endpoints: this version asks only the first one"
+    if settings.storage.max_size_bytes is not None:
+        yield (
+            "storage.max_size keeps out what is larger than half of it, no more: nothing is removed for want "
+            "of space yet"
+        )
+    if settings.storage.min_free_bytes is not None:
+        yield "storage.min_free is read and not enforced: nothing is removed for want of space yet"

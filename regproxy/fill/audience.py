@@ -36,13 +36,22 @@ class Audience:
         """Whether anybody may still need the spool."""
         return bool(self._readers or self._blobs)
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether anybody follows it, or waits for it to begin."""
+        return self.follows or any(self._waiting.values())
+
     def wait(self, repository: Repository) -> Deferred[IBlob]:
         """Fires when :meth:`serve` is called; cancelling it concerns nobody else."""
         return self._waiting.setdefault(repository, Waiters()).add()
 
-    def serve(self, make: Callable[[How], IBlob]) -> None:
-        """Everyone who waits gets the blob that ``make`` gives, or its StorageFailed."""
-        waiting, self._waiting = self._waiting, {}
+    def serve(
+        self, make: Callable[[How], IBlob], waits_on: Callable[[Repository], bool] = lambda repository: False
+    ) -> None:
+        """Everyone who waits gets the blob that ``make`` gives, or its StorageFailed; but for those whose
+        repository ``waits_on`` an answer of its own."""
+        waiting = {one: waiters for one, waiters in self._waiting.items() if not waits_on(one)}
+        self._waiting = {one: waiters for one, waiters in self._waiting.items() if one not in waiting}
         how = How.MISS
         for waiters in waiting.values():
             while waiters:

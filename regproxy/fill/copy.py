@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 
 from regproxy.errors import RegproxyError, StorageFailed
 from regproxy.fill.window import Point
-from regproxy.interfaces import IFile, ISpool
+from regproxy.interfaces import IFile, ISpool, Validator
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 
@@ -23,6 +23,7 @@ class Copy:
     def __init__(self, digest: Digest) -> None:
         self._digest = digest
         self._spool: ISpool | None = None
+        self._resumed = False
         self._file: IFile | None = None
 
     @property
@@ -30,15 +31,22 @@ class Copy:
         """Whether there is a spool, and thus a map to note things in."""
         return self._spool is not None
 
+    @property
+    def resumed(self) -> bool:
+        """Whether it goes on, or went, with what an earlier fill has left."""
+        return self._resumed
+
     def begin(self, spool: ISpool) -> None:
         """Bytes go to ``spool`` from now on."""
-        self._spool = spool
+        self._spool, self._resumed = spool, spool.left is not None
 
-    async def expect(self, size: int | None, repositories: Iterable[Repository]) -> None:
+    async def expect(
+        self, size: int | None, repositories: Iterable[Repository], validator: Validator | None = None
+    ) -> None:
         """Have room for ``size`` bytes, which ``repositories`` wait for. StorageFailed."""
         assert self._spool is not None
         if size is not None:
-            await self._spool.expect(size)
+            await self._spool.expect(size, validator)
         self._file = self._spool.file()
         for repository in repositories:
             self.note(repository)
@@ -75,7 +83,7 @@ class Copy:
 
     async def reject(self) -> None:
         """Its bytes are wrong."""
-        spool, self._spool = self._spool, None
+        spool, self._spool, self._resumed = self._spool, None, False
         self.close_file()
         try:
             if spool is not None:
@@ -85,10 +93,14 @@ class Copy:
 
     async def discard(self) -> None:
         """Let go of the spool; nothing after a commit. What is open goes on being read."""
+        await self.let_go(worth_keeping=False)
+
+    async def let_go(self, worth_keeping: bool) -> None:
+        """As :meth:`discard`, or leave what is there to a later fill."""
         spool, self._spool = self._spool, None
         try:
             if spool is not None:
-                await spool.discard()
+                await (spool.keep() if worth_keeping else spool.discard())
         except StorageFailed as error:
             self.tell("{digest}: {error}", error)
 

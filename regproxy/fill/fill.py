@@ -7,6 +7,7 @@
        |                                                           |
        +--no source left--> FAILED <------- transfer broke --------+
        ^                      ^                                    |
+       |                      +--paused, when nobody reads it------+
        |                      +-broke-- PASSING <--disk refused----+
        |                                   +--all bytes right--> DONE
        +------- bytes wrong: rejected, begun anew -----------------+
@@ -15,7 +16,9 @@ Laws: at most one transfer runs. Nothing reaches ``blobs/`` that the digest does
 waiter and reader is told of the end at once. Readers may leave at any time; the fill goes on. A disk
 that refuses costs the copy: what it has taken is read to its end, the rest passes by a relay. The
 fill owns spool, body and a file of its own, and lets go of them on every path. A repository is
-linked to the blob only by a proof that no revocation has voided.
+linked to the blob only by a proof that no revocation has voided. What a broken or paused fill leaves is
+for the next one of its digest, which begins when this one has let go; if it turns out to be wrong, all of it
+is fetched once more before anybody is blamed.
 """
 
 from __future__ import annotations
@@ -28,7 +31,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from regproxy.errors import ContentMismatch, RegproxyError, StorageFailed, TransferStopped
+from regproxy.fill.abandon import Attendance, Attention
+from regproxy.fill.limit import SizeLimit
 from regproxy.fill.lines import Lines
+from regproxy.fill.opening import Opening
 from regproxy.fill.passing import Onward
 from regproxy.fill.plan import VERIFY_FIRST_BYTES, Concerns, concerns
 from regproxy.fill.ranges import Ranges
@@ -38,7 +44,7 @@ from regproxy.fill.source import Source
 from regproxy.fill.tail import Tail
 from regproxy.fill.view import FillView, State
 from regproxy.fill.window import Point
-from regproxy.interfaces import How, IBlob, ISpool
+from regproxy.interfaces import How, IBlob, ISpool, Validator
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 
@@ -61,13 +67,25 @@ class Fill(FillView):
         ended: Callable[[Fill], None],
         relays: Relays,
         lines: Lines,
+        limit: SizeLimit,
+        before: Fill | None = None,
+        attended: Callable[[Fill], bool] | None = None,
     ) -> None:
-        super().__init__(digest, clock, revoked_s)
+        """``before``: the one that leaves its spool; ``attended`` tells whether clients read what belongs
+        to it, None: it goes on without any."""
+        super().__init__(digest, clock, revoked_s, lines.is_slow)
+        self._before = before
+        self._attended = attended
+        self._attention = None if attended is None else Attention(clock, self._attendance, self.pause)
+        self._why_stopped = "the daemon is stopping"
         self._relays = relays
         self._lines = lines
+        self._limit = limit
         self._clock = clock
         self._link = link
         self._ended = ended
+        self._limit_applies = True
+        self._opening = Opening(clock, self._sources, self._heard)
         self._running: Deferred[None] | None = None
         self._transferring: Deferred[None] | None = None
 
@@ -83,18 +101,35 @@ class Fill(FillView):
         """
         for source in sources:
             self._add(source)
-        if self.begun:
+        self._opening.poke()
+        if self.begun and not self._waits_on(sources[0].repository):
             return succeed(self._blob(How.JOINED))
         return self._audience.wait(sources[0].repository)
 
     def stop(self) -> Deferred[None]:
-        """End it now: the transfer is closed, the spool removed, everyone told. Fires when done."""
+        """End it now: the transfer is closed, the spool left, everyone told. Fires when done."""
         over = self.when_over()
-        if over.called:
-            return over
+        if not over.called and not self.pausing:
+            self._cancel()
+        return over
+
+    def pause(self) -> None:
+        """End it since nobody reads it, unless its bytes are all there, or come from the disk, or the disk
+        does not take them."""
+        local = self._current is not None and self._current.local
+        if self.state is State.RUNNING and not self.pausing and not self.followed and not local:
+            _log.info("{digest} pauses after {front} bytes: nobody reads it", **self._described())
+            self.pausing = True
+            self._why_stopped = "nobody reads it; it goes on when it is asked for"
+            self._cancel()
+
+    def _attendance(self) -> Attendance:
+        attended = self._attended is not None and self._attended(self)
+        return Attendance(self.followed, self.asked_for, attended)
+
+    def _cancel(self) -> None:
         if self._transferring is not None:
             self._transferring.cancel()  # letting go is never cut short
-        return over
 
     def when_over(self) -> Deferred[None]:
         """Fires when it has let go of everything; never fails."""
@@ -126,7 +161,7 @@ class Fill(FillView):
             self._transferring = Deferred.fromCoroutine(self._transfer())
             await self._transferring
         except CancelledError:
-            self._fail(TransferStopped("the daemon is stopping"))
+            self._fail(TransferStopped(self._why_stopped))
         except RegproxyError as error:
             self._fail(error)
         finally:
@@ -140,38 +175,42 @@ class Fill(FillView):
 
     async def _transfer(self) -> None:
         """Try sources until one brings the right bytes; raises when none is left."""
+        if self._before is not None:
+            before, self._before = self._before, None
+            await before.when_over()
         await self._relays.turn(self.digest)
         while True:
-            source = self._sources.next()
-            opened = await self._begin(source)
-            if opened is None:
-                continue
-            spool, tail = opened
+            source, spool, blob = await self._opening.first()
+            self._current, tail = source, Tail(blob)
+            if not isinstance(spool, StorageFailed):
+                self._copy.begin(spool)
             try:
                 if await self._fill_from(source, spool, tail):
                     break
             except StorageFailed as error:
                 await self._pass_on(source, tail, error)
+                await self._opening.settled()
                 return
             finally:
                 tail.close()
         self._open_to_readers(State.VERIFIED)
         await self._commit()
 
-    async def _begin(self, source: Source) -> tuple[ISpool | StorageFailed, Tail] | None:
-        """Open the source; None when it failed, its repository's waiters being told."""
-        self._current = source
-        try:
-            spool, blob = await source.begin()
-        except RegproxyError as error:
-            source.error = error
-            if concerns(error, source.local or source.proven_s is not None) is Concerns.ITS_REPOSITORY:
-                self._audience.refuse(source.repository, error)
-            return None
-        source.shown = True
-        if not isinstance(spool, StorageFailed):
-            self._copy.begin(spool)
-        return spool, Tail(blob)
+    def _heard(self, source: Source, error: RegproxyError | None) -> None:
+        """A source is not used: it has failed, or another was faster, and now it has shown its right."""
+        if error is None:
+            if self._copy.noting and not self.verified:
+                self._copy.note(source.repository)
+            if self.begun:
+                self._serve()
+        elif concerns(error, source.local or source.proven_s is not None) is Concerns.ITS_REPOSITORY:
+            self._audience.refuse(source.repository, error)
+
+    def _waits_on(self, repository: Repository) -> bool:
+        """Whether its own upstream has yet to show that it holds the blob: others' bytes are not for it."""
+        own = [source for source in self._sources if source.repository == repository]
+        shown = any(source.since_s is not None for source in own)
+        return not shown and any(map(self._opening.is_awaited, own))
 
     async def _fill_from(self, source: Source, spool: ISpool | StorageFailed, tail: Tail) -> bool:
         """Move the bytes; whether they are right. Wrong ones are rejected and the source given up.
@@ -189,12 +228,14 @@ class Fill(FillView):
             self._clock,
             self._landed,
             self._another_source,
+            self._faster_source,
             lambda: self._audience.follows,
         )
         verify_first = source.local and (tail.size or 0) <= VERIFY_FIRST_BYTES
         wrong: ContentMismatch | None = None
         try:
-            await self._copy.expect(self.size, self._sources.proofs())
+            validator = None if tail.validator is None else Validator(source.repository, tail.validator)
+            await self._copy.expect(self.size, self._sources.proofs(), validator)
             self._ranges = ranges
             if not verify_first:
                 self._open_to_readers()
@@ -209,8 +250,8 @@ class Fill(FillView):
         tail.close()
         if wrong is None and self._copy.is_right(self.size):
             return True
-        once_more = ranges.mixed and not source.plain and wrong is None
-        source.plain = True
+        suspect = self._copy.resumed or (ranges.mixed and wrong is None)
+        once_more, source.plain = suspect and not source.plain, True
         source.error = None if once_more else wrong or self.wrong()
         await self._reject(wrong or self.wrong())
         return False
@@ -256,17 +297,29 @@ class Fill(FillView):
     def _open_to_readers(self, state: State = State.RUNNING) -> None:
         """Headers are in hand: everyone who waits gets the blob."""
         self.state = state
-        self._audience.serve(self._blob)
+        self._serve()
         self._audience.poke()
+        self._left()
+
+    def _serve(self) -> None:
+        self._audience.serve(self._blob, self._waits_on)
 
     def _another_source(self) -> Source | None:
         """Who else can give the rest; the present one has failed."""
         self._current = self._sources.resumable(None) or self._current
         return self._sources.resumable(None)
 
+    def _faster_source(self, than: Source) -> Source | None:
+        return self._sources.faster(than)
+
     def _landed(self, front: int) -> None:
         self.front = front
         self._audience.poke()
+        if self.size is None and self._limit_applies:
+            refusal = self._limit.refusal(self.digest, front)
+            if refusal is not None:
+                self._limit_applies = False  # what is written already lands too, and is no second refusal
+                raise refusal
 
     async def _reject(self, wrong: ContentMismatch) -> None:
         """Nothing of it is kept; the next source may be tried, or the same over one connection (R38)."""
@@ -274,7 +327,11 @@ class Fill(FillView):
         self._ranges = None
         self._copy.close_file()
         self._audience.poke()
-        _log.error("{digest}: {error}", **self._described(wrong))
+        if self._copy.resumed:
+            text = "{digest}: what an earlier transfer left does not go with the rest; all is fetched again"
+            _log.warn(text, digest=str(self.digest))
+        else:
+            _log.error("{digest}: {error}", **self._described(wrong))
         await self._copy.reject()
 
     async def _commit(self) -> None:
@@ -282,9 +339,10 @@ class Fill(FillView):
         proofs = self._sources.proofs()
         self.kept = await self._copy.commit(proofs)
         self.state = State.DONE
+        await self._opening.settled()
         late = self._sources.proofs() if self.kept else {}
         for repository, since_s in late.items():
-            if repository not in proofs:  # it came while the commit ran
+            if repository not in proofs:  # it came while the commit ran, or was the last to answer
                 await self._link_late(repository, since_s)
 
     async def _link_late(self, repository: Repository, since_s: float) -> None:
@@ -293,11 +351,12 @@ class Fill(FillView):
         except RegproxyError as error:
             self._copy.tell("{digest} is not linked for one more: {error}", error)
 
-    def _described(self, error: BaseException) -> dict[str, object]:
+    def _described(self, error: BaseException | None = None) -> dict[str, object]:
         return {"digest": str(self.digest), "front": self.front, "error": str(error)}
 
     def _fail(self, error: BaseException) -> None:
-        if self.verified:
+        if self.verified:  # nobody waits but for an answer of their own upstream
+            self._audience.refuse_all(lambda repository: error)
             return
         if self.begun and not isinstance(error, TransferStopped):
             _log.warn("{digest}: {error}; after {front} bytes", **self._described(error))
@@ -308,7 +367,15 @@ class Fill(FillView):
 
     async def _let_go(self) -> None:
         self._over = True
+        await self._opening.stop()
+        if self._attention is not None:
+            self._attention.stop()
         if self.failure is not None:
             self._copy.close_file()
         self._close_unused_file()
-        await self._copy.discard()
+        await self._copy.let_go(self.leaves_some)
+
+    def _left(self) -> None:
+        super()._left()
+        if self._attention is not None and self.state is State.RUNNING and not self._over:
+            self._attention.changed()

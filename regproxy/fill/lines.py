@@ -15,6 +15,7 @@ from regproxy.settings import FillSettings
 REMEMBER_S = 600.0
 REFUSED_S = 3600.0
 QUIET_S = 30.0
+SLOW_S = 300.0
 
 
 @attrs.define
@@ -25,6 +26,7 @@ class _Line:
     learned_s: float = float("-inf")
     refused_s: float = float("-inf")
     quiet_until_s: float = float("-inf")
+    slow_s: float = float("-inf")
 
 
 class Lines:
@@ -41,13 +43,18 @@ class Lines:
     def _of(self, upstream: str) -> _Line:
         return self._lines.setdefault(upstream, _Line())
 
+    @property
+    def ranges_above_bytes(self) -> int:
+        """Up to which size a blob comes over one connection."""
+        return self._limits.ranges_above_bytes
+
     def most(self, upstream: str) -> int:
         """How many connections one blob may have; 1 where the upstream serves no ranges."""
         return 1 if self.refused(upstream) else self._limits.connections_per_blob
 
-    def refused(self, upstream: str) -> bool:
-        """Whether the upstream is believed to serve no ranges."""
-        return self._clock.seconds() - self._of(upstream).refused_s < REFUSED_S
+    def refused(self, server: str) -> bool:
+        """Whether it, an upstream or one of its several endpoints, is believed to serve no ranges."""
+        return self._clock.seconds() - self._of(server).refused_s < REFUSED_S
 
     def worth(self, upstream: str) -> tuple[int, float] | None:
         """How many were worth it for a blob not long ago, and their bytes a second; None: not known."""
@@ -61,9 +68,9 @@ class Lines:
         line = self._of(upstream)
         line.worth, line.bytes_s, line.learned_s = connections, bytes_s, self._clock.seconds()
 
-    def refuse(self, upstream: str) -> None:
-        """It was asked for a range, and sent something else."""
-        self._of(upstream).refused_s = self._clock.seconds()
+    def refuse(self, server: str) -> None:
+        """It, an upstream or one of its several endpoints, was asked for a range, and sent something else."""
+        self._of(server).refused_s = self._clock.seconds()
 
     def first(self, upstream: str) -> None:
         """The connection that a client waits for; give it back by :meth:`close`."""
@@ -94,6 +101,14 @@ class Lines:
 
     def _is_left_alone(self, upstream: str) -> bool:
         return self._clock.seconds() < self._of(upstream).quiet_until_s
+
+    def slow(self, upstream: str) -> None:
+        """A blob was too slow to be waited for."""
+        self._of(upstream).slow_s = self._clock.seconds()
+
+    def is_slow(self, upstream: str) -> bool:
+        """Whether it was found slow not long ago: others are asked first."""
+        return self._clock.seconds() - self._of(upstream).slow_s < SLOW_S
 
     def close(self, upstream: str) -> None:
         """A connection is not used any more."""

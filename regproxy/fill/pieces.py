@@ -6,12 +6,11 @@ speed, and each brings the lowest bytes that nobody brings yet, since readers go
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import attrs
 
 from regproxy.extents import Extent, Extents
-
-RANGES_ABOVE_BYTES = 16 * 1024 * 1024
-"""A smaller blob comes over one connection: it is there before others were of use."""
 
 BACKLOG_BYTES = 256 * 1024
 """With so much come and not taken it is this machine that is slow, and more connections would be a burden."""
@@ -35,11 +34,6 @@ SOON_S = 1.0
 MAX_BESIDE = 16
 """Connections beside the first one, those that a reader waits for included."""
 
-MAX_FAILURES = 5
-"""In a row, without a byte between them."""
-BACK_OFF_S = 0.25
-LONGEST_WAIT_S = 30
-"""An upstream that wants to be left alone for longer has failed for now."""
 MAX_URGENT = 64
 """So many readers' wishes are remembered; what the others wait for comes in its turn."""
 
@@ -68,6 +62,14 @@ def worth(look: Look) -> int:
     return look.connections if look.connections == 1 or brought else look.connections - 1
 
 
+def gaps(there: Iterable[Extent], size: int) -> list[Extent]:
+    """What is missing of a blob of which ``there`` is there already, in order."""
+    missing = Extents([(0, size)])
+    for extent in there:
+        missing.remove(*extent)
+    return list(missing)
+
+
 def next_piece(missing: Extents, connections: int, bytes_s: float) -> Extent | None:
     """What the next free one of ``connections``, that bring ``bytes_s`` together, asks for.
 
@@ -94,11 +96,3 @@ def border(offset: int, size: int, connections: int, bytes_s: float) -> int:
 def far(start: int, offset: int, bytes_s: float) -> bool:
     """Whether a connection at ``offset`` does not come to ``start`` soon."""
     return start - offset > max(bytes_s * SOON_S, MIN_PIECE_BYTES)
-
-
-def retry_after_s(failures: int, chance: float) -> float | None:
-    """How long to wait after so many failures in a row; ``chance`` in [0, 1) spreads those who failed
-    together. None: enough."""
-    if failures > MAX_FAILURES:
-        return None
-    return float(BACK_OFF_S * 2 ** (failures - 1) * (0.5 + chance))

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import enum
 
-from regproxy.errors import InvalidManifest, UpstreamAnswered
+from regproxy.errors import (
+    ContentMismatch,
+    Denied,
+    InvalidManifest,
+    NotFound,
+    TransferStopped,
+    UpstreamAnswered,
+    UpstreamError,
+)
 
 HOLD_BACK_BYTES = 64 * 1024
 """What an answer that covers the whole blob keeps back until the hash is right (R38)."""
@@ -18,6 +26,10 @@ BATCHES_AHEAD = 4
 """So many batches at most are handed to the disk's thread, so that it need not wait for the next."""
 LINGER_S = 0.010
 """A batch goes to the disk when it has BATCH_BYTES, or LINGER_S after its first byte."""
+
+
+KEEP_BYTES = 1024 * 1024
+"""Less is fetched again as fast as it is asked for by Range."""
 
 
 def covers_whole(start: int, stop: int | None, size_bytes: int | None) -> bool:
@@ -36,6 +48,15 @@ def readable_limit(front: int, size_bytes: int | None, whole: bool, verified: bo
         return front
     end = front if size_bytes is None else size_bytes
     return max(0, min(front, end - HOLD_BACK_BYTES))
+
+
+def is_worth_keeping(failure: BaseException | None, there_bytes: int, resumed: bool) -> bool:
+    """Whether a later fill may go on from what one has left that ended so: nothing says that it is wrong, or
+    that the blob is gone, and it is more than a connection costs."""
+    if isinstance(failure, ContentMismatch | NotFound | Denied) or failure is None:
+        return False
+    broke_off = isinstance(failure, UpstreamError | TransferStopped)
+    return broke_off and (resumed or there_bytes >= KEEP_BYTES)
 
 
 class Concerns(enum.Enum):

@@ -4,6 +4,7 @@ Laws: every byte is brought by one connection, and by another only where the fir
 it. The first is closed when it comes to what another brings. What one leaves undone the others
 do; with nobody left, this transfer itself asks on, a bounded number of times. Where ranges are not
 served the first goes on to the end. Where nobody waits for the blob, nothing is added to the first.
+What an earlier fill has left is not asked for: the first connection begins behind it, while it is hashed.
 A disk that refuses ends all of them before anybody is told.
 Whether the bytes are right is the fill's to find out.
 """
@@ -11,8 +12,6 @@ Whether the bytes are right is the fill's to find out.
 from __future__ import annotations
 
 import contextlib
-import random
-from collections import deque
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
@@ -23,33 +22,40 @@ from twisted.python.failure import Failure
 
 from regproxy.errors import (
     ContentMismatch,
-    RangeIgnored,
     StorageFailed,
-    Throttled,
     TransferStopped,
-    UpstreamDown,
     UpstreamError,
+    UpstreamSlow,
     UpstreamTrouble,
     UpstreamUnreachable,
 )
 from regproxy.extents import Extent, Extents
 from regproxy.fill import pieces
+from regproxy.fill.errand import Errand
 from regproxy.fill.lines import Lines
 from regproxy.fill.pace import Pace
+from regproxy.fill.shares import Shares
 from regproxy.fill.source import Source
+from regproxy.fill.supply import Supply
 from regproxy.fill.tail import Tail
-from regproxy.fill.transfer import next_batch, pump
+from regproxy.fill.transfer import pump
+from regproxy.fill.watch import Watch
 from regproxy.interfaces import IBody, ISpool
 from regproxy.singleflight import Waiters
 
 _log = Logger()
 
 
+def _nothing() -> None:
+    """It was not looked at."""
+
+
 class Ranges:
     """One transfer of ``tail``, whose first connection is open, into ``spool``.
 
     ``landed`` is told each new front. ``source`` says how to read on, and whether more than one
-    connection is wanted at all; ``another`` gives the source to go on from when it has failed for good;
+    connection is wanted at all; ``another`` gives the source to go on from when it has failed for good,
+    ``faster`` the one when it is slow;
     ``awaited`` tells whether anybody waits for the blob.
     """
 
@@ -62,25 +68,25 @@ class Ranges:
         clock: IReactorTime,
         landed: Callable[[int], None],
         another: Callable[[], Source | None] = lambda: None,
+        faster: Callable[[Source], Source | None] = lambda source: None,
         awaited: Callable[[], bool] = lambda: True,
     ) -> None:
-        self.there = Extents()
+        left = spool.left
+        self.there = Extents(() if left is None else left.there)
         """What is on disk and may be read, behind the front too."""
-        self.mixed = False
+        self.mixed = left is not None
         """Whether the bytes came over more than one connection."""
-        self._source = source
-        self._upstream = source.repository.upstream
+        self._local = source.local
+        self._supply = Supply(source, tail, lines, clock, another, faster)
+        self._upstream = self._supply.upstream
         self._tail = tail
         self._size = tail.size
-        self._border = tail.size
+        self._shares = Shares(tail.size, () if left is None else left.there)
         self._spool = spool
         self._lines = lines
         self._clock = clock
         self._tell = landed
-        self._another = another
-        self._urgent: deque[Extent] = deque(maxlen=pieces.MAX_URGENT)
-        self._piece = None if source.plain or lines.refused(self._upstream) else tail.piece
-        self._missing = Extents()
+        self._written = tail.start
         self._beside: set[Deferred[None]] = set()
         self._first_runs = True
         self._over = False
@@ -89,19 +95,22 @@ class Ranges:
         self._refusal: BaseException | None = None
         self._news: Waiters[None] = Waiters()
         self._brought = 0
+        self._may_leave = not source.plain and source.resume is not None and tail.size is not None
+        self._watch = Watch(clock, self._upstream, self._supply.has_faster, self._supply.leave)
         self._pace = Pace(self, self._upstream, lines, clock, awaited)
 
     def __repr__(self) -> str:
-        return f"<Ranges of {self._tail} beside={len(self._beside)} missing={self._missing}>"
+        return f"<Ranges of {self._tail} beside={len(self._beside)} {self._shares}>"
 
     async def run(self) -> None:
         """Bring all bytes; raises what ended it: StorageFailed, or why nobody could go on."""
-        if self._source.local:
-            await pump(self._tail, self._spool, self._clock, self._landed)
+        if self._local:
+            await pump(self._tail, self._spool.append, self._clock, self._landed)
             return
         self._lines.first(self._upstream)
         try:
-            if self._piece is not None and (self._size or 0) > pieces.RANGES_ABOVE_BYTES:
+            self._begin_hashing()
+            if self._supply.by_pieces and (self._size or 0) > self._lines.ranges_above_bytes:
                 self._pace.begin()
             await self._first()
             await self._rest()
@@ -109,17 +118,42 @@ class Ranges:
             self._lines.close(self._upstream)
             await self._end()
 
+    # what was left by an earlier fill
+
+    def _begin_hashing(self) -> None:
+        if self._spool.left is not None:
+            hashing = Deferred.fromCoroutine(self._hash_left(self._spool.left.start))
+            hashing.addErrback(self._hashing_failed)
+
+    async def _hash_left(self, stop: int) -> None:
+        """Beside the first connection: readers get these bytes as they are hashed."""
+        while self._spool.front < stop and not self._over:
+            self._landed(await self._spool.catch_up())
+
+    def _hashing_failed(self, failure: Failure) -> None:
+        """The disk does not give it back: whoever brings the rest need not go on."""
+        if not self._over:
+            self._refusal = failure.value
+            self._tail.close()
+            self._news.fire(None)
+
     # the first connection
 
     async def _first(self) -> None:
+        looked_at = _nothing
         try:
+            looked_at = self._look_at(self._tail.line(), lambda: self._room() or 0)
             await self._all_of_first()
         except UpstreamTrouble as error:
-            if isinstance(error, ContentMismatch) or self._size is None or self._source.resume is None:
+            if isinstance(error, ContentMismatch) or self._size is None or not self._supply.goes_on:
                 raise
             _log.info("{error}; it is asked on from {front}", error=str(error), front=self._spool.front)
-            self._missing.add(self._spool.front, self._border or 0)
+            self._shares.give_up(self._reached)
+        except TransferStopped:
+            if self._refusal is None:
+                raise
         finally:
+            looked_at()
             self._first_runs = False
         if self._tail.offset != self._size:
             self._tail.close()
@@ -129,12 +163,30 @@ class Ranges:
         more = True
         while more:
             before = self._tail.offset
-            await pump(self._tail, self._spool, self._clock, self._landed, self._room)
-            more = before < self._tail.offset < (self._border or 0)
+            await pump(self._tail, self._write, self._clock, self._landed, self._room)
+            more = before < self._tail.offset < (self._shares.border or 0)
+
+    def _write(self, batch: list[bytes]) -> Deferred[int]:
+        if not self._tail.start:
+            return self._spool.append(batch)
+        start = self._written
+        self._written += sum(map(len, batch))
+        return self._spool.place(start, batch).addCallback(self._came, start, self._written)
+
+    def _came(self, front: int, start: int, stop: int) -> int:
+        self.there.add(start, stop)
+        return front
+
+    @property
+    def _reached(self) -> int:
+        """Up to where the first connection's bytes are on disk."""
+        front = self._spool.front
+        return max(front, self.there.reach(self._tail.start)) if self._tail.start else front
 
     def _room(self) -> int | None:
         """How many bytes more the first connection is to bring; None: all that come."""
-        return None if self._border is None else self._border - self._tail.offset
+        border = self._shares.border
+        return None if border is None else border - self._tail.offset
 
     # those beside it
 
@@ -156,7 +208,7 @@ class Ranges:
     @property
     def unshared(self) -> bool:
         """As :class:`Paced`."""
-        return bool(self._missing)
+        return bool(self._shares.missing)
 
     def add(self) -> bool:
         """One more connection, if there is something for it to bring, and the upstream's limit allows."""
@@ -177,43 +229,42 @@ class Ranges:
 
     def _share(self) -> bool:
         """Whether there are bytes that nobody brings; the first connection gives up most of its own."""
-        size, offset = self._size, self._tail.offset
-        if size is not None and self._border == size and not self._missing:
-            border = pieces.border(offset, size, len(self._beside) + 2, self._pace.bytes_s)
-            self._border = min(size, border + pieces.MIN_PIECE_BYTES)
-            self._missing.add(self._border, size)
-        return bool(self._missing)
+        return self._shares.split(self._tail.offset, len(self._beside) + 2, self._pace.bytes_s)
 
     async def _work(self, goes_on: Callable[[], bool]) -> None:
         """Bring what readers wait for, and the rest too while it ``goes_on``."""
+        breaks = 0
         while (piece := self._next(goes_on())) is not None:
-            await self._bring(piece)
+            errand = Errand.of(piece)
+            try:
+                await self._bring(errand)
+            except UpstreamSlow:
+                if not self._supply.by_pieces:
+                    return  # another source gives all that is left to one that asks for it
+            except UpstreamTrouble as error:
+                breaks += 1
+                wait_s = errand.again_after_s(error, breaks)
+                _log.info(
+                    "{error}; a piece is asked on from {offset}", error=str(error), offset=errand.offset
+                )
+                if wait_s:
+                    await deferLater(self._clock, wait_s)
+                self._shares.ask(errand.offset, errand.stop)  # a reader may wait for it
+            else:
+                breaks = 0
 
     def _next(self, goes_on: bool = True) -> Extent | None:
-        piece = self._wanted()
-        if piece is None and not goes_on:
-            return None
-        if piece is None and not self._is_alone():
-            piece = pieces.next_piece(self._missing, self.connections, self._pace.bytes_s)
-        elif piece is None:
-            piece = self._missing.first
-        if piece is not None:
-            self._missing.remove(*piece)
-        return piece
+        piece = self._shares.take_urgent() if self._supply.by_pieces else None
+        if piece is not None or not goes_on:
+            return piece
+        if self._is_alone():
+            return self._shares.take_all()
+        return self._shares.take_next(self.connections, self._pace.bytes_s)
 
     def _is_alone(self) -> bool:
         """Whether no other connection will bring any of what is missing: then it is one piece."""
         few = self._enough or self._lines.most(self._upstream) == 1
-        return self._piece is None or (few and not self._beside)
-
-    def _wanted(self) -> Extent | None:
-        """What a reader waits for that nobody brings yet."""
-        while self._urgent and self._piece is not None:
-            start, stop = self._urgent.popleft()
-            end = self._missing.reach(start)
-            if start < end:
-                return start, min(stop, end, start + pieces.USUAL_PIECE_BYTES)
-        return None
+        return not self._supply.by_pieces or (few and not self._beside)
 
     # a reader far ahead
 
@@ -221,20 +272,19 @@ class Ranges:
         """A reader waits for bytes from ``start`` on, up to ``stop`` at most: they get a connection of
         their own, unless they come soon or on another one."""
         size = self._size
-        if self._piece is None or size is None or self._over or size <= pieces.RANGES_ABOVE_BYTES:
+        if not self._supply.by_pieces or size is None or self._over or size <= self._lines.ranges_above_bytes:
             return
         full = self._enough or len(self._beside) >= pieces.MAX_BESIDE
         if (
             not full
             and self._first_runs
             and pieces.far(start, self._tail.offset, self._pace.bytes_s)
-            and start < (self._border or 0)
+            and start < (self._shares.border or 0)
         ):
-            self._missing.add(start, self._border or 0)
-            self._border = start
-        if self._missing.reach(start) == start:
+            self._shares.give_up(start)
+        if self._shares.missing.reach(start) == start:
             return
-        self._urgent.append((start, stop))
+        self._shares.ask(start, stop)
         if not full:
             self._lines.first(self._upstream)  # a client waits for it
             self._start(self._allowed)
@@ -253,50 +303,43 @@ class Ranges:
     def _failed(self, failure: Failure) -> None:
         """It was one too many, or ranges are not served: the others do what it left."""
         self._enough = True
-        if failure.check(RangeIgnored):
-            self._piece = None
-            self._lines.refuse(self._upstream)
-        if isinstance(failure.value, Throttled):
-            self._lines.leave_alone(self._upstream, failure.value.retry_after_s)
+        self._supply.learn(failure.value or failure)
         if not failure.check(UpstreamError, TransferStopped):
             self._refusal = failure.value
-        if self._first_runs and self._missing.first is not None and self._missing.first[0] == self._border:
-            start, self._border = self._missing.first
-            self._missing.remove(start, self._border)
+        if self._first_runs:
+            self._shares.give_back()
 
     # what all of them do
 
-    async def _bring(self, piece: Extent) -> None:
-        """The bytes of ``piece``; what it could not bring is missing again."""
-        offset, stop = piece
+    async def _bring(self, errand: Errand) -> None:
+        """The bytes of ``errand``; what it could not bring is missing again."""
         try:
-            body = await self._open(offset, stop)
+            body = await self._supply.open(errand.offset, errand.stop)
+            looked_at = self._look_at(body, lambda: errand.left)
             try:
-                while batch := await next_batch(body, self._clock, stop - offset):
-                    front = await self._spool.place(offset, batch)
-                    if self._over:  # a cancellation that came in the very turn of this result
-                        raise TransferStopped("the transfer has ended")
-                    size = sum(map(len, batch))
-                    self.there.add(offset, offset + size)
-                    offset += size
-                    self._brought += size
-                    self._landed(front)
+                await errand.carry(body, self._spool, self._clock, self._placed)
             finally:
+                looked_at()
                 body.close()
-            if offset < stop:
-                raise UpstreamUnreachable(self._upstream, f"it ended a blob {stop - offset} bytes too early")
+            if errand.left:
+                raise UpstreamUnreachable(self._upstream, f"it ended a blob {errand.left} bytes too early")
         finally:
-            self._missing.add(offset, stop)
+            self._shares.put_back(errand.offset, errand.stop)
 
-    def _open(self, start: int, stop: int) -> Deferred[IBody]:
-        if self._piece is not None:
-            return self._piece(start, stop)
-        assert self._source.resume is not None, "only who can read on comes here"
-        return self._source.resume(start, self._size)
+    def _placed(self, start: int, stop: int, front: int) -> None:
+        if self._over:  # a cancellation that came in the very turn of this result
+            raise TransferStopped("the transfer has ended")
+        self.there.add(start, stop)
+        self._brought += stop - start
+        self._landed(front)
+
+    def _look_at(self, body: IBody, left: Callable[[], int]) -> Callable[[], None]:
+        """Leave it when it is slow; to be called when it ends."""
+        return self._watch.begin(body, left) if self._may_leave else _nothing
 
     def _landed(self, front: int) -> None:
         self.there.add(0, front)
-        self._tail.landed(front)
+        self._tail.landed(self._reached)
         self._tell(front)
 
     # the end
@@ -314,40 +357,15 @@ class Ranges:
             self.mixed = True
             brought = self._brought
             try:
-                await self._bring(piece)
+                await self._bring(Errand.of(piece))
             except UpstreamError as error:
                 failures = 1 if self._brought > brought else failures + 1
-                failures = await self._recover(error, failures)
+                failures = await self._supply.recover(error, failures)
             else:
                 failures = 0
         if self._refusal is not None:
             raise self._refusal
         await self._catch_up()
-
-    async def _recover(self, error: UpstreamError, failures: int) -> int:
-        """Wait before it is asked again, or go over to another source; the failures that count from now
-        on. Raises ``error`` when nobody is left."""
-        if isinstance(error, RangeIgnored) and self._piece is not None:
-            self._piece = None
-            self._lines.refuse(self._upstream)
-            return failures
-        if isinstance(error, Throttled):
-            self._lines.leave_alone(self._upstream, error.retry_after_s)
-        wait_s = _ask_again_after_s(error, failures)
-        if wait_s is not None and not isinstance(error, UpstreamDown):
-            await deferLater(self._clock, wait_s)
-            return failures
-        self._source.error = error
-        other = self._another()
-        if other is None:
-            if wait_s is None:
-                raise error
-            self._source.error = None  # it may be back by then, and nobody else is there
-            await deferLater(self._clock, wait_s)
-            return failures
-        _log.warn("{error}; it goes on from {other}", error=str(error), other=str(other.repository))
-        self._source, self._piece = other, None
-        return 0
 
     async def _catch_up(self) -> None:
         before = -1
@@ -365,17 +383,3 @@ class Ranges:
             beside.cancel()
         with contextlib.suppress(StorageFailed, TransferStopped):
             await self._spool.catch_up()  # behind every write that is under way
-
-
-def _ask_again_after_s(error: UpstreamError, failures: int) -> float | None:
-    """How long to leave the upstream alone; None: it has failed for good. One that has answered once and
-    allows no more requests for now allows them soon."""
-    wait_s = pieces.retry_after_s(failures, random.random())
-    if wait_s is None or isinstance(error, ContentMismatch):
-        return None
-    if isinstance(error, UpstreamDown) and error.retry_after_s is None:
-        return None
-    if isinstance(error, Throttled | UpstreamDown):
-        wish_s = float(error.retry_after_s or 0)
-        return max(wait_s, wish_s) if wish_s <= pieces.LONGEST_WAIT_S else None
-    return wait_s if isinstance(error, UpstreamTrouble) else None

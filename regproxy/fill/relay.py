@@ -1,25 +1,28 @@
 """One transfer that is kept nowhere: from an upstream to the readers that are near each other.
 
 Laws: memory is bounded by the window, and where there are many transfers by what is still needed of
-it. The fastest reader sets the pace, AHEAD_BYTES before it; one
-that falls out of the window goes on elsewhere, and where there are many transfers already it is
-waited for first, PATIENCE_S. Without readers the transfer pauses, and ends after LINGER_S. Whatever
+it. The fastest reader sets the pace, AHEAD_BYTES before it; one that falls out of the window goes on
+elsewhere, and where there are many transfers already it is waited for first, PATIENCE_S. A connection
+that breaks is no end of it. Without readers the transfer pauses, and ends after LINGER_S. Whatever
 ends it is told to every reader that it has then.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Protocol
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from regproxy.errors import ContentMismatch, RegproxyError, TransferStopped
+from regproxy.errors import ContentMismatch, RegproxyError, TransferStopped, UpstreamError
 from regproxy.fill.pokes import Pokes
+from regproxy.fill.retries import ask_again_after_s
 from regproxy.fill.window import Point, Window
 from regproxy.interfaces import IBody
 from regproxy.oci.digest import Digest
@@ -211,16 +214,32 @@ class Relay:
         self._finish(RegproxyError("a fault in the mirror, see its log"))
 
     async def _copy(self) -> None:
-        if self.window.front != self.passage.size:
-            body = await self._begin(self)
+        """All of it; a connection that breaks is asked on from there, a bounded number of times."""
+        failures, before = 0, self.window.front
+        body = self._begin(self)
+        while self.window.front != self.passage.size:
             try:
-                while content := await self._next(body):
-                    self.window.add(content)
-                    self._put_off()
-                    self._pokes.add(*self._followers)
-            finally:
-                body.close()
+                await self._pass(await body)
+                break
+            except UpstreamError as error:
+                failures = 1 if self.window.front > before else failures + 1
+                before = self.window.front
+                wait_s = ask_again_after_s(error, failures, random.random())
+                if wait_s is None:
+                    raise
+                _log.info("{error}; what passes is asked on from {front}", error=error.message, front=before)
+            await deferLater(self._clock, wait_s)
+            body = self.passage.resume(before)
         self._check()
+
+    async def _pass(self, body: IBody) -> None:
+        try:
+            while content := await self._next(body):
+                self.window.add(content)
+                self._put_off()
+                self._pokes.add(*self._followers)
+        finally:
+            body.close()
 
     async def _next(self, body: IBody) -> bytes:
         """The next piece, as soon as it is wanted; empty at the end."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -34,6 +34,9 @@ class Source:
     """Whether its bytes are to come over one connection, since those of several were wrong."""
     shown: bool = False
     """Whether begin() has succeeded."""
+    taken_back: BaseException | None = None
+    """What its upstream answered to a piece, while it went on with the rest: there is no such thing
+    there, or no right to it. What it sends is used; its repository has no right by it."""
     error: BaseException | None = None
     """Why it was given up; None while it is untried or in use."""
 
@@ -44,7 +47,7 @@ class Source:
     @property
     def refused(self) -> bool:
         """Whether its upstream answered that the repository has no such thing, or no right to it."""
-        return isinstance(self.error, UpstreamAnswered)
+        return self.taken_back is not None or isinstance(self.error, UpstreamAnswered)
 
     @property
     def since_s(self) -> float | None:
@@ -62,11 +65,17 @@ class Source:
 class Sources:
     """The sources of one fill, in the order in which they are tried, each once.
 
-    ``revoked_s`` tells when a repository was last revoked: proofs up to then are void.
+    ``revoked_s`` tells when a repository was last revoked: proofs up to then are void. ``is_slow``: an
+    upstream was found slow, and is asked after the others.
     """
 
-    def __init__(self, revoked_s: Callable[[Repository], float]) -> None:
+    def __init__(
+        self,
+        revoked_s: Callable[[Repository], float],
+        is_slow: Callable[[str], bool] = lambda upstream: False,
+    ) -> None:
         self._revoked_s = revoked_s
+        self._is_slow = is_slow
         self._sources: list[Source] = []
 
     def __len__(self) -> int:
@@ -86,12 +95,18 @@ class Sources:
 
     def next(self) -> Source:
         """The next to try; raises why the last one was given up when there is none."""
-        for source in self._sources:
-            if source.error is None:
-                return source
+        found = self.untried(())
+        if found is not None:
+            return found
         error = self._sources[-1].error
         assert error is not None, "a source is passed over only with its error"
         raise error
+
+    def untried(self, but: Container[Source]) -> Source | None:
+        """The next to try that is not one of these; those that were found slow come last. None: there is
+        none."""
+        left = [source for source in self._sources if source.error is None and source not in but]
+        return next((source for source in left if not self._lags(source)), left[0] if left else None)
 
     def resumable(self, preferred: Source | None) -> Source | None:
         """One that can be read on from an offset, ``preferred`` if it can; None: there is none."""
@@ -99,10 +114,22 @@ class Sources:
         able = (one for one in (preferred, *untried) if one is not None and one.resume is not None)
         return next(able, None)
 
+    def faster(self, than: Source) -> Source | None:
+        """One that can be read on from, over another line, which was not found slow; None: there is none."""
+        untried = (one for one in self._sources if one.error is None and one.resume is not None)
+        others = (one for one in untried if one.repository.upstream != than.repository.upstream)
+        return next((one for one in others if not self._lags(one)), None)
+
+    def _lags(self, source: Source) -> bool:
+        return not source.local and self._is_slow(source.repository.upstream)
+
     def admits(self, repository: Repository) -> bool:
         """Whether a reader of ``repository`` may join without a proof of its own."""
         return any(
-            source.repository == repository and source.error is None and self._holds(source)
+            source.repository == repository
+            and source.error is None
+            and source.taken_back is None
+            and self._holds(source)
             for source in self._sources
         )
 

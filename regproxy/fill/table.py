@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 
 from regproxy.errors import TransferStopped
 from regproxy.fill.fill import Fill
+from regproxy.fill.limit import SizeLimit
 from regproxy.fill.lines import Lines
 from regproxy.fill.relays import Relays
 from regproxy.fill.source import Source
@@ -46,7 +47,9 @@ class FillTable:
         link: Callable[[Repository, Digest, float], Deferred[None]],
         revoked_s: Callable[[Repository], float],
         settings: FillSettings = USUAL,
+        max_size_bytes: int | None = None,
     ) -> None:
+        """``max_size_bytes`` is what the store may hold in all."""
         self._clock = clock
         self._link = link
         self._revoked_s = revoked_s
@@ -54,6 +57,8 @@ class FillTable:
         self._ending: set[Fill] = set()
         self._relays = Relays(clock)
         self.lines = Lines(clock, settings)
+        self.limit = SizeLimit(max_size_bytes, clock)
+        self._pauses = settings.abandon == "pause"
         self._stopped = False
         self.joins = 0
         """How many found their fill running."""
@@ -93,20 +98,49 @@ class FillTable:
         ``sources`` are all of the repository that asks, the one to try first in front. Fails with
         what concerns that repository. Cancelling concerns only this waiter.
         """
+        return self._open(digest, sources, asked_for=True)
+
+    def _open(self, digest: Digest, sources: tuple[Source, ...], asked_for: bool) -> Deferred[IBlob]:
         if self._stopped:
             raise TransferStopped("the daemon is stopping")
         fill = self.running(digest)
         if fill is not None:
             self.joins += 1
+            fill.asked_for |= asked_for
             return fill.join(*sources)
-        if digest in self._fills:
-            self._ending.add(self._fills[digest])
-        fill = self._fills[digest] = Fill(
-            digest, self._clock, self._link, self._revoked_s, self._remove, self._relays, self.lines
-        )
+        fill = self._fills[digest] = self._made(digest, self._fills.get(digest))
+        fill.asked_for = asked_for
         waiter = fill.join(*sources)
         fill.start()
         return waiter
+
+    def _made(self, digest: Digest, before: Fill | None) -> Fill:
+        if before is not None:
+            self._ending.add(before)
+        return Fill(
+            digest,
+            self._clock,
+            self._link,
+            self._revoked_s,
+            self._remove,
+            self._relays,
+            self.lines,
+            self.limit,
+            before if before is not None and before.leaves_some else None,
+            self._is_attended if self._pauses else None,
+        )
+
+    def _is_attended(self, fill: Fill) -> bool:
+        repository = fill.repository
+        return repository is not None and self._reads(repository)
+
+    def _reads(self, repository: Repository) -> bool:
+        return any(fill.followed and fill.is_of(repository) for fill in self._fills.values())
+
+    def wants_ahead(self, repository: Repository) -> bool:
+        """Whether layers may be fetched ahead for ``repository``: where fills pause without readers, only
+        while clients read something of it."""
+        return not self._pauses or self._reads(repository)
 
     def begin(self, digest: Digest, source: Source) -> Deferred[None]:
         """Start the fill of ``digest`` for nobody; fires when the disk has it. Fails as :meth:`open`, and
@@ -127,7 +161,7 @@ class FillTable:
             else:
                 over.errback(Failure(TransferStopped(f"{digest} was not kept")))
 
-        maybeDeferred(self.open, digest, source).addCallbacks(began, over.errback)
+        maybeDeferred(self._open, digest, (source,), asked_for=False).addCallbacks(began, over.errback)
         return over
 
     def stop(self) -> Deferred[None]:

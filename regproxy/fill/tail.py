@@ -8,26 +8,33 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
+from regproxy.errors import TransferStopped
 from regproxy.interfaces import IBlob, IBody, IRangedBlob
 
 
 @implementer(IBody)
 class Tail:
-    """The whole of ``blob``, opened by the first look at it. Bytes are remembered until they have
+    """All that ``blob`` gives, opened by the first look at it. Bytes are remembered until they have
     landed, so it holds no more than its reader has under way."""
 
     def __init__(self, blob: IBlob) -> None:
         self.size = blob.size
-        self.offset = 0
-        """How many bytes were read."""
+        self.start = blob.start if IRangedBlob.providedBy(blob) else 0
+        """The offset of its first byte."""
+        self.validator: str | None = blob.validator if IRangedBlob.providedBy(blob) else None
+        """As :attr:`IRangedBlob.validator`."""
+        self.offset = self.start
+        """The offset up to which it was read."""
         self.piece = blob.piece if IRangedBlob.providedBy(blob) else None
         """As :attr:`IRangedBlob.piece`."""
+        self.endpoint = blob.endpoint if IRangedBlob.providedBy(blob) else None
+        """As :attr:`IRangedBlob.endpoint`."""
         self.backlog: Callable[[], int] = blob.backlog if IRangedBlob.providedBy(blob) else lambda: 0
         """As :meth:`IRangedBlob.backlog`."""
         self._closed = False
         self._blob = blob
         self._body: IBody | None = None
-        self._landed = 0
+        self._landed = self.start
         self._taken: deque[bytes] = deque()
         self._again: deque[bytes] = deque()
         self._keeping = True
@@ -44,6 +51,10 @@ class Tail:
         if new and self._keeping:
             self._taken.append(new)
         return new
+
+    def line(self) -> IBody:
+        """The body that all comes from, for who looks how fast it is."""
+        return self._opened()
 
     def landed(self, offset: int) -> None:
         """All bytes before ``offset`` are safe."""
@@ -76,6 +87,8 @@ class Tail:
             self._body.close()
 
     def _opened(self) -> IBody:
+        if self._body is None and self._closed:
+            raise TransferStopped("the blob is closed")
         if self._body is None:
             self._body = self._blob.body()
         return self._body

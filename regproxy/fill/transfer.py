@@ -1,4 +1,4 @@
-"""Moves bytes from a body to a spool, in batches, at the pace of the disk.
+"""Moves bytes from a body to the disk, in batches, at the pace of the disk.
 
 Back-pressure: BATCHES_AHEAD appends are outstanding at most; what arrives meanwhile stays in the
 body, which stops its socket when it holds enough. So memory is bounded whatever the blob's size.
@@ -13,27 +13,27 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from regproxy.errors import StorageFailed, TransferStopped
+from regproxy.errors import StorageFailed, TransferStopped, UpstreamError
 from regproxy.fill.plan import BATCH_BYTES, BATCHES_AHEAD, LINGER_S
-from regproxy.interfaces import IBody, ISpool
+from regproxy.interfaces import IBody
 
 
 async def pump(
     body: IBody,
-    spool: ISpool,
+    write: Callable[[list[bytes]], Deferred[int]],
     clock: IReactorTime,
     landed: Callable[[int], None],
     room: Callable[[], int | None] = lambda: None,
 ) -> None:
-    """Copy ``body`` to its end, or until there is no ``room``, telling ``landed`` the new front after
-    each batch.
+    """``write`` the batches of ``body`` to its end, or until there is no ``room``, telling ``landed`` the
+    new front after each.
 
-    Raises what the body or the spool raises, when no append is outstanding. The caller closes both.
+    Raises what the body or the spool raises, when no write is outstanding. The caller closes both.
     """
     appending: deque[Deferred[None]] = deque()
     try:
         while batch := await next_batch(body, clock, room()):
-            appending.append(spool.append(batch).addCallback(landed))
+            appending.append(write(batch).addCallback(landed))
             while len(appending) >= BATCHES_AHEAD or (appending and appending[0].called):
                 await appending.popleft()
         while appending:
@@ -52,13 +52,18 @@ def _told_before(failure: Failure) -> None:
 
 async def next_batch(body: IBody, clock: IReactorTime, room: int | None = None) -> list[bytes]:
     """The next BATCH_BYTES, ``room`` at most, or what came within LINGER_S of their first byte; [] at
-    the end."""
+    the end. Raises what the body raises, once all that came before it has been given."""
     limit = BATCH_BYTES if room is None else min(BATCH_BYTES, room)
     chunks: list[bytes] = []
     held = 0
     deadline = 0.0
     while held < limit:
-        chunk = body.read(limit - held)
+        try:
+            chunk = body.read(limit - held)
+        except UpstreamError:
+            if not chunks:
+                raise
+            break  # the next read tells it again
         if chunk == b"":
             break
         if chunk is not None:

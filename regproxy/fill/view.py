@@ -11,6 +11,7 @@ from regproxy.errors import ContentMismatch
 from regproxy.fill.audience import Audience
 from regproxy.fill.copy import Copy
 from regproxy.fill.passing import Onward
+from regproxy.fill.plan import is_worth_keeping
 from regproxy.fill.ranges import Ranges
 from regproxy.fill.readers import FillReader
 from regproxy.fill.relay import Relay
@@ -34,7 +35,13 @@ class State(enum.Enum):
 class FillView:
     """The state of a fill and all that can be asked of it; :class:`~regproxy.fill.fill.Fill` moves it."""
 
-    def __init__(self, digest: Digest, clock: IReactorTime, revoked_s: Callable[[Repository], float]) -> None:
+    def __init__(
+        self,
+        digest: Digest,
+        clock: IReactorTime,
+        revoked_s: Callable[[Repository], float],
+        is_slow: Callable[[str], bool],
+    ) -> None:
         self.digest = digest
         self.state = State.OPENING
         self.started_s = clock.seconds()
@@ -46,12 +53,16 @@ class FillView:
         self.kept = False
         """Whether the disk has it now."""
         self._relay: Relay | None = None
-        self._sources = Sources(revoked_s)
+        self._sources = Sources(revoked_s, is_slow)
         self._current: Source | None = None
-        self._audience = Audience(clock, self._close_unused_file)
+        self._audience = Audience(clock, self._left)
         self._copy = Copy(digest)
         self._over = False
         self._ranges: Ranges | None = None
+        self.asked_for = False
+        """Whether a client has asked for it, and not only what looks ahead."""
+        self.pausing = False
+        """Whether it is being ended since nobody reads it."""
 
     def __repr__(self) -> str:
         return (
@@ -72,9 +83,26 @@ class FillView:
     @property
     def joinable(self) -> bool:
         """Whether a new reader can still be served by it; after its end the disk has it, or nobody."""
+        if self.pausing:
+            return False
         if self._relay is not None:
             return self._relay.running and self._relay.covers(0)
         return self.state not in (State.DONE, State.FAILED)
+
+    @property
+    def leaves_some(self) -> bool:
+        """Whether it is over for everybody, and leaves what the next fill can go on from."""
+        there = 0 if self._ranges is None else self._ranges.there.total
+        return self.pausing or is_worth_keeping(self.failure, there, self._copy.resumed)
+
+    @property
+    def followed(self) -> bool:
+        """Whether anybody reads it, or waits for it to begin."""
+        return self._audience.is_needed
+
+    def is_of(self, repository: Repository) -> bool:
+        """Whether it is fetched for ``repository``, among others."""
+        return any(source.repository == repository for source in self._sources)
 
     @property
     def reader_count(self) -> int:
@@ -128,6 +156,10 @@ class FillView:
                 upstream, f"the mirror's own copy is not {self.digest}; it is moved to quarantine/"
             )
         return ContentMismatch(upstream, f"sent bytes that are not {self.digest}; nothing was kept")
+
+    def _left(self) -> None:
+        """Somebody needs it no more."""
+        self._close_unused_file()
 
     def _close_unused_file(self) -> None:
         """Who has not yet gone over from a rejected spool still needs it, after the end too."""

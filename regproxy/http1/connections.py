@@ -19,11 +19,10 @@ from twisted.logger import Logger
 
 from regproxy.access.networks import MAX_KNOWN, NOT_SERVED, Address, normalise
 from regproxy.errors import AccessDenied, TooManyConnections
+from regproxy.seldom import Seldom
 
 MAX_TURNED_AWAY = 256
 """So many may be on their way out at once, beside the connections that are served."""
-COMPLAIN_S = 60.0
-"""How often at most the log says that connections are turned away."""
 
 
 class Verdict(enum.Enum):
@@ -88,7 +87,7 @@ class Connections:
         self._names = {Verdict.FULL: allowance, Verdict.CROWDED: "limits.per_address"}
         self._by_address: Counter[str] = Counter()
         self._unsaid = 0
-        self._said_s: float | None = None
+        self._saying = Seldom()
         self.open = 0
         """How many are being served."""
         self.leaving = 0
@@ -149,8 +148,7 @@ class Connections:
 
     def _say(self, found: Verdict) -> None:
         self._unsaid += 1
-        now_s = self._monotonic()
-        if self._said_s is not None and now_s - self._said_s < COMPLAIN_S:
+        if not self._saying.may(self._monotonic()):
             return
         self.log.warn(
             "{count} connections beyond {limit} were turned away; {open} are open",
@@ -158,4 +156,4 @@ class Connections:
             limit=self._names[found],
             open=self.open,
         )
-        self._said_s, self._unsaid = now_s, 0
+        self._unsaid = 0

@@ -35,9 +35,10 @@ from regproxy.interfaces.sources import (
     IFileBody,
     IManifestSource,
     IRangedBlob,
+    IRemoteBody,
     Kind,
 )
-from regproxy.interfaces.spools import IFile, ISpool
+from regproxy.interfaces.spools import IFile, ISpool, Leftover, Validator
 from regproxy.interfaces.standing import Allowance, Circuit, Standing, Thrift
 from regproxy.interfaces.store import ILocalStore, Link, Meaning, TagRecord
 
@@ -62,6 +63,7 @@ __all__ = [
     "IPurges",
     "IRangedBlob",
     "IRemoteBlobs",
+    "IRemoteBody",
     "IRemoteRegistry",
     "IRemoteTags",
     "IRemovals",
@@ -70,6 +72,7 @@ __all__ = [
     "IUses",
     "Inventory",
     "Kind",
+    "Leftover",
     "Link",
     "Meaning",
     "NobodyWatches",
@@ -80,4 +83,5 @@ __all__ = [
     "TagRecord",
     "Taken",
     "Thrift",
+    "Validator",
 ]

@@ -6,7 +6,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from regproxy.interfaces.sources import IBlobSource, IBody, IManifestSource
+from regproxy.interfaces.sources import IBlobSource, IBody, IManifestSource, IRangedBlob
 from regproxy.interfaces.standing import Allowance, Standing
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor, Manifest
@@ -16,6 +16,16 @@ from regproxy.oci.tag import Reference, Tag
 
 class IRemoteBlobs(IBlobSource):
     """The blobs of one upstream."""
+
+    def open_from(
+        repository: Repository, digest: Digest, start: int, validator: str | None
+    ) -> Deferred[IRangedBlob]:
+        """The blob, whose body begins at ``start``: its bytes before that were had from another time.
+
+        One GET by Range, a proof as :meth:`open` is one. Where the upstream ignores Range, or has not the
+        blob any more that it gave ``validator`` for, the body begins at 0: see ``start``. ``size`` is that of
+        the whole. Fails as :meth:`open` does, with RangeIgnored where other bytes came.
+        """
 
     def resume(repository: Repository, digest: Digest, start: int, size: int | None) -> Deferred[IBody]:
         """The bytes from ``start`` on of a blob that was opened before and had ``size`` then.

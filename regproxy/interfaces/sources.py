@@ -8,6 +8,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
+from regproxy.errors import UpstreamError
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor, Manifest
 from regproxy.oci.repository import Repository
@@ -50,6 +51,23 @@ class IBody(Interface):
         """Let go of file or connection; idempotent. A pending ready() fails with TransferStopped."""
 
 
+class IRemoteBody(IBody):
+    """A body that comes over a line, which may be slow."""
+
+    came: int = Attribute("how many bytes have come over the line, taken or not")
+
+    def held() -> bool:
+        """Whether, since the last call, something of ours kept bytes from coming: a reader or disk that
+        does not take them, or a limit of ours."""
+
+    def elsewhere() -> bool:
+        """Whether its upstream has another endpoint that is well and was not found slow."""
+
+    def give_up(error: UpstreamError, slow: bool) -> None:
+        """End the connection; whoever reads gets what has come, then ``error``. ``slow``: the endpoint is
+        remembered as slow, and asked after the others for a while. Nothing after the end."""
+
+
 class IFileBody(IBody):
     """A body whose bytes are in a file, so that the kernel can send them by itself."""
 
@@ -85,6 +103,14 @@ class IRangedBlob(IBlob):
         "opens the bytes from an offset up to another, of the very same blob; None where the source does "
         "not say that it serves ranges. Fails as IBlobSource.open does, with RangeIgnored where others came"
     )
+
+    endpoint: str | None = Attribute(
+        "which of several endpoints gives it; None where the source has one only"
+    )
+    start: int = Attribute(
+        "the offset of the first byte that body() gives: 0, unless it was opened by IRemoteBlobs.open_from"
+    )
+    validator: str | None = Attribute("a strong ETag that came with it")
 
     def backlog() -> int:
         """How many bytes of its body have come and were not taken yet: with many, it is not the line

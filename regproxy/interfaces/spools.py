@@ -2,17 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
+from regproxy.extents import Extent, Extents
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 
 if TYPE_CHECKING:
     from hashlib import _Hash
+
+
+@attrs.frozen(slots=True)
+class Validator:
+    """A strong ETag that the upstream of ``repository`` gave for a blob: for ``If-Range`` there only."""
+
+    repository: Repository
+    etag: str
+
+
+@attrs.frozen(slots=True)
+class Leftover:
+    """What an earlier fill has left of a blob of ``size_bytes``: bytes that nobody has verified yet.
+
+    Something is always missing, so that whoever goes on asks the upstream, which is what gives the right.
+    """
+
+    size_bytes: int
+    there: tuple[Extent, ...]
+    validator: Validator | None = None
+
+    @classmethod
+    def of(cls, size_bytes: int, there: Iterable[Extent], validator: Validator | None = None) -> Leftover:
+        """The same, less the last byte where none was missing."""
+        left = Extents(there)
+        if left.total == size_bytes:
+            left.remove(size_bytes - 1, size_bytes)
+        return cls(size_bytes, tuple(left), validator)
+
+    @property
+    def start(self) -> int:
+        """The first byte that is missing."""
+        return Extents(self.there).reach(0)
 
 
 class IFile(Interface):
@@ -46,14 +81,19 @@ class ISpool(Interface):
 
     digest: Digest = Attribute("what it is to become")
     front: int = Attribute("bytes that are on disk and hashed, from the first on")
+    left: Leftover | None = Attribute(
+        "what was there already when it was taken over from an earlier fill; the front goes on over it by "
+        "catch_up(), and what is missing comes by place()"
+    )
 
-    def expect(size_bytes: int) -> Deferred[None]:
-        """Allocate the whole file; StorageFailed when the disk has no room."""
+    def expect(size_bytes: int, validator: Validator | None = None) -> Deferred[None]:
+        """Allocate the whole file, and note what it is part of; StorageFailed when the disk has no room."""
 
     def append(chunks: list[bytes]) -> Deferred[int]:
         """Write and hash ``chunks`` after the front, in the disk thread; the new front. StorageFailed.
 
         Several may be outstanding, and are carried out in order; after one has failed, so do all.
+        Cancelling the Deferred gives up the answer only.
         """
 
     def place(offset: int, chunks: list[bytes]) -> Deferred[int]:
@@ -62,7 +102,10 @@ class ISpool(Interface):
         """
 
     def catch_up() -> Deferred[int]:
-        """Let the front go on over what is placed, a slice of it; the new front. StorageFailed."""
+        """Let the front go on over what is placed, or was left there, a slice of it; the new front.
+
+        StorageFailed. Fires after every write that was asked for before it.
+        """
 
     def matches() -> bool:
         """Whether what is there is what the digest names. Only when no append is outstanding."""
@@ -87,6 +130,13 @@ class ISpool(Interface):
         """Let go of it: a spool of new bytes is removed, an adopted file stays as it was.
 
         Idempotent, does nothing after commit. Open files go on reading what they have open.
+        """
+
+    def keep() -> Deferred[None]:
+        """Let go of it as discard() does, but leave what is there, brought to the disk, to a later fill.
+
+        Where the whole size is not known, nothing is there, or the disk has lost some of it: as discard.
+        Nobody writes any more when it is called.
         """
 
     def reject() -> Deferred[None]:

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from regproxy.interfaces.sources import IBlob, IBlobSource, IManifestSource, Kind
-from regproxy.interfaces.spools import ISpool
+from regproxy.interfaces.spools import ISpool, Leftover
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor, Manifest
 from regproxy.oci.repository import Repository
@@ -93,6 +93,12 @@ class ILocalStore(Interface):
 
     def spool(digest: Digest) -> Deferred[ISpool]:
         """A new, empty spool for ``digest``; StorageFailed when the disk refuses."""
+
+    def left(digest: Digest) -> Leftover | None:
+        """What an earlier fill has left of ``digest``, for :meth:`take`; costs a microsecond."""
+
+    def take(digest: Digest) -> Deferred[ISpool | None]:
+        """What an earlier fill has left, nobody else's from now on; None: it is gone. StorageFailed."""
 
     def adopt(digest: Digest) -> Deferred[tuple[ISpool, IBlob]]:
         """A blob file that is not trusted, to be hashed again while it is read: where its bytes

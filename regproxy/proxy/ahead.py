@@ -98,10 +98,23 @@ class LookAhead:
                 image.asked(digest)
                 continue
             manifest = self._store.manifest_at_hand(repository, top)
-            layers = () if manifest is None else tuple(worth_having(manifest, digest))
+            layers = () if manifest is None else tuple(filter(self._fits, worth_having(manifest, digest)))
             if layers:
                 self._look(repository, top, layers)
                 return
+
+    def _fits(self, layer: Descriptor) -> bool:
+        """Whether it would be kept."""
+        return self._fills.limit.allows(layer.size_bytes)
+
+    def size_of(self, repository: Repository, digest: Digest) -> int | None:
+        """What a manifest that the repository's clients were given says, None: there is none at hand."""
+        for top in reversed(self._served.get(repository, ())):
+            manifest = self._store.manifest_at_hand(repository, top)
+            for each in () if manifest is None else manifest.names():
+                if each.digest == digest:
+                    return each.size_bytes
+        return None
 
     def used(self, digest: Digest) -> None:
         """A client is given this blob."""
@@ -116,7 +129,7 @@ class LookAhead:
             layers,
             self._ahead,
             partial(self._begin_counted, repository),
-            partial(self._may_begin, repository.upstream),
+            partial(self._may_begin, repository),
             self._lacks,
             self._note,
             ended,
@@ -133,8 +146,9 @@ class LookAhead:
         self._under_way[repository.upstream] += 1
         return self._begin(repository, digest).addBoth(over)
 
-    def _may_begin(self, upstream: str) -> bool:
-        if self._store.refuses() or not self._asked(upstream):
+    def _may_begin(self, repository: Repository) -> bool:
+        upstream = repository.upstream
+        if self._store.refuses() or not self._asked(upstream) or not self._fills.wants_ahead(repository):
             return False
         return self._fills.lines.quiet(upstream, self._under_way[upstream])
 

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from regproxy.errors import ContentError, ContentMissing, ContentUntrusted, Denied, NotFound, StorageFailed
+from regproxy.errors import ContentError, ContentMissing, ContentUntrusted, StorageFailed
 from regproxy.fill.source import Source
 from regproxy.fill.table import FillTable
 from regproxy.interfaces import (
@@ -24,7 +24,6 @@ from regproxy.interfaces import (
     How,
     IBlob,
     IBlobService,
-    IBody,
     ILocalStore,
     IRemoteRegistry,
     ISpool,
@@ -34,6 +33,7 @@ from regproxy.interfaces import (
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.proxy.ahead import LookAhead
+from regproxy.proxy.fetching import Fetching
 from regproxy.proxy.permission import Permission, Proof
 
 _log = Logger()
@@ -147,30 +147,16 @@ class ProxyBlobStore:
         return opening
 
     def _upstream(self, repository: Repository, digest: Digest, proven_s: float | None) -> Source:
-        remote = self._remotes[repository.upstream]
-
-        async def begin() -> tuple[ISpool | StorageFailed, IBlob]:
-            blob = await allowed(remote.blobs.open(repository, digest))
-            try:
-                return await self._store.spool(digest), blob
-            except StorageFailed as error:
-                return error, blob  # a disk that refuses never fails a pull
-            except BaseException:
-                blob.close()
-                raise
-
-        async def allowed(asking: Deferred[T]) -> T:
-            try:
-                return await asking
-            except (NotFound, Denied):
-                await self._permission.take_back(repository, digest, Kind.BLOB)
-                raise
-
-        def resume(start: int, size: int | None) -> Deferred[IBody]:
-            return Deferred.fromCoroutine(allowed(remote.blobs.resume(repository, digest, start, size)))
-
-        asked_s = self._store.stamp(repository)
-        return Source(repository, lambda: Deferred.fromCoroutine(begin()), asked_s, proven_s, resume=resume)
+        fetching = Fetching(
+            self._store,
+            self._remotes[repository.upstream],
+            self._permission,
+            self._fills.limit,
+            repository,
+            digest,
+            self.ahead.size_of,
+        )
+        return fetching.source(proven_s)
 
     async def _read_again(self, repository: Repository, digest: Digest, proven_s: float | None) -> IBlob:
         if self._fills.running(digest) is None:

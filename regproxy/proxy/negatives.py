@@ -23,6 +23,7 @@ from regproxy.interfaces import (
     IBlob,
     IBody,
     IManifestSource,
+    IRangedBlob,
     IRemoteBlobs,
     IRemoteRegistry,
     IRemoteTags,
@@ -185,6 +186,14 @@ class _Blobs:
 
     def open(self, repository: Repository, digest: Digest) -> Deferred[IBlob]:
         return self._ask(repository, Missing.BLOB, digest, lambda: self._blobs.open(repository, digest))
+
+    def open_from(
+        self, repository: Repository, digest: Digest, start: int, validator: str | None
+    ) -> Deferred[IRangedBlob]:
+        def ask() -> Deferred[IRangedBlob]:
+            return self._blobs.open_from(repository, digest, start, validator)
+
+        return self._ask(repository, Missing.BLOB, digest, ask)
 
     def resume(self, repository: Repository, digest: Digest, start: int, size: int | None) -> Deferred[IBody]:
         return self._ask(

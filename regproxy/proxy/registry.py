@@ -53,6 +53,7 @@ class ProxyRegistry:
         figures: TagFigures | None = None,
         fill: FillSettings = USUAL,
         logins: Mapping[str, Callable[[], int]] = EACH_THE_SAME,
+        max_size_bytes: int | None = None,
     ) -> None:
         """``logins`` tell one login of an upstream from another one, for what is remembered of it."""
 
@@ -67,7 +68,7 @@ class ProxyRegistry:
             name: RememberingRemote(remote, self.negatives, logins.get(name, lambda: 0))
             for name, remote in remotes.items()
         }
-        self.fills = FillTable(clock, link, store.revoked_s, fill)
+        self.fills = FillTable(clock, link, store.revoked_s, fill, max_size_bytes)
         permission = Permission(store, remotes)
         self.blobs = ProxyBlobStore(store, remotes, self.fills, permission, uses, fill.ahead)
         self.manifests = ProxyManifestStore(store, remotes, permission, uses, self.blobs.ahead.served)

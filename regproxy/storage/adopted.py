@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from regproxy.errors import ContentMissing, StorageFailed
-from regproxy.interfaces import ISpool, Kind
+from regproxy.interfaces import ISpool, Kind, Validator
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.storage import durable
@@ -17,7 +17,7 @@ from regproxy.storage.aside import set_aside
 from regproxy.storage.commits import write_links
 from regproxy.storage.maps import Commitment
 from regproxy.storage.records import open_regular
-from regproxy.storage.spool import SpoolBase, Workshop
+from regproxy.storage.workshop import SpoolBase, Workshop
 
 
 @implementer(ISpool)
@@ -40,7 +40,7 @@ class AdoptedSpool(SpoolBase):
             raise ContentMissing(f"{digest} on disk is known to be wrong")
         return cls(shop, digest, *opened)
 
-    def expect(self, size_bytes: int) -> Deferred[None]:
+    def expect(self, size_bytes: int, validator: Validator | None = None) -> Deferred[None]:
         """StorageFailed when the file is of another size."""
         return self._later(self._expect, size_bytes)
 
@@ -98,6 +98,10 @@ class AdoptedSpool(SpoolBase):
     def discard(self) -> Deferred[None]:
         """Let go of it: the file stays as it was."""
         return self._leave(_nothing)
+
+    def keep(self) -> Deferred[None]:
+        """As :meth:`discard`: the file is kept as it is."""
+        return self.discard()
 
     def reject(self) -> Deferred[None]:
         """The file leaves ``blobs/`` for ``quarantine/``, unless another one has its place already.

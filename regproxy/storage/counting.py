@@ -20,11 +20,12 @@ from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Tag
 from regproxy.storage import durable
-from regproxy.storage.commits import recover_one
 from regproxy.storage.keeping import Keeper
 from regproxy.storage.layout import Layout, parse_blob
 from regproxy.storage.ledger import Ledger
+from regproxy.storage.leftovers import Leftovers
 from regproxy.storage.occupancy import Occupancy, regular
+from regproxy.storage.recovery import recover_one
 from regproxy.storage.underway import UnderWay
 
 _log = Logger()
@@ -43,17 +44,21 @@ class Counter:
         keeper: Keeper,
         occupancy: Occupancy,
         under_way: UnderWay,
+        leftovers: Leftovers,
     ) -> None:
         self._layout = layout
         self._ledger = ledger
         self._keeper = keeper
         self._occupancy = occupancy
         self._under_way = under_way
+        self._leftovers = leftovers
         self._sound = False
         self._uncounted = False
 
     def begin(self) -> None:
-        """A survey begins."""
+        """A survey begins: what was left too long ago, or is on disk now, goes first."""
+        with contextlib.suppress(OSError):
+            self._leftovers.sweep()
         self._ledger.unreadable = 0
         self._uncounted = False
 
@@ -75,9 +80,13 @@ class Counter:
         return self._occupancy.begin_count()
 
     def spool(self, name: str) -> bool:
-        """Clear away a file under ``fills/`` that no fill of this process has open."""
+        """Clear away a file under ``fills/`` that no fill of this process has open or has left."""
         stem = name.rpartition(".")[0]
-        if self._under_way.has(stem) or not os.path.lexists(self._layout.fills / name):
+        if (
+            self._under_way.has(stem)
+            or self._leftovers.has(stem)
+            or not os.path.lexists(self._layout.fills / name)
+        ):
             return False
         with contextlib.suppress(OSError, StorageFailed):
             recover_one(self._layout, self._ledger, name)

@@ -47,6 +47,11 @@ def create(path: Path, mode: int = FILE_MODE) -> int:
     raise FileNotFoundError(errno.ENOENT, "its folder is removed as often as it is made")
 
 
+def open_again(path: Path) -> int:
+    """A descriptor of a file of ours, to go on writing it."""
+    return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
 def write_all(descriptor: int, content: bytes, offset: int) -> None:
     """Write the whole of ``content`` at ``offset``, however short the single writes are."""
     left = memoryview(content)
@@ -57,16 +62,29 @@ def write_all(descriptor: int, content: bytes, offset: int) -> None:
 
 def write_atomic(path: Path, content: bytes, mode: int = FILE_MODE, mtime_ns: int | None = None) -> None:
     """Put ``content`` under ``path``, durably: the old content or the new, never a part."""
+    _replace(path, content, mode, mtime_ns, durably=True)
+
+
+def write_soon(path: Path, content: bytes) -> None:
+    """The same for who can do without it: a kill leaves the old or the new, a power cut perhaps neither."""
+    _replace(path, content, FILE_MODE, None, durably=False)
+
+
+def _replace(path: Path, content: bytes, mode: int, mtime_ns: int | None, durably: bool) -> None:
     temporary = path.parent / f".{PROCESS}-{secrets.token_hex(8)}.tmp"
     descriptor = create(temporary, mode)
     try:
         try:
             write_all(descriptor, content, 0)
             set_mtime(descriptor, mtime_ns)
-            sync_file(descriptor)
+            if durably:
+                sync_file(descriptor)
         finally:
             os.close(descriptor)
-        rename(temporary, path)
+        if durably:
+            rename(temporary, path)
+        else:
+            move(temporary, path)
     except OSError:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
@@ -165,6 +183,15 @@ def allocate(descriptor: int, size_bytes: int) -> None:
 def truncate(descriptor: int, size_bytes: int) -> None:
     """Cut the file to ``size_bytes``."""
     os.ftruncate(descriptor, size_bytes)
+
+
+def cut(path: Path, size_bytes: int) -> None:
+    """The same for a file that nobody has open."""
+    descriptor = open_again(path)
+    try:
+        os.ftruncate(descriptor, size_bytes)
+    finally:
+        os.close(descriptor)
 
 
 def set_mtime(descriptor: int, mtime_ns: int | None) -> None:

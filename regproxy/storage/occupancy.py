@@ -20,11 +20,16 @@ from regproxy.storage.layout import Layout
 
 @attrs.frozen(slots=True)
 class Occupied:
-    """Complete blobs on disk. ``counted``: whether a survey has confirmed it."""
+    """Complete blobs on disk. ``counted``: whether a survey has confirmed it.
+
+    ``spools`` are those that earlier fills have left, and what they take of the disk.
+    """
 
     blobs: int = 0
     blob_bytes: int = 0
     counted: bool = False
+    spools: int = 0
+    spool_bytes: int = 0
 
 
 def regular(path: Path) -> os.stat_result | None:

@@ -1,11 +1,10 @@
-"""Spools: a blob on its way onto the disk, or back into trust.
+"""Spools: a blob on its way onto the disk.
 
-Laws: one file descriptor each, used by jobs in the writer thread, duplicated for readers, and
-closed in the reactor's thread after the last job. ``front`` moves only after bytes are written and
-hashed, in their order; what was placed behind it is read back when it comes there. After a write
-that failed none succeeds. Nothing gets its name under ``blobs/`` before its hash is right and its
-bytes are fsynced; links come after the name, and the map that would repeat them goes last
-(invariants 1 and 7).
+Laws: ``front`` moves only after bytes are written and hashed, in their order; what was placed behind it
+is read back when it comes there. After a write that failed none succeeds. Nothing gets its name under
+``blobs/`` before its hash is right and its bytes are fsynced; links come after the name, and the map that
+would repeat them goes last (invariants 1 and 7). What an earlier fill has left is hashed in a thread of
+its own, which alone moves the front until it is past that.
 """
 
 from __future__ import annotations
@@ -13,32 +12,25 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from functools import partial
+from typing import ParamSpec, TypeAlias, TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred, fail, succeed
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
 from regproxy.errors import StorageFailed, TransferStopped
-from regproxy.extents import Extents
-from regproxy.interfaces import IFile, ISpool
+from regproxy.extents import Extent, Extents
+from regproxy.interfaces import ISpool, Leftover, Validator
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
-from regproxy.singleflight import Waiters
 from regproxy.storage import durable
 from regproxy.storage.commits import make_way, write_links
-from regproxy.storage.files import Files
-from regproxy.storage.layout import Layout
-from regproxy.storage.ledger import Ledger
-from regproxy.storage.maps import Commitment, SpoolMap, encode_map
-from regproxy.storage.occupancy import Occupancy
+from regproxy.storage.mapfile import MapFile
+from regproxy.storage.maps import Commitment, SpoolMap
 from regproxy.storage.syncing import Syncing
-from regproxy.storage.thread import DiskThread, shield
-from regproxy.storage.underway import UnderWay
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
+from regproxy.storage.thread import shield
+from regproxy.storage.workshop import SpoolBase, Workshop
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,97 +38,9 @@ T = TypeVar("T")
 CATCH_UP_BYTES = 8 * 1024 * 1024
 READ_BACK_BYTES = 256 * 1024
 
-
-@attrs.frozen(slots=True)
-class Workshop:
-    """What a spool works with."""
-
-    layout: Layout
-    ledger: Ledger
-    files: Files
-    writer: DiskThread
-    syncer: DiskThread
-    occupancy: Occupancy
-    under_way: UnderWay
-    settled: Callable[[Digest], object]
-    """Called when the vacuum waits for the last spool of a digest to close, and it has."""
-
-
-class SpoolBase:
-    """What new and adopted spools share: the hash, the descriptor's life, the calls into the thread."""
-
-    def __init__(
-        self, shop: Workshop, digest: Digest, descriptor: int, files_name: str | None = None
-    ) -> None:
-        self.digest: Digest = digest
-        self._files_name = files_name
-        shop.under_way.begin(digest, files_name)
-        self.front: int = 0
-        self._shop = shop
-        self.descriptor = descriptor
-        self._hash: _Hash = digest.hasher()
-        self._open = True
-        self._leaving = False
-        self._left: Waiters[None] = Waiters()
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.digest} front={self.front} open={self._open}>"
-
-    def matches(self) -> bool:
-        """Whether the bytes up to the front are what the digest names."""
-        return self._hash.hexdigest() == self.digest.hex
-
-    def hasher(self) -> _Hash:
-        """A copy of the hash of the bytes up to the front."""
-        return self._hash.copy()
-
-    def file(self) -> IFile:
-        """A descriptor of its own; TransferStopped once the spool is closed."""
-        if not self._open:
-            raise TransferStopped("the spool is closed")
-        return self._shop.files.duplicate(self.descriptor)
-
-    def commit(self, proofs: Mapping[Repository, float]) -> Deferred[None]:
-        """Make it the blob, with a link for each of ``proofs``. After a failure it may be tried again."""
-        return shield(self._later(self._commit, dict(proofs)).addCallback(self._close))
-
-    def _commit(self, proofs: Mapping[Repository, float]) -> None:
-        raise NotImplementedError
-
-    def _check_hash(self) -> None:
-        if not self.matches():
-            raise StorageFailed("the bytes are not what their digest names; nothing was kept")
-
-    def _later(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        """``job`` in the writer thread, unless the spool is closed or about to be."""
-        if self._leaving or not self._open:
-            return fail(TransferStopped("the spool is closed"))
-        return self._shop.writer.run(job, *args, **kwargs)
-
-    def _leave(self, job: Callable[[], None]) -> Deferred[None]:
-        """Run the last job, then close; whoever asks again waits for the same end."""
-        if not self._open:
-            return succeed(None)
-        waiter = self._left.add()
-        if not self._leaving:
-            self._leaving = True
-            self._shop.writer.run(job).addCallbacks(self._gone, self._failed_to_go)
-        return waiter
-
-    def _gone(self, _: None) -> None:
-        self._close(None)
-        self._left.fire(None)
-
-    def _failed_to_go(self, failure: Failure) -> None:
-        self._close(None)
-        self._left.fail(failure.value or StorageFailed("the spool could not be removed"))
-
-    def _close(self, _: None) -> None:
-        if self._open:
-            self._open = False
-            os.close(self.descriptor)
-            if self._shop.under_way.end(self.digest, self._files_name):
-                self._shop.settled(self.digest)
+Written: TypeAlias = tuple[int, Extent]
+"""The new front, and which bytes were written."""
+NOTHING: Extent = (0, 0)
 
 
 def _passed_on(result: T, over: Deferred[None]) -> T:
@@ -148,12 +52,16 @@ def _passed_on(result: T, over: Deferred[None]) -> T:
 class Spool(SpoolBase):
     """A new blob: ``fills/<name>.spool`` and its map."""
 
-    def __init__(self, shop: Workshop, digest: Digest, name: str, descriptor: int) -> None:
-        super().__init__(shop, digest, descriptor, name)
+    def __init__(self, shop: Workshop, name: str, descriptor: int, known: SpoolMap) -> None:
+        super().__init__(shop, known.digest, descriptor, name)
         self._name = name
-        self._map = SpoolMap(digest)
-        self._syncing = Syncing(shop.syncer, descriptor)
-        self._placed = Extents()
+        self._map = MapFile(shop.layout.map(name), known)
+        if known.is_leftover and known.size_bytes is not None:
+            self.left = Leftover.of(known.size_bytes, known.there, known.validator)
+        there = self.left.there if self.left is not None else ()
+        self._edge = self.left.start if self.left is not None else 0
+        self._placed = Extents(extent for extent in there if extent[0] >= self._edge)
+        self._syncing = Syncing(shop.syncer, descriptor, self._claim, there)
         self._refused: OSError | None = None
         self._committing: Deferred[None] | None = None
         self._sealed = False
@@ -162,21 +70,38 @@ class Spool(SpoolBase):
     @classmethod
     def create(cls, shop: Workshop, digest: Digest, name: str) -> Spool:
         """Map first, then the file. In the writer thread. OSError."""
-        durable.write_atomic(shop.layout.map(name), encode_map(SpoolMap(digest)))
+        known = SpoolMap(digest)
+        MapFile(shop.layout.map(name), known).write()
         try:
-            return cls(shop, digest, name, durable.create(shop.layout.spool(name)))
+            return cls(shop, name, durable.create(shop.layout.spool(name)), known)
         except OSError:
             durable.remove(shop.layout.map(name))
             raise
 
-    def expect(self, size_bytes: int) -> Deferred[None]:
-        """Allocate the whole file; StorageFailed when the disk has no room."""
-        return self._later(self._expect, size_bytes)
+    @classmethod
+    def take(cls, shop: Workshop, digest: Digest) -> Spool | None:
+        """Go on with what an earlier fill has left; None where it is gone. In the writer thread. OSError."""
+        left = shop.leftovers.take(digest)
+        if left is None:
+            return None
+        if shop.leftovers.find(left.name, left.map) is None:  # somebody cut it, or took it away
+            durable.remove(shop.layout.spool(left.name))
+            durable.remove(shop.layout.map(left.name))
+            return None
+        try:
+            return cls(shop, left.name, durable.open_again(shop.layout.spool(left.name)), left.map)
+        except OSError:
+            shop.leftovers.add(left)
+            raise
 
-    def _expect(self, size_bytes: int) -> None:
+    def expect(self, size_bytes: int, validator: Validator | None = None) -> Deferred[None]:
+        """Allocate the whole file; StorageFailed when the disk has no room, leftovers gone."""
+        return self._later(self._expect, size_bytes, validator)
+
+    def _expect(self, size_bytes: int, validator: Validator | None) -> None:
         self._check_unsealed()
-        durable.allocate(self.descriptor, size_bytes)
-        self._write_map(attrs.evolve(self._map, size_bytes=size_bytes))
+        self._with_room(partial(durable.allocate, self.descriptor, size_bytes))
+        self._map.write(size_bytes=size_bytes, validator=validator)
 
     def append(self, chunks: list[bytes]) -> Deferred[int]:
         """Write and hash ``chunks`` after the front; a failed append leaves the front where it was."""
@@ -188,58 +113,90 @@ class Spool(SpoolBase):
 
     def catch_up(self) -> Deferred[int]:
         """As :meth:`ISpool.catch_up`."""
-        return self._written(self._catch_up)
+        if self.front >= self._edge:
+            return self._written(self._catch_up_alone)
+        return Deferred.fromCoroutine(self._hash_again())
 
-    def _written(self, job: Callable[P, int], *args: P.args, **kwargs: P.kwargs) -> Deferred[int]:
+    async def _hash_again(self) -> int:
+        self._check_open()
+        await shield(self._shop.hasher.run(self._hash_left))
+        return await self._written(self._catch_up_alone)
+
+    def _hash_left(self) -> None:
+        """A slice of what was left here; in the thread that hashes."""
+        self._hash_up_to(min(self._edge, self.front + CATCH_UP_BYTES))
+
+    def _written(self, job: Callable[P, Written], *args: P.args, **kwargs: P.kwargs) -> Deferred[int]:
         if self._committing is not None:
             return fail(TransferStopped("the spool is being committed"))
         return self._later(job, *args, **kwargs).addCallback(self._advanced)
 
-    def _append(self, chunks: list[bytes]) -> int:
-        content = b"".join(chunks)
-        self._write(content, self.front)
+    def _append(self, chunks: list[bytes]) -> Written:
+        if self.front < self._edge:
+            raise RuntimeError("what was left here comes first")
+        content, start = b"".join(chunks), self.front
+        self._write(content, start)
         self._hash.update(content)
         self.front += len(content)
-        return self._catch_up()
+        return self._catch_up(), (start, start + len(content))
 
-    def _place(self, offset: int, chunks: list[bytes]) -> int:
+    def _place(self, offset: int, chunks: list[bytes]) -> Written:
         if offset == self.front:
             return self._append(chunks)
-        if offset < self.front:
-            raise RuntimeError("bytes before the front are hashed already")
+        if offset < max(self.front, self._edge):
+            raise RuntimeError("bytes before the front are hashed already, or were left here")
         content = b"".join(chunks)
         self._write(content, offset)
         self._placed.add(offset, offset + len(content))
-        return self._catch_up()
+        return self._catch_up(), (offset, offset + len(content))
 
     def _write(self, content: bytes, offset: int) -> None:
         self._check_unsealed()
         if self._refused is not None:
             raise self._refused
         try:
-            durable.write_all(self.descriptor, content, offset)
+            self._with_room(partial(durable.write_all, self.descriptor, content, offset))
         except OSError as error:
             self._refused = error
             raise
 
+    def _with_room(self, job: Callable[[], None]) -> None:
+        """Do it, once more where the disk is full and there are leftovers that can go."""
+        try:
+            job()
+        except OSError as error:
+            if error.errno != errno.ENOSPC or not self._shop.leftovers.clear():
+                raise
+            job()
+
+    def _catch_up_alone(self) -> Written:
+        return self._catch_up(), NOTHING
+
     def _catch_up(self) -> int:
         """One slice, so that other fills have their turn."""
-        if not self._placed:
+        if not self._placed or self.front < self._edge:
             return self.front
-        stop = min(self._placed.reach(self.front), self.front + CATCH_UP_BYTES)
+        self._hash_up_to(min(self._placed.reach(self.front), self.front + CATCH_UP_BYTES))
+        self._placed.remove(0, self.front)
+        return self.front
+
+    def _hash_up_to(self, stop: int) -> None:
         while self.front < stop:
             content = os.pread(self.descriptor, min(READ_BACK_BYTES, stop - self.front), self.front)
             if not content:
                 raise OSError(errno.EIO, "the spool is shorter than what was written")
             self._hash.update(content)
             self.front += len(content)
-        self._placed.remove(0, self.front)
-        return self.front
 
-    def _advanced(self, front: int) -> int:
-        if self._open:
-            self._syncing.written(front)
+    def _advanced(self, written: Written) -> int:
+        front, (start, stop) = written
+        if self._open and start < stop:
+            self._syncing.written(start, stop)
         return front
+
+    def _claim(self, there: tuple[Extent, ...]) -> None:
+        """These bytes have reached the disk; in the thread that syncs."""
+        self._map.claim(there, self._shop.leftovers.now_s())
 
     def commit(self, proofs: Mapping[Repository, float]) -> Deferred[None]:
         """As :meth:`SpoolBase.commit`, once its many bytes have reached the disk."""
@@ -250,7 +207,7 @@ class Spool(SpoolBase):
 
     async def _commit_synced(self, proofs: Mapping[Repository, float]) -> None:
         if self._open and not self._leaving:
-            await self._syncing.nearly_all(self.front)
+            await self._syncing.nearly_all()
         try:
             await super().commit(proofs)
         finally:
@@ -271,8 +228,9 @@ class Spool(SpoolBase):
 
     def _add_source(self, repository: Repository) -> None:
         self._check_unsealed()
-        if repository not in self._map.sources:
-            self._write_map(attrs.evolve(self._map, sources=(*self._map.sources, repository)))
+        sources = self._map.known.sources
+        if repository not in sources:
+            self._map.write(sources=(*sources, repository))
 
     def _commit(self, proofs: Mapping[Repository, float]) -> None:
         self._check_hash()
@@ -287,11 +245,11 @@ class Spool(SpoolBase):
             self._named = True
         durable.sync_folder(layout.blob(self.digest).parent)
         durable.sync_folder(layout.fills)
-        done = self._map.commitment
+        done = self._map.known.commitment
         if done is not None:
             everyone = {**done.proofs, **proofs}
             write_links(self._shop.ledger, self.digest, attrs.evolve(done, proofs=everyone))
-        durable.remove(layout.map(self._name))
+        self._map.remove()
         self._shop.ledger.promised.difference_update(done.proofs if done is not None else ())
 
     def _seal(self, proofs: Mapping[Repository, float]) -> None:
@@ -305,7 +263,7 @@ class Spool(SpoolBase):
         mtime_ns = os.fstat(descriptor).st_mtime_ns
         done = Commitment(self.front, mtime_ns, proofs)
         self._shop.ledger.promise(proofs)
-        self._write_map(attrs.evolve(self._map, size_bytes=self.front, commitment=done))
+        self._map.write(size_bytes=self.front, commitment=done)
 
     def discard(self) -> Deferred[None]:
         """Remove it; nothing after commit. One that got its name already keeps it, and its map.
@@ -329,8 +287,32 @@ class Spool(SpoolBase):
     def _discard(self) -> None:
         if not self._named:
             durable.remove(self._shop.layout.spool(self._name))
-            durable.remove(self._shop.layout.map(self._name))
+            self._map.remove()
 
-    def _write_map(self, changed: SpoolMap) -> None:
-        durable.write_atomic(self._shop.layout.map(self._name), encode_map(changed))
-        self._map = changed
+    def keep(self) -> Deferred[None]:
+        """As :meth:`ISpool.keep`; after a commit that is under way, as discard."""
+        return shield(Deferred.fromCoroutine(self._keep_all()))
+
+    async def _keep_all(self) -> None:
+        await self._after_commit()
+        if self._open and not self._leaving:
+            await self._syncing.everything()
+        await self._leave(self._keep)
+
+    def _keep(self) -> None:
+        known = self._map.known
+        if self._named or self._syncing.unsound or not known.is_leftover:
+            self._discard()
+            return
+        durable.truncate(self.descriptor, known.there[-1][1])
+        self._map.write()
+        left = self._shop.leftovers.find(self._name, known)
+        if left is not None:
+            self._shop.leftovers.add(left)
+
+    def _quiet(self) -> Deferred[None]:
+        return self._shop.hasher.run(_nothing) if self._edge else super()._quiet()
+
+
+def _nothing() -> None:
+    """Whoever waits for it knows that what was asked for before is done."""

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-from twisted.internet.defer import Deferred
+import attrs
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -25,6 +26,7 @@ from regproxy.interfaces import (
     IRemovals,
     ISpool,
     Kind,
+    Leftover,
     Link,
     TagRecord,
 )
@@ -35,7 +37,6 @@ from regproxy.oci.tag import Reference, Tag
 from regproxy.storage import durable, revocations
 from regproxy.storage.adopted import AdoptedSpool
 from regproxy.storage.bodies import FileBlob
-from regproxy.storage.commits import recover
 from regproxy.storage.content import DiskBlobs, DiskManifests, Shelf
 from regproxy.storage.counting import Counter
 from regproxy.storage.files import Files
@@ -43,20 +44,23 @@ from regproxy.storage.health import DiskHealth, probe
 from regproxy.storage.keeping import Keeper
 from regproxy.storage.layout import Layout
 from regproxy.storage.ledger import Ledger
+from regproxy.storage.leftovers import Leftovers
 from regproxy.storage.lock import FolderLock
 from regproxy.storage.names import first_names
 from regproxy.storage.occupancy import Occupancy, Occupied
 from regproxy.storage.purging import Purges
+from regproxy.storage.recovery import recover
 from regproxy.storage.refusals import storage_failed
 from regproxy.storage.remembered import Remembered
 from regproxy.storage.revocations import Revocations
-from regproxy.storage.spool import Spool, Workshop
+from regproxy.storage.spool import Spool
 from regproxy.storage.survey import Survey, Surveyor
 from regproxy.storage.tags import look_at_tag, tag_names
 from regproxy.storage.telling import Teller
 from regproxy.storage.thread import DiskThread, Makings, shield
 from regproxy.storage.underway import UnderWay
 from regproxy.storage.version import check_version, write_version
+from regproxy.storage.workshop import Workshop
 
 REMEMBERED_TAGS = 4096
 
@@ -83,16 +87,20 @@ class DiskStore:
         self._makings = Makings()
         self._own = DiskThread(reactor, "regproxy-survey")
         self._syncer = DiskThread(reactor, "regproxy-syncer", health.refused)
+        self._hasher = DiskThread(reactor, "regproxy-hasher", health.refused)
         self._files = Files(reader)
         self._teller = Teller(reactor)
         self._occupancy = Occupancy(self._layout)
+        self._leftovers = Leftovers(self._layout, wall)
         under_way = UnderWay()
         self._ledger = Ledger(self._layout, self._teller)
         self._revocations = Revocations(self._layout, wall, self._ledger)
         self._ledger.before_link = self._revocations.record
         self._keeper = Keeper(self._layout, self._ledger, self._occupancy, under_way, self._teller)
         self.purges: IPurges = Purges(self._layout, self._keeper, self._own, writer)
-        counter = Counter(self._layout, self._ledger, self._keeper, self._occupancy, under_way)
+        counter = Counter(
+            self._layout, self._ledger, self._keeper, self._occupancy, under_way, self._leftovers
+        )
         self._surveyor = Surveyor(self._layout, counter, self._own, writer, self._teller)
         self._shelf = Shelf(self._layout, self._ledger, self._files, self._revocations, writer)
         self._shop = Workshop(
@@ -101,8 +109,10 @@ class DiskStore:
             self._files,
             writer,
             self._syncer,
+            self._hasher,
             self._occupancy,
             under_way,
+            self._leftovers,
             self._settled,
         )
         self.blobs: IBlobSource = DiskBlobs(self._shelf)
@@ -175,8 +185,9 @@ class DiskStore:
 
     @property
     def occupied(self) -> Occupied:
-        """How much complete content lies on disk, as events and the last survey say."""
-        return self._occupancy.now
+        """How much lies on disk: complete content, as events and the last survey say, and what fills left."""
+        spools, spool_bytes = self._leftovers.totals
+        return attrs.evolve(self._occupancy.now, spools=spools, spool_bytes=spool_bytes)
 
     @property
     def removed(self) -> Occupied:
@@ -201,6 +212,18 @@ class DiskStore:
 
     def _make_spool(self, digest: Digest, name: str) -> ISpool:
         return Spool.create(self._shop, digest, name)
+
+    def left(self, digest: Digest) -> Leftover | None:
+        """What an earlier fill has left of it."""
+        return self._leftovers.look(digest)
+
+    def take(self, digest: Digest) -> Deferred[ISpool | None]:
+        """The spool with what was left, None where it is gone; StorageFailed. Cancelled, it is left again."""
+        made: Deferred[ISpool | None] = self._writer.run(self._take_spool, digest)
+        return self._makings.add(made, lambda spool: succeed(None) if spool is None else spool.keep())
+
+    def _take_spool(self, digest: Digest) -> ISpool | None:
+        return Spool.take(self._shop, digest)
 
     def adopt(self, digest: Digest) -> Deferred[tuple[ISpool, IBlob]]:
         """An untrusted file: its bytes, and the spool that hashes them; ContentMissing."""
@@ -294,8 +317,11 @@ class DiskStore:
     # the end
 
     def recover(self) -> int:
-        """Finish commits that a kill interrupted, remove other spools. Before serving. OSError."""
-        return recover(self._layout, self._ledger)
+        """Finish commits that a kill interrupted, keep what fills can go on from, remove other spools.
+
+        Before serving. OSError.
+        """
+        return recover(self._layout, self._ledger, self._leftovers)
 
     def close(self) -> Deferred[None]:
         """Finish what is queued, end the threads, release the folder; idempotent."""
@@ -305,7 +331,7 @@ class DiskStore:
         self._surveyor.stop()
         self.health.close()
         await self._makings.settled()
-        for thread in (self._own, self._syncer, self._writer, self._reader):
+        for thread in (self._own, self._syncer, self._hasher, self._writer, self._reader):
             await thread.stop()
         if self._lock is not None:
             self._lock.release()

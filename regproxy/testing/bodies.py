@@ -7,8 +7,8 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from regproxy.errors import TransferStopped
-from regproxy.interfaces import How, IBody, IRangedBlob
+from regproxy.errors import TransferStopped, UpstreamError
+from regproxy.interfaces import How, IBody, IRangedBlob, IRemoteBody
 from regproxy.singleflight import Waiters
 
 
@@ -26,6 +26,12 @@ class Feed:
         self.error: BaseException | None = None
         self.bodies: list[MemoryBody] = []
         """Every body that was opened on it, closed ones too."""
+        self.held = False
+        """Whether its bodies are held back by something of ours."""
+        self.elsewhere: Callable[[], bool] = lambda: False
+        """Whether its upstream has another endpoint for them."""
+        self.found_slow = 0
+        """How many were given up, and their endpoint with them."""
         self._waiters: Waiters[None] = Waiters()
 
     @classmethod
@@ -65,7 +71,7 @@ class Feed:
         return self._waiters.add()
 
 
-@implementer(IBody)
+@implementer(IRemoteBody)
 class MemoryBody:
     """A span of a feed. ``closed`` tells whether its reader has let go of it."""
 
@@ -73,6 +79,8 @@ class MemoryBody:
         self._feed = feed
         self._position = start
         self._stop = stop
+        self._start = start
+        self._given_up: tuple[int, BaseException] | None = None
         self._pending: Deferred[None] | None = None
         self._waiting: Deferred[None] | None = None
         self.closed = False
@@ -84,7 +92,13 @@ class MemoryBody:
         return self._feed.ended and self._position >= len(self._feed.content)
 
     def _settled(self) -> bool:
-        return self._at_end() or self._position < len(self._feed.content) or self._feed.error is not None
+        error = self._feed.error or self._given_up
+        return self._at_end() or self._position < self._come() or error is not None
+
+    def _come(self) -> int:
+        """The offset up to which bytes have come."""
+        come = len(self._feed.content)
+        return come if self._given_up is None else min(come, self._given_up[0])
 
     def read(self, max_bytes: int) -> bytes | None:
         """See IBody; TransferStopped after close()."""
@@ -93,15 +107,40 @@ class MemoryBody:
         if self._at_end():
             return b""
         stop = self._position + max_bytes
-        here = bytes(
-            self._feed.content[self._position : stop if self._stop is None else min(stop, self._stop)]
-        )
+        stop = min(stop, self._come(), stop if self._stop is None else self._stop)
+        here = bytes(self._feed.content[self._position : stop])
         self._position += len(here)
         if here:
             return here
+        if self._given_up is not None:
+            raise self._given_up[1]
         if self._feed.error is not None:
             raise self._feed.error
         return None
+
+    @property
+    def came(self) -> int:
+        """See IRemoteBody."""
+        return max(0, self._come() - self._start)
+
+    def held(self) -> bool:
+        """See IRemoteBody; as the feed says."""
+        return self._feed.held
+
+    def elsewhere(self) -> bool:
+        """See IRemoteBody; as the feed says."""
+        return self._feed.elsewhere()
+
+    def give_up(self, error: UpstreamError, slow: bool) -> None:
+        """See IRemoteBody."""
+        if self._given_up is not None or self._at_end():
+            return
+        self._given_up = len(self._feed.content), error
+        self._feed.found_slow += slow
+        if self._pending is not None:
+            pending = self._pending
+            self._cancelled(pending)
+            pending.callback(None)
 
     def ready(self) -> Deferred[None]:
         """See IBody; RuntimeError when one is outstanding."""
@@ -154,6 +193,9 @@ class MemoryBlob:
         self.closed = False
         self.come = 0
         self.piece: Callable[[int, int], Deferred[IBody]] | None = None
+        self.endpoint: str | None = None
+        self.start = 0
+        self.validator: str | None = None
 
     def backlog(self) -> int:
         """See IRangedBlob; nothing, unless ``come`` says otherwise."""
@@ -169,7 +211,7 @@ class MemoryBlob:
         if limit is not None and not 0 <= start <= limit <= (self.size or 0):
             raise ValueError(f"the span {start}..{limit} is not within {self.size} bytes")
         self.opened = True
-        return MemoryBody(self._feed, start, limit)
+        return MemoryBody(self._feed, self.start + start, limit)
 
     def close(self) -> None:
         """See IBlob."""

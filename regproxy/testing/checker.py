@@ -27,7 +27,10 @@ from regproxy.interfaces import Kind, Link
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.storage.layout import Layout, parse_blob, parse_link, parse_repository, parse_tag
+from regproxy.storage.leftovers import is_named_for
 from regproxy.storage.links import UNVERIFIED_MTIME_NS, read_link
+from regproxy.storage.maps import MAX_MAP_BYTES, SpoolMap, decode_map
+from regproxy.storage.occupancy import regular
 from regproxy.storage.records import parse_record, read_record
 from regproxy.storage.tags import MAX_TAG_BYTES, decode_tag
 from regproxy.storage.version import VERSION
@@ -63,7 +66,8 @@ class Fault(enum.Enum):
     STRANGER = "a file that is none of regproxy's"
     VERSION = "no VERSION file of this regproxy"
     ORPHAN = "a blob that nobody links"
-    LEFTOVER = "a spool or map of a fill that is no more"
+    LEFTOVER = "a spool or map of a fill that is no more, and of no use to another"
+    SPOOL = "a spool that has not what its map claims"
     TEMPORARY = "a temporary file of a process that is no more"
     EMPTY_FOLDER = "a folder with nothing in it"
     NO_ENTRY = "a link or tag that the scheduler does not know: it would never expire"
@@ -90,6 +94,8 @@ class Walked:
     links: dict[tuple[Repository, Kind, Digest], Link] = attrs.field(factory=dict)
     tags: set[tuple[Repository, str]] = attrs.field(factory=set)
     linked: set[Digest] = attrs.field(factory=set)
+    spools: set[Path] = attrs.field(factory=set)
+    """Those that a later fill can go on from, and their maps."""
     keys: dict[str, str] = attrs.field(factory=dict)
     """The scheduler's key of each record, with its path."""
 
@@ -112,6 +118,7 @@ class Checker:
         for path, parts, status in self._files("blobs"):
             self._blob(path, parts, status)
         self._links()
+        self._spools()
         self._state()
         if surveyed:
             self._uncleared()
@@ -207,6 +214,25 @@ class Checker:
         for name in self.state.cut:
             self._add(Fault.STATE_CUT, name)
 
+    def _spools(self) -> None:
+        """A map that claims something: the spool is named for its digest, and long enough."""
+        for path, _, _ in self._files("fills"):
+            known = self._map_of(path) if path.suffix == ".map" else None
+            if known is None or not known.is_leftover:
+                continue
+            spool = self._layout.spool(path.stem)
+            found, stop = regular(spool), known.there[-1][1]
+            if found is None:
+                continue  # a kill came while they were removed
+            self.walked.spools.update({path, spool})
+            if not is_named_for(path.stem, known.digest):
+                self._add(Fault.SPOOL, path, "of another digest")
+            elif found.st_size < stop and path.exists():
+                self._add(Fault.SPOOL, path, f"{found.st_size} of {stop} bytes")
+
+    def _map_of(self, path: Path) -> SpoolMap | None:
+        return decode_map(_read(path, MAX_MAP_BYTES))
+
     # what a start and a survey clear away
 
     def _uncleared(self) -> None:
@@ -216,7 +242,7 @@ class Checker:
                     self._add(Fault.EMPTY_FOLDER, path)
             elif _TEMPORARY.fullmatch(path.name):
                 self._add(Fault.TEMPORARY, path)
-            elif path.parent == self._layout.fills:
+            elif path.parent == self._layout.fills and path not in self.walked.spools:
                 self._add(Fault.LEFTOVER if _SPOOL.fullmatch(path.name) else Fault.STRANGER, path)
 
     def _orphans(self) -> None:

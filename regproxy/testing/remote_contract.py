@@ -23,6 +23,7 @@ from regproxy.errors import (
 )
 from regproxy.interfaces import (
     IManifestSource,
+    IRangedBlob,
     IRemoteBlobs,
     IRemoteRegistry,
     IRemoteTags,
@@ -81,6 +82,7 @@ def questions(room: RemoteRoom) -> list[Deferred[Any]]:
         remote.blobs.stat(repository, layer),
         remote.blobs.open(repository, layer),
         remote.blobs.resume(repository, layer, 1, None),
+        remote.blobs.open_from(repository, layer, 1, None),
         remote.manifests.stat(repository, IMAGE.digest),
         remote.manifests.get(repository, IMAGE.digest),
         remote.tags.get(repository, LATEST),
@@ -124,6 +126,22 @@ class RemoteRegistryContract:
                 body.close()
         asking = room.remote.blobs.resume(room.repository, digest, 1, len(content) + 1)
         assert isinstance(await outcome(asking), ContentMismatch)
+
+    async def test_a_blob_is_opened_from_an_offset(self, room: RemoteRoom) -> None:
+        """Its body begins there, or at 0 where the upstream likes that better; its size is the whole one."""
+        content = b"".join(bytes([n]) * 1000 for n in range(100))
+        digest = Digest.of(content)
+        room.holding.blobs[digest] = content
+        for start in (0, 1, 55_555, len(content) - 1):
+            for validator in (None, '"another"'):
+                blob = await room.remote.blobs.open_from(room.repository, digest, start, validator)
+                verifyObject(IRangedBlob, blob)
+                assert blob.size == len(content)
+                assert blob.start in (0, start)
+                assert validator is None or not blob.start
+                assert await read_to_end(blob.body()) == content[blob.start :]
+        elsewhere_too = room.remote.blobs.open_from(elsewhere(room.repository), digest, 1, None)
+        assert isinstance(await outcome(elsewhere_too), NotFound)
 
     async def test_a_tag_moves_and_moves_back(self, room: RemoteRoom) -> None:
         """stat with what was known: what it is now."""

@@ -14,6 +14,7 @@ from regproxy.errors import (
     ContentMismatch,
     Denied,
     NotFound,
+    RangeIgnored,
     Throttled,
     TransferStopped,
     UpstreamError,
@@ -26,6 +27,7 @@ from regproxy.interfaces import (
     IBlob,
     IBody,
     IManifestSource,
+    IRangedBlob,
     IRemoteBlobs,
     IRemoteRegistry,
     IRemoteTags,
@@ -46,9 +48,9 @@ T = TypeVar("T")
 
 @implementer(IRemoteRegistry)
 class MemoryRemote:
-    """One upstream. Operations for ``script``: ``blobs.stat``, ``blobs.open``, ``blobs.piece``,
-    ``blobs.resume``, ``manifests.stat``, ``manifests.get``, ``tags.get``, ``tags.stat``, ``tags.list``,
-    ``check_credentials``, ``close``.
+    """One upstream. Operations for ``script``: ``blobs.stat``, ``blobs.open``, ``blobs.open_from``,
+    ``blobs.piece``, ``blobs.resume``, ``manifests.stat``, ``manifests.get``, ``tags.get``, ``tags.stat``,
+    ``tags.list``, ``check_credentials``, ``close``.
     """
 
     def __init__(self, name: str = "registry.test") -> None:
@@ -63,6 +65,8 @@ class MemoryRemote:
         """What the bytes from an offset up to another are read from, where a blob is read from a feed."""
         self.resumed_from: Callable[[Feed, int], Feed] = lambda feed, start: feed
         """The same for all bytes from an offset on."""
+        self.etag: str | None = None
+        """What blobs are opened with."""
         self.stands = Standing()
         """What :meth:`standing` says."""
         self.allows = Allowance()
@@ -217,11 +221,28 @@ class _RemoteBlobs:
     def open(self, repository: Repository, digest: Digest) -> Deferred[IBlob]:
         return self._remote.run(Call("blobs.open", repository, digest), self._open(repository, digest))
 
-    async def _open(self, repository: Repository, digest: Digest) -> IBlob:
+    async def _open(self, repository: Repository, digest: Digest) -> IRangedBlob:
         feed = self._remote.find_feed(repository, digest)
         blob = self._remote.open_feed(feed)
+        blob.validator = self._remote.etag
         if self._remote.ranged and feed.size is not None:
             blob.piece = partial(self._open_piece, repository, digest, feed)
+        return blob
+
+    def open_from(
+        self, repository: Repository, digest: Digest, start: int, validator: str | None
+    ) -> Deferred[IRangedBlob]:
+        work = self._open_from(repository, digest, start, validator)
+        return self._remote.run(Call("blobs.open_from", repository, digest), work)
+
+    async def _open_from(
+        self, repository: Repository, digest: Digest, start: int, validator: str | None
+    ) -> IRangedBlob:
+        blob = await self._open(repository, digest)
+        if self._remote.ranged and blob.size is not None and validator in (None, self._remote.etag):
+            if start >= blob.size:
+                raise RangeIgnored(self._remote.name, "it has fewer bytes")
+            blob.start = start
         return blob
 
     def _open_piece(

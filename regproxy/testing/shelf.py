@@ -14,7 +14,7 @@ import attrs
 from twisted.internet.interfaces import IReactorTime
 
 from regproxy.errors import ContentMissing
-from regproxy.interfaces import Kind, Link
+from regproxy.interfaces import Kind, Leftover, Link
 from regproxy.oci.digest import Digest
 from regproxy.oci.media_type import BLOB_TYPE
 from regproxy.oci.repository import Repository
@@ -31,6 +31,14 @@ class BlobFile:
     mtime_ns: int
 
 
+@attrs.define(eq=False)
+class LeftFile:
+    """A spool that was left."""
+
+    content: bytearray
+    left: Leftover
+
+
 class MemoryShelf:
     """The part of MemoryStore that its spools work on."""
 
@@ -41,6 +49,7 @@ class MemoryShelf:
         self.cold = False
         """Whether files opened from now on need warm() first."""
         self.quarantined: dict[Digest, bytes] = {}
+        self.leftovers: dict[Digest, LeftFile] = {}
         self._clock = clock
         self._files: dict[Digest, BlobFile] = {}
         self._mtimes: dict[Digest, int] = {}
@@ -82,6 +91,7 @@ class MemoryShelf:
     def place(self, digest: Digest, content: bytes) -> None:
         """Verified bytes get the name, whatever had it."""
         self._files[digest] = BlobFile(bytearray(content), self._next_mtime())
+        self.leftovers.pop(digest, None)
         self.vouch(digest)
 
     def vouch(self, digest: Digest) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 
+from twisted.internet.defer import CancelledError
 from zope.interface.verify import verifyObject
 
 from regproxy.errors import ContentMissing, ContentUntrusted, StorageFailed, TransferStopped
 from regproxy.extents import Extents
-from regproxy.interfaces import How, IBlob, IFile, ISpool, Kind
+from regproxy.interfaces import How, IBlob, IFile, ISpool, Kind, Leftover, Validator
 from regproxy.oci.digest import Digest
 from regproxy.testing.contracts import outcome, read_to_end
 from regproxy.testing.store_contract import (
@@ -72,6 +73,16 @@ class SpoolContract:
         assert spool.matches()
         await spool.commit(proofs(room.store, REPOSITORY))
         assert await serves(room.store, REPOSITORY) == CONTENT
+
+    async def test_who_gives_up_the_answer_stops_no_write(self, room: StoreRoom) -> None:
+        """Else what follows would be at the wrong place."""
+        spool = await room.store.spool(DIGEST)
+        given_up = spool.append([CONTENT[:1000]])
+        given_up.addErrback(lambda failure: failure.trap(CancelledError))
+        given_up.cancel()
+        assert await spool.append([CONTENT[1000:]]) == len(CONTENT)
+        assert spool.matches()
+        await spool.discard()
 
     async def test_bytes_are_placed_behind_the_front(self, room: StoreRoom) -> None:
         """In any order; the front goes on over them once it comes to them."""
@@ -220,6 +231,149 @@ class SpoolContract:
         for repository in BOTH:
             assert await serves(room.store, repository) == CONTENT
         assert await read_to_end(blob.body()) == CONTENT
+
+
+class LeftoverContract:
+    """The laws of keep(), left() and take(): a later fill goes on from what an earlier one has left."""
+
+    async def test_what_was_kept_is_there_for_the_next(self, room: StoreRoom) -> None:
+        """Its bytes are trusted by nobody: hashed again, then what is missing makes it the blob."""
+        validator = Validator(OTHER, '"abc"')
+        spool = await room.store.spool(DIGEST)
+        await spool.expect(len(CONTENT), validator)
+        assert spool.left is None
+        await spool.append([CONTENT[:5000]])
+        await spool.place(9000, [CONTENT[9000:11_000]])
+        await spool.keep()
+        left = room.store.left(DIGEST)
+        assert left == Leftover(len(CONTENT), ((0, 5000), (9000, 11_000)), validator)
+        assert (left.start, room.store.holds(DIGEST)) == (5000, None)
+        taken = await self._taken(room)
+        assert (taken.digest, taken.front, taken.left) == (DIGEST, 0, left)
+        assert room.store.left(DIGEST) is None
+        assert await room.store.take(DIGEST) is None
+        await taken.expect(len(CONTENT))
+        file = taken.file()
+        assert await bytes_at(file, 9500, 10) == CONTENT[9500:9510]
+        file.close()
+        assert await taken.place(5000, [CONTENT[5000:9000]]) in (0, 11_000)
+        assert await taken.place(11_000, [CONTENT[11_000:]]) in (0, len(CONTENT))
+        while await taken.catch_up() < len(CONTENT):
+            pass
+        assert taken.matches()
+        await taken.commit(proofs(room.store, REPOSITORY))
+        assert await serves(room.store, REPOSITORY) == CONTENT
+        assert room.store.left(DIGEST) is None
+
+    async def test_it_may_be_kept_again_and_again(self, room: StoreRoom) -> None:
+        """Also when nothing was added, and with more."""
+        await self._keep(room, 100)
+        for count in (0, 0, 50, 0):
+            spool = await self._taken(room)
+            start = spool.left.start if spool.left is not None else 0
+            if count:
+                await spool.place(start, [CONTENT[start : start + count]])
+            await spool.keep()
+            left = room.store.left(DIGEST)
+            assert left is not None
+            assert left.start == start + count
+        spool = await self._taken(room)
+        assert await spool.catch_up() == 150
+        assert await spool.append([CONTENT[150:]]) == len(CONTENT)
+        assert spool.matches()
+        await spool.discard()
+
+    async def test_something_is_always_missing(self, room: StoreRoom) -> None:
+        """The upstream is asked in any case, for the last byte at least."""
+        spool = await room.store.spool(DIGEST)
+        await spool.expect(len(CONTENT))
+        await spool.append([CONTENT])
+        await spool.keep()
+        left = room.store.left(DIGEST)
+        assert left == Leftover(len(CONTENT), ((0, len(CONTENT) - 1),))
+
+    async def test_what_is_not_worth_keeping(self, room: StoreRoom) -> None:
+        """No bytes, or no size: as discard."""
+        for size, content in ((None, CONTENT[:99]), (len(CONTENT), b"")):
+            spool = await room.store.spool(DIGEST)
+            if size is not None:
+                await spool.expect(size)
+            if content:
+                await spool.append([content])
+            await spool.keep()
+            assert room.store.left(DIGEST) is None
+            assert await room.store.take(DIGEST) is None
+
+    async def test_taken_and_let_go_of_is_gone(self, room: StoreRoom) -> None:
+        """discard and reject."""
+        for end in ("discard", "reject"):
+            await self._keep(room, 100)
+            await getattr(await self._taken(room), end)()
+            assert room.store.left(DIGEST) is None
+
+    async def test_wrong_bytes_that_were_left_are_found(self, room: StoreRoom) -> None:
+        """By the hash of the whole (invariant 1)."""
+        spool = await room.store.spool(DIGEST)
+        await spool.expect(len(CONTENT))
+        await spool.append([WRONG[:100]])
+        await spool.keep()
+        spool = await self._taken(room)
+        await spool.place(100, [CONTENT[100:]])
+        while await spool.catch_up() < len(CONTENT):
+            pass
+        assert not spool.matches()
+        assert isinstance(await outcome(spool.commit(proofs(room.store, REPOSITORY))), StorageFailed)
+        await spool.reject()
+        assert room.store.holds(DIGEST) is None
+
+    async def test_what_was_left_is_not_written_over(self, room: StoreRoom) -> None:
+        """It would be hashed, or was."""
+        await self._keep(room, 100)
+        spool = await self._taken(room)
+        assert isinstance(await outcome(spool.place(50, [b"x"])), RuntimeError)
+        await spool.discard()
+
+    async def test_a_blob_that_came_by_another_way_ends_it(self, room: StoreRoom) -> None:
+        """Nobody needs it any more."""
+        await self._keep(room, 100)
+        await fill(room.store, CONTENT, REPOSITORY)
+        assert room.store.left(DIGEST) is None
+
+    async def test_an_adopted_file_stays_where_it_is(self, room: StoreRoom) -> None:
+        """keep is discard there."""
+        await fill(room.store, CONTENT, REPOSITORY)
+        room.touch(DIGEST)
+        spool, blob = await room.store.adopt(DIGEST)
+        assert spool.left is None
+        await spool.append([CONTENT[:99]])
+        blob.close()
+        await spool.keep()
+        assert room.store.left(DIGEST) is None
+        assert room.store.holds(DIGEST) == len(CONTENT)
+
+    async def test_after_its_end(self, room: StoreRoom) -> None:
+        """TransferStopped for what would go on with it; to let go of it again is fine."""
+        await self._keep(room, 100)
+        spool = await self._taken(room)
+        await spool.keep()
+        for work in (spool.append([b"x"]), spool.catch_up(), spool.place(100, [b"x"])):
+            assert isinstance(await outcome(work), TransferStopped)
+        await spool.discard()
+        await spool.keep()
+        left = room.store.left(DIGEST)
+        assert left is not None
+        assert left.start == 100
+
+    async def _keep(self, room: StoreRoom, count: int) -> None:
+        spool = await room.store.spool(DIGEST)
+        await spool.expect(len(CONTENT))
+        await spool.append([CONTENT[:count]])
+        await spool.keep()
+
+    async def _taken(self, room: StoreRoom) -> ISpool:
+        spool = await room.store.take(DIGEST)
+        assert spool is not None
+        return spool
 
 
 class AdoptionContract:

@@ -11,11 +11,12 @@ from zope.interface import implementer
 
 from regproxy.errors import StorageFailed, TransferStopped
 from regproxy.extents import Extents
-from regproxy.interfaces import IFile, ISpool
+from regproxy.interfaces import IFile, ISpool, Leftover, Validator
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
+from regproxy.storage.thread import shield
 from regproxy.testing.calls import Call
-from regproxy.testing.shelf import BlobFile, MemoryShelf
+from regproxy.testing.shelf import BlobFile, LeftFile, MemoryShelf
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -70,14 +71,22 @@ class MemoryFile:
 @implementer(ISpool)
 class MemorySpool:
     """A blob being written. Operations for ``script``: ``spool.expect``, ``spool.append``, ``spool.place``,
-    ``spool.add_source``, ``spool.commit``, ``spool.discard``, ``spool.reject``.
+    ``spool.catch_up``, ``spool.add_source``, ``spool.commit``, ``spool.discard``, ``spool.keep``,
+    ``spool.reject``.
     """
 
-    def __init__(self, digest: Digest, shelf: MemoryShelf, adopted: BlobFile | None = None) -> None:
+    def __init__(
+        self,
+        digest: Digest,
+        shelf: MemoryShelf,
+        adopted: BlobFile | None = None,
+        left: LeftFile | None = None,
+    ) -> None:
         self.digest = digest
         self.front = 0
         self.state = "open"
-        """``open``, then ``committed``, ``discarded`` or ``rejected``."""
+        """``open``, then ``committed``, ``discarded``, ``kept`` or ``rejected``."""
+        self.left = None if left is None else left.left
         self.sources: list[Repository] = []
         self.files: list[MemoryFile] = []
         self.expected: int | None = None
@@ -85,9 +94,15 @@ class MemorySpool:
         self._adopted = adopted
         self._found_mtime_ns = adopted.mtime_ns if adopted is not None else 0
         self._content = adopted.content if adopted is not None else bytearray()
+        self._written = Extents()
+        self._edge = 0
+        self._validator: Validator | None = None
+        if left is not None:
+            self._content, self._edge = left.content, left.left.start
+            self._written = Extents(left.left.there)
+            self.expected, self._validator = left.left.size_bytes, left.left.validator
         self._hash = digest.hasher()
         self._outstanding = 0
-        self._placed = Extents()
         self._last: Deferred[None] = succeed(None)
         self._refused: StorageFailed | None = None
         self._leaving = False
@@ -107,17 +122,17 @@ class MemorySpool:
         if self.state != "open":
             raise TransferStopped(f"the spool is {self.state}")
 
-    def expect(self, size_bytes: int) -> Deferred[None]:
+    def expect(self, size_bytes: int, validator: Validator | None = None) -> Deferred[None]:
         """See ISpool; StorageFailed for an adopted file of another size."""
-        return Deferred.fromCoroutine(self._expect(size_bytes))
+        return Deferred.fromCoroutine(self._expect(size_bytes, validator))
 
-    async def _expect(self, size_bytes: int) -> None:
+    async def _expect(self, size_bytes: int, validator: Validator | None) -> None:
         await self._enter("expect")
         if self._adopted is None:
             self._check_room(size_bytes)
         elif size_bytes != len(self._content):
             raise StorageFailed("the file on disk is of another size")
-        self.expected = size_bytes
+        self.expected, self._validator = size_bytes, validator
 
     def _check_room(self, size_bytes: int) -> None:
         if self._shelf.room_bytes is not None and size_bytes > self._shelf.room_bytes:
@@ -134,24 +149,41 @@ class MemorySpool:
         return self._in_turn("place", offset, b"".join(chunks))
 
     def catch_up(self) -> Deferred[int]:
-        """See ISpool; it has always caught up with what was written before."""
+        """See ISpool; all of what was left at once, and of what was written before that is done already."""
         self._outstanding += 1
-        before, self._last = self._last, Deferred()
-        return Deferred.fromCoroutine(self._caught_up(before, self._last))
+        return Deferred.fromCoroutine(self._catch_up())
 
-    async def _caught_up(self, before: Deferred[None], done: Deferred[None]) -> int:
+    async def _catch_up(self) -> int:
         try:
-            await before
+            if self.front < self._edge:
+                await self._enter("catch_up")
+                self._hash_left()
+            await self._turn()
             self._check_open()
             return self.front
         finally:
             self._outstanding -= 1
+
+    async def _turn(self) -> None:
+        """After what was asked for before."""
+        done: Deferred[None] = Deferred()
+        before, self._last = self._last, done
+        try:
+            await before
+        finally:
             done.callback(None)
+
+    def _hash_left(self) -> None:
+        if self.front < self._edge:
+            self._hash.update(self._content[self.front : self._edge])
+            self.front = self._edge
+            self._go_on()
 
     def _in_turn(self, operation: str, offset: int | None, content: bytes) -> Deferred[int]:
         self._outstanding += 1
         before, self._last = self._last, Deferred()
-        return Deferred.fromCoroutine(self._write(operation, offset, content, before, self._last))
+        writing = Deferred.fromCoroutine(self._write(operation, offset, content, before, self._last))
+        return shield(writing)  # whoever gives up the answer stops no write
 
     async def _write(
         self, operation: str, offset: int | None, content: bytes, before: Deferred[None], done: Deferred[None]
@@ -170,18 +202,25 @@ class MemorySpool:
             done.callback(None)
 
     def _write_now(self, offset: int, content: bytes) -> int:
-        if offset < self.front:
-            raise RuntimeError("bytes before the front are hashed already")
+        if offset < max(self.front, self._edge):
+            raise RuntimeError("bytes before the front are hashed already, or were left here")
         stop = offset + len(content)
         if self._adopted is None:
             self._check_room(stop)
             self._content += bytes(max(0, stop - len(self._content)))
             self._content[offset:stop] = content
-        self._placed.add(offset, stop)
-        reach = self._placed.reach(self.front)
-        self._hash.update(self._content[self.front : reach] if self._adopted is None else content)
-        self.front = reach
+            self._written.add(offset, stop)
+            self._go_on()
+            return self.front
+        self._hash.update(content)
+        self.front = stop
         return self.front
+
+    def _go_on(self) -> None:
+        if self.front >= self._edge:
+            reach = self._written.reach(self.front)
+            self._hash.update(self._content[self.front : reach])
+            self.front = reach
 
     def matches(self) -> bool:
         """See ISpool; RuntimeError while an append is outstanding."""
@@ -241,11 +280,19 @@ class MemorySpool:
         self._leaving = True
         return Deferred.fromCoroutine(self._leave("reject", "rejected"))
 
+    def keep(self) -> Deferred[None]:
+        """See ISpool."""
+        self._leaving = True
+        return Deferred.fromCoroutine(self._leave("keep", "kept"))
+
     async def _leave(self, operation: str, state: str) -> None:
         await self._shelf.script.enter(Call(f"spool.{operation}", None, self.digest))
         if self.state != "open":
             return
         self.state = state
         file = self._adopted
+        if state == "kept" and file is None and self._written and self.expected is not None:
+            left = Leftover.of(self.expected, self._written, self._validator)
+            self._shelf.leftovers[self.digest] = LeftFile(self._content, left)
         if state == "rejected" and file is not None and self._shelf.in_place(self.digest, file):
             self._shelf.quarantine(self.digest)

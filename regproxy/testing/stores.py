@@ -17,6 +17,7 @@ from regproxy.interfaces import (
     IManifestSource,
     ISpool,
     Kind,
+    Leftover,
     TagRecord,
 )
 from regproxy.oci.digest import Digest
@@ -34,8 +35,8 @@ from regproxy.testing.spools import MemorySpool
 @implementer(ILocalStore)
 class MemoryStore(MemoryShelf):
     """A store. Operations for ``script``: ``blobs.stat``, ``blobs.open``, ``manifests.stat``,
-    ``manifests.get``, ``grant``, ``unlink``, ``put``, ``spool``, ``adopt``, ``set_tag``, ``drop_tag``,
-    ``tags``, ``revoke``, and those of MemorySpool.
+    ``manifests.get``, ``grant``, ``unlink``, ``put``, ``spool``, ``take``, ``adopt``, ``set_tag``,
+    ``drop_tag``, ``tags``, ``revoke``, and those of MemorySpool.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -136,6 +137,22 @@ class MemoryStore(MemoryShelf):
     async def _spool(self, digest: Digest) -> ISpool:
         await self.script.enter(Call("spool", None, digest))
         self.spools.append(MemorySpool(digest, self))
+        return self.spools[-1]
+
+    def left(self, digest: Digest) -> Leftover | None:
+        """See ILocalStore."""
+        return self.leftovers[digest].left if digest in self.leftovers else None
+
+    def take(self, digest: Digest) -> Deferred[ISpool | None]:
+        """See ILocalStore."""
+        return Deferred.fromCoroutine(self._take(digest))
+
+    async def _take(self, digest: Digest) -> ISpool | None:
+        await self.script.enter(Call("take", None, digest))
+        file = self.leftovers.pop(digest, None)
+        if file is None:
+            return None
+        self.spools.append(MemorySpool(digest, self, left=file))
         return self.spools[-1]
 
     def adopt(self, digest: Digest) -> Deferred[tuple[ISpool, IBlob]]:

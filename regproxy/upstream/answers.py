@@ -11,6 +11,8 @@ from regproxy.oci import media_type as types
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 GONE = frozenset({404, 410})
 DENIED = frozenset({401, 403})
+RANGE_REFUSED = 416
+"""Of bytes that the blob has: such an upstream serves no ranges, whatever it says."""
 HEAD_UNSUPPORTED = frozenset({405, 501})
 """The only answers that make a HEAD of a manifest a GET (R51)."""
 HEAD_REFUSED = frozenset({401, 403, 404, 405, 501})

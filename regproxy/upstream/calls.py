@@ -88,11 +88,14 @@ class Calls:
         attempts: Attempts,
         budget: Budget,
         insecure: bool = False,
+        by_speed: bool = False,
     ) -> None:
-        """``insecure``: a redirect may lead from https to http. ``attempts`` asks one endpoint."""
+        """``insecure``: a redirect may lead from https to http. ``attempts`` asks one endpoint.
+        ``by_speed``: one that was found slow is asked after the others."""
         self.known: Question | None = None
         """The last question about a manifest that was answered by one."""
         self._budget = budget
+        self._by_speed = by_speed
         self._name = name
         self._endpoints = endpoints
         self._attempts = attempts
@@ -123,6 +126,8 @@ class Calls:
             if refusal is None:
                 answer.endpoint = endpoint.url
                 answer.later = endpoint.later
+                answer.slow = partial(self._endpoints.slow, endpoint)
+                answer.elsewhere = partial(self._endpoints.elsewhere, endpoint)
                 return answer
             trouble = trouble or refusal
         raise trouble or UpstreamFailed(self._name, f"whoever began to give the {question.what} is down")
@@ -130,11 +135,15 @@ class Calls:
     def _ways(self, question: Question) -> Iterator[tuple[Endpoint, Question]]:
         """Where it is asked; a later page of a list where the first one came from."""
         base = self._endpoints.first
-        for endpoint in self._endpoints.order():
+        for endpoint in self._endpoints.order(self._by_speed):
             if question.url.startswith(base + "/"):
                 yield endpoint, attrs.evolve(question, url=endpoint.url + question.url[len(base) :])
             elif question.url.startswith(endpoint.url + "/"):
                 yield endpoint, question
+
+    def is_home(self, answer: Answer) -> bool:
+        """Whether it came from the upstream itself, and from nobody whom a redirect led to."""
+        return self._doors.is_own(answer.origin)
 
     def _refusal(self, answer: Answer, question: Question, endpoint: Endpoint) -> UpstreamError | None:
         """Why the answer of one endpoint of several does not count; it is discarded then."""

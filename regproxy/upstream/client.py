@@ -59,6 +59,10 @@ class Answer:
         """Whether it is another than the first of the settings."""
         self.broke: Callable[[], None] = _nothing
         """To be called when it breaks off inside the body, so that another endpoint is asked next."""
+        self.slow: Callable[[], None] = _nothing
+        """To be called when its body is too slow to be waited for: blobs come from another next."""
+        self.elsewhere: Callable[[], bool] = lambda: False
+        """Whether there is another that is well, and was not found slow."""
         self._response = response
         self._clock = clock
         self._delivered = False

@@ -1,14 +1,14 @@
 """The endpoints of one upstream, in the order of the settings, and which of them are asked at the moment.
 
 Laws: one whose circuit is open is not asked; when that is all of them, nobody waits. One that has just
-failed steps back behind the others, and is asked all the same when no other is left. While an operator
-has the upstream offline none is asked, and none is probed.
+failed steps back behind the others, for blobs one that was slow too, for SLOW_S; both are asked all the
+same when no other is left. While an operator has the upstream offline none is asked, and none is probed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -20,6 +20,7 @@ from regproxy.upstream.circuit import CircuitState
 
 OFFLINE = "an operator has it offline"
 GOOD = Standing()
+SLOW_S = 300.0
 
 
 @attrs.frozen(eq=False)
@@ -50,6 +51,7 @@ class Endpoints:
         self._wall = wall
         self._told = told
         self._offline_s: float | None = None
+        self._slow_s: dict[int, float] = {}
         bare = [url.rstrip("/") for url in urls]
         self._all = [Endpoint(url, number > 0, breaker(number, url)) for number, url in enumerate(bare)]
         for number in range(len(bare)):
@@ -74,18 +76,39 @@ class Endpoints:
         """Whether an operator said that it is not to be asked."""
         return self._offline_s is not None
 
-    def order(self) -> list[Endpoint]:
-        """Those to be asked, one after the other; UpstreamDown where there is none."""
+    def order(self, by_speed: bool = False) -> list[Endpoint]:
+        """Those to be asked, one after the other; UpstreamDown where there is none. ``by_speed``: for a
+        blob."""
         if self.offline:
             raise UpstreamDown(self._name, OFFLINE, self._offline_s)
         if len(self._all) == 1 and self._all[0].breaker.state.closed:
             return self._all
-        found = plan([each.breaker.state for each in self._all], self._clock.seconds())
+        slow = frozenset(filter(self._is_slow, range(len(self._all)))) if by_speed else frozenset()
+        found = plan([each.breaker.state for each in self._all], self._clock.seconds(), slow)
         if not found:
             standing = self.standing()
             wait = max(1, math.ceil(standing.retry_s or 0.0))
             raise UpstreamDown(self._name, f"not asked now: {standing.reason}", standing.since_s, wait)
         return [self._all[number] for number in found]
+
+    def elsewhere(self, endpoint: Endpoint) -> bool:
+        """Whether a blob that ``endpoint`` sends slowly may be had from another."""
+        now_s = self._clock.seconds()
+        return any(
+            each is not endpoint
+            and each.breaker.state.closed
+            and not each.breaker.state.stepped_back(now_s)
+            and not self._is_slow(number)
+            for number, each in enumerate(self._all)
+        )
+
+    def slow(self, endpoint: Endpoint) -> None:
+        """A blob from it was too slow to be waited for."""
+        self._slow_s[self._all.index(endpoint)] = self._clock.seconds()
+
+    def _is_slow(self, number: int) -> bool:
+        slow_s = self._slow_s.get(number)
+        return slow_s is not None and self._clock.seconds() - slow_s < SLOW_S
 
     def standing(self) -> Standing:
         """As :meth:`IRemoteRegistry.standing`."""
@@ -116,11 +139,12 @@ class Endpoints:
             each.breaker.close()
 
 
-def plan(states: Sequence[CircuitState], now_s: float) -> list[int]:
-    """Who is to be asked, by number: the good ones as they are written, then who failed longest ago."""
+def plan(states: Sequence[CircuitState], now_s: float, slow: Container[int] = frozenset()) -> list[int]:
+    """Who is to be asked, by number: the good ones as they are written, those that are ``slow`` behind the
+    others, then who failed longest ago."""
     asked = [number for number, state in enumerate(states) if state.closed]
     back = [number for number in asked if states[number].stepped_back(now_s)]
-    good = [number for number in asked if number not in back]
+    good = sorted((number for number in asked if number not in back), key=lambda number: number in slow)
     return good + sorted(back, key=lambda number: states[number].failed_s or 0.0)
 
 

@@ -38,6 +38,12 @@ class Questions:
         condition = {} if validator is None else {"If-Range": validator}
         return attrs.evolve(whole, headers={"Range": f"bytes={span.start}-{span.stop - 1}", **condition})
 
+    def rest(self, repository: Repository, digest: Digest, start: int, validator: str | None) -> Question:
+        """A blob from ``start`` on, if it still is the one that ``validator`` was given for."""
+        rest = self.blob("GET", repository, digest, start)
+        condition = {"If-Range": validator} if validator is not None and start else {}
+        return attrs.evolve(rest, headers={**rest.headers, **condition})
+
     def manifest(
         self,
         method: str,

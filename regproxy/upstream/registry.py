@@ -125,7 +125,7 @@ class RemoteRegistry:
             attempts=attempts,
             insecure=settings.insecure,
         )
-        self._calls, bodies = calls(settings.name, small), calls(settings.name, bulk)
+        self._calls, bodies = calls(settings.name, small), calls(settings.name, bulk, by_speed=True)
         self._questions = Questions(settings.endpoints[0])
         self._notices = notices = Notices()
         reader = ManifestReader(settings.name, self._questions, self._calls, in_thread, notices)

@@ -19,12 +19,15 @@ from twisted.web.http import PotentialDataLoss
 from zope.interface import implementer
 
 from regproxy.errors import (
+    ContentMismatch,
     RegproxyError,
     TransferStopped,
+    UpstreamError,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from regproxy.interfaces import How, IBody, IRangedBlob
+from regproxy.headers.ranges import Span
+from regproxy.interfaces import How, IBody, IRangedBlob, IRemoteBody
 from regproxy.upstream.client import Answer
 
 HIGH_BYTES = 4 * 1024 * 1024
@@ -51,7 +54,8 @@ class BodyStream(Protocol):
         self._clock = clock
         self._idle_s = idle_s
         self._gone = gone
-        self._skip = skip
+        self._over = self._skip = skip
+        """How many bytes are read over in all."""
         self._chunks: deque[bytes] = deque()
         self._buffered = 0
         self._full = False
@@ -60,6 +64,9 @@ class BodyStream(Protocol):
         self._ended = False
         self._error: RegproxyError | None = None
         self._waiting: Deferred[None] | None = None
+        self.came = 0
+        """How many bytes have come over the connection."""
+        self._was_held = False
         self._last_byte = clock.seconds()
         self._watch: IDelayedCall | None = None
         self._arm(idle_s)
@@ -95,6 +102,24 @@ class BodyStream(Protocol):
         """Bytes that have come and that nobody took."""
         return self._buffered + (0 if self._ended else self._answer.unread_bytes())
 
+    def held(self) -> bool:
+        """As :meth:`IRemoteBody.held`."""
+        was, self._was_held = self._was_held, False
+        return was or not self._flows
+
+    def elsewhere(self) -> bool:
+        """As :meth:`IRemoteBody.elsewhere`."""
+        return self._answer.elsewhere()
+
+    def give_up(self, error: RegproxyError, slow: bool) -> None:
+        """As :meth:`IRemoteBody.give_up`."""
+        if self._ended:
+            return
+        if slow:
+            self._answer.slow()
+        self._finish(error)
+        self._answer.abort()
+
     def stop(self, error: RegproxyError) -> None:
         """End it now, with ``error`` for whoever reads on; a connection in use is aborted."""
         self._chunks.clear()
@@ -110,6 +135,7 @@ class BodyStream(Protocol):
         if self._ended:
             return
         self._answer.received(len(data))
+        self.came += len(data)
         self._last_byte = self._clock.seconds()
         hold_s = self._spent(len(data))
         if hold_s and self._held is None:
@@ -132,10 +158,14 @@ class BodyStream(Protocol):
         """The end of the body, or of the connection. A body without length ends with it (R42)."""
         if self._ended:
             return
+        host = self._answer.origin.host
+        if self._over and self.came == self._over:  # to read it over once more would bring as much
+            found = f"{host} has no more than the first {self._over} bytes of a blob that it said is longer"
+            self._finish(ContentMismatch(self._answer.upstream, found))
+            return
         if reason.check(ResponseDone, PotentialDataLoss):
             self._finish(None)
             return
-        host = self._answer.origin.host
         self._answer.broke()
         self._finish(UpstreamUnreachable(self._answer.upstream, f"{host} cut the connection inside a blob"))
 
@@ -168,6 +198,7 @@ class BodyStream(Protocol):
         if flows == self._flows or self._ended:
             return
         self._flows = flows
+        self._was_held = True
         transport = cast(IPushProducer, self.transport)
         if flows:
             self._last_byte = self._clock.seconds()
@@ -198,7 +229,7 @@ class BodyStream(Protocol):
         self._answer.abort()
 
 
-@implementer(IBody)
+@implementer(IRemoteBody)
 class RemoteBody:
     """The next ``length`` bytes of a stream, None: all of it."""
 
@@ -216,6 +247,23 @@ class RemoteBody:
         data = self._stream.take(min(max_bytes, self._left))
         self._left -= len(data or b"")
         return data
+
+    @property
+    def came(self) -> int:
+        """As :attr:`IRemoteBody.came`."""
+        return self._stream.came
+
+    def held(self) -> bool:
+        """As :meth:`IRemoteBody.held`."""
+        return self._stream.held()
+
+    def elsewhere(self) -> bool:
+        """As :meth:`IRemoteBody.elsewhere`."""
+        return self._stream.elsewhere()
+
+    def give_up(self, error: UpstreamError, slow: bool) -> None:
+        """As :meth:`IRemoteBody.give_up`."""
+        self._stream.give_up(error, slow)
 
     def ready(self) -> Deferred[None]:
         """Fires when read() has something to say."""
@@ -241,12 +289,17 @@ class RemoteBlob:
         register: Callable[[Callable[[], None]], Callable[[], None]],
         piece: Callable[[int, int], Deferred[IBody]] | None = None,
         spent: Callable[[int], float] = lambda size_bytes: 0.0,
+        span: Span | None = None,
+        validator: str | None = None,
     ) -> None:
         """``register`` notes how to stop this blob, and returns how to take that note back; ``spent``
-        is for :class:`BodyStream`."""
+        is for :class:`BodyStream`; ``span``: what of the blob comes, to its end, where it is not all."""
         self._spent = spent
         self.piece = piece
-        self.size = answer.length
+        self.validator = validator
+        self.start = 0 if span is None else span.start
+        self.size = answer.length if span is None else span.stop
+        self.endpoint = answer.endpoint
         self._answer = answer
         self._clock = clock
         self._idle_s = idle_s

@@ -7,7 +7,6 @@ is shown to origins that the settings name, to nobody else.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -25,11 +24,15 @@ from zope.interface import implementer
 
 from regproxy.headers.origins import Origin
 from regproxy.settings import ClientCertificate
+from regproxy.smallfile import Marks, Unusable, marks_of, read_small
 
 from twisted.internet._sslverify import IOpenSSLTrustRoot  # isort: skip  # it has no public name
 
 HOSTS_REMEMBERED = 64
 """So many hosts have their contexts kept: they are made once a host, not once a request."""
+
+MAX_PEM_BYTES = 8 * 1024 * 1024
+"""A bundle of all authorities, each described in words, has one or two."""
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -72,13 +75,13 @@ class TlsPolicy:
         self._client = client
         self._named = named
         self._files = [path for path in (ca, client and client.cert, client and client.key) if path]
-        self._read: object = None
+        self._read: tuple[Marks, ...] = ()
         self._policies: tuple[IPolicyForHTTPS, IPolicyForHTTPS] | None = None
 
     def creatorForNetloc(self, hostname: bytes, port: int) -> IOpenSSLClientConnectionCreator:
         """A connection creator by the files as they are now.
 
-        OSError, crypto.Error or CertificateUnusable where they never could be read: the daemon
+        crypto.Error or CertificateUnusable where they never could be read: the daemon
         starts without them, and the connection that needs them fails (invariant 6).
         """
         known, stranger = self._fresh()
@@ -86,12 +89,12 @@ class TlsPolicy:
         return (known if asked in self._named else stranger).creatorForNetloc(hostname, port)
 
     def _fresh(self) -> tuple[IPolicyForHTTPS, IPolicyForHTTPS]:
-        now = tuple(map(_version, self._files))
+        now = tuple(map(marks_of, self._files))
         if self._policies is not None and now == self._read:
             return self._policies
         try:
             self._policies = self._make()
-        except (OSError, crypto.Error, CertificateUnusable) as error:
+        except (crypto.Error, CertificateUnusable) as error:
             if self._policies is None:
                 raise
             _log.warn(
@@ -127,14 +130,14 @@ class _Policy:
 
 
 def _authorities(ca: Path) -> WithOwnAuthorities:
-    found = [crypto.load_certificate(crypto.FILETYPE_PEM, pem) for pem in _PEM.findall(ca.read_bytes())]
+    found = [crypto.load_certificate(crypto.FILETYPE_PEM, pem) for pem in _PEM.findall(_content(ca))]
     if not found:
         raise CertificateUnusable(f"{ca} holds no PEM certificate")
     return WithOwnAuthorities(found)
 
 
 def read_pair(client: ClientCertificate) -> dict[str, Any]:
-    """Certificate, chain and key, as CertificateOptions takes them. OSError, CertificateUnusable."""
+    """Certificate, chain and key, as CertificateOptions takes them. CertificateUnusable."""
     chain = _chain(client)
     key = _parsed(client.key, "PEM key without a passphrase", lambda pem: load_pem_private_key(pem, None))
     if key.public_key() != chain[0].public_key():
@@ -144,7 +147,7 @@ def read_pair(client: ClientCertificate) -> dict[str, Any]:
 
 
 def names_of(client: ClientCertificate) -> bytes:
-    """Whom the certificate names, and who signed that. OSError, CertificateUnusable."""
+    """Whom the certificate names, and who signed that. CertificateUnusable."""
     own = _chain(client)[0]
     return f"{own.subject.rfc4514_string()}\0{own.issuer.rfc4514_string()}".encode()
 
@@ -155,16 +158,16 @@ def _chain(client: ClientCertificate) -> list[x509.Certificate]:
 
 
 def _parsed(path: Path, what: str, parse: Callable[[bytes], Any]) -> Any:
-    content = path.read_bytes()
+    content = _content(path)
     try:
         return parse(content)
     except (ValueError, TypeError):
         raise CertificateUnusable(f"{path} holds no {what}") from None
 
 
-def _version(path: Path) -> tuple[int, int, int] | None:
+def _content(path: Path) -> bytes:
+    """All of it, at once: the reactor waits for it, so it is a regular file and no large one."""
     try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+        return read_small(path, MAX_PEM_BYTES)
+    except Unusable as error:
+        raise CertificateUnusable(f"{path}: {error}") from None

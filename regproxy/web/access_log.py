@@ -18,12 +18,12 @@ from urllib.parse import quote
 import attrs
 from twisted.logger import Logger
 
+from regproxy.seldom import Seldom
+
 MAX_PATH = 512
 """Characters of a path that are kept in a record."""
 MAX_METHOD = 32
 """Characters of a method that are kept in a record; the longest registered one has 17."""
-COMPLAIN_S = 60.0
-"""How often at most it is said that lines are lost."""
 _SECRET_PARTS = re.compile(rb"(//)[^/]*@|()%3[fF].*", re.DOTALL)
 DENIED = "denied"
 """``how`` of an answer that keeps its client out: 401 and 403, the mirror's own or the upstream's."""
@@ -103,7 +103,7 @@ class AccessLog:
     """Writes a line a record: ``form`` is ``text`` or ``json``; ``now`` gives seconds since the epoch.
 
     A line that the sink refuses is lost, never the answer that it is about; the log says so, once
-    in ``COMPLAIN_S`` of ``monotonic``.
+    a minute of ``monotonic``.
     """
 
     log = Logger()
@@ -118,7 +118,7 @@ class AccessLog:
         self._second = -1
         self._to_the_second = ""
         self._lost = 0
-        self._complained_s: float | None = None
+        self._complaining = Seldom()
 
     def __call__(self, record: AccessRecord) -> None:
         """Write one line."""
@@ -137,10 +137,8 @@ class AccessLog:
         return f"{self._to_the_second}.{int((now_s - second) * 1000):03d}Z"
 
     def _complain(self, error: Exception) -> None:
-        now_s = self._monotonic()
-        if self._complained_s is not None and now_s - self._complained_s < COMPLAIN_S:
+        if not self._complaining.may(self._monotonic()):
             return
-        self._complained_s = now_s
         self.log.warn(
             "The access log cannot be written, {count} lines are lost so far: {cause}",
             count=self._lost,

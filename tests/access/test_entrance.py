@@ -15,11 +15,11 @@ from regproxy.access.entrance import Entrance
 from regproxy.access.identity import ANONYMOUS, Identity, Proof
 from regproxy.access.opening import open_entrance
 from regproxy.access.policy import Policy
-from regproxy.access.reread import Unusable
 from regproxy.access.tokens import Tokens
 from regproxy.errors import AccessDenied, IdentityNeeded
 from regproxy.oci.repository import Repository
 from regproxy.settings import AccessSettings, TokenSettings
+from regproxy.smallfile import Unusable
 from tests.access.known import ALICE, basic, entrance
 from tests.access.signing import AUDIENCE, EC_KEY, ISSUER, NOW_S, public_pem, signed
 from tests.access.test_tokens import KEYS

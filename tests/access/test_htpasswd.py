@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from regproxy.access.htpasswd import _HASH, MAX_COST, parse_htpasswd
 from regproxy.access.identity import MAX_NAME
-from regproxy.access.reread import Unusable
+from regproxy.smallfile import Unusable
 from tests.access.known import ALICE, BOB
 
 

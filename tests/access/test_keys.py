@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regproxy.access.keys import MAX_KEYS, parse_keys
-from regproxy.access.reread import Unusable
+from regproxy.smallfile import Unusable
 from regproxy.testing.certificates import self_signed
 from tests.access.signing import ALL, EC_KEY, ED_KEY, RSA_KEY, jwk, key_set, private_pem, public_pem
 

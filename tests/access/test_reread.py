@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from twisted.internet.task import Clock
 
-from regproxy.access.reread import LOOK_S, MAX_FILE_BYTES, Reread, Unusable, read_small
+from regproxy.access.reread import LOOK_S, Reread
+from regproxy.smallfile import MAX_FILE_BYTES, Unusable, read_small
 from tests.logged import logging
 
 

@@ -22,11 +22,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from regproxy.admin.attempts import MAX_BODY_BYTES
-from regproxy.admin.door import MAX_REFUSALS, REFUSALS_S, Action, Body, Door, Doorkeeping, Outcome, fields
+from regproxy.admin.door import MAX_REFUSALS, Action, Body, Door, Doorkeeping, Outcome, fields
 from regproxy.admin.health import healthz
 from regproxy.admin.site import AdminSite
 from regproxy.errors import InvalidRequest, StorageFailed
 from regproxy.http1.sockets import socket_peer
+from regproxy.seldom import MINUTE_S
 from regproxy.settings import LimitSettings
 from regproxy.testing.secrets import MARKER
 from tests.admin.asking import LOCAL, NETWORKS, STRANGER
@@ -388,7 +389,7 @@ def test_refusals_do_not_fill_the_log(logged: list[str]) -> None:
     for _ in range(3 * MAX_REFUSALS):
         assert doors.ask(post())[0] == 403
     assert len(logged) == MAX_REFUSALS
-    doors.clock.advance(REFUSALS_S + 1)
+    doors.clock.advance(MINUTE_S + 1)
     doors.ask(post())
     assert len(logged) == MAX_REFUSALS + 1
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from regproxy.config import ConfigError, Problem, load
 from regproxy.config.errors import MAX_PROBLEMS
 from regproxy.config.table import GROUPS, LATER, TABLE
-from regproxy.settings import AccessSettings, LimitSettings, LogSettings, Settings, TagRule
+from regproxy.settings import AccessSettings, FillSettings, LimitSettings, LogSettings, Settings, TagRule
 from tests.config.conftest import Faults, Load
 
 
@@ -44,6 +44,7 @@ listen: [tcp:5000, "unix:web.sock"]
 admin: ["unix:admin.sock", tcp:5001:interface=127.0.0.1]
 storage: {root: data, max_size: 200 GiB, min_free: 0 B}
 ttl: never
+fill: {connections_per_blob: 2, connections_per_upstream: 5, ahead: 0, ranges_above: 1 MiB}
 tags:
 - {match: "v1.*", fresh: 1h, grace: 6h, on_missing: keep, on_denied: stale}
 - {match: '/v\\d+/', fresh: 2m}
@@ -60,10 +61,11 @@ limits: {connections: 5, per_address: 3, header: 1m, idle: 10s, slow_reader: 2 k
     assert (found.storage.max_size_bytes, found.storage.min_free_bytes) == (200 * 2**30, 0)
     assert found.ttl_s is None
     assert {upstream.ttl_s for upstream in found.upstreams} == {None}
+    assert found.fill == FillSettings(2, 5, 0, 2**20)
     assert found.tags == (
-        TagRule("v1.*", 3600, 2, 30 * 86_400, 21_600, True, True, line=7),
-        TagRule(r"/v\d+/", 120, line=8),
-        TagRule("*", 300, 0, 86_400, line=9),
+        TagRule("v1.*", 3600, 2, 30 * 86_400, 21_600, True, True, line=8),
+        TagRule(r"/v\d+/", 120, line=9),
+        TagRule("*", 300, 0, 86_400, line=10),
     )
     assert found.access == AccessSettings((ip_network("10.0.0.0/8"), ip_network("::1/128")))
     assert found.log == LogSettings("json", f"{tmp_path}/log/access.log")

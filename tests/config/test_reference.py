@@ -120,7 +120,10 @@ def test_the_records_have_the_same_defaults() -> None:
     )
     assert LogSettings() == LogSettings(clients.LOG_FORMAT.usual, clients.LOG_ACCESS.usual)
     assert FillSettings() == FillSettings(
-        content.CONNECTIONS_PER_BLOB.usual, content.CONNECTIONS_PER_UPSTREAM.usual, content.AHEAD.usual
+        content.CONNECTIONS_PER_BLOB.usual,
+        content.CONNECTIONS_PER_UPSTREAM.usual,
+        content.AHEAD.usual,
+        content.ABANDON.usual,
     )
     assert fields[AccessSettings]["catalog"] == usual(clients.CATALOG)
     for setting in (

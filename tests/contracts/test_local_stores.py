@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from regproxy.testing.revocation_contract import RevocationContract
-from regproxy.testing.spool_contract import AdoptionContract, SpoolContract
+from regproxy.testing.spool_contract import AdoptionContract, LeftoverContract, SpoolContract
 from regproxy.testing.store_contract import LocalStoreContract
 from tests.contracts.stores import Disk, Memory
 
@@ -30,6 +30,10 @@ class TestDiskSpools(_OnDisk, SpoolContract):
     pass
 
 
+class TestDiskLeftovers(_OnDisk, LeftoverContract):
+    pass
+
+
 class TestDiskAdoption(_OnDisk, AdoptionContract):
     pass
 
@@ -43,6 +47,10 @@ class TestMemoryStore(_InMemory, LocalStoreContract):
 
 
 class TestMemorySpools(_InMemory, SpoolContract):
+    pass
+
+
+class TestMemoryLeftovers(_InMemory, LeftoverContract):
     pass
 
 

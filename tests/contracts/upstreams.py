@@ -22,6 +22,7 @@ from regproxy.upstream.registry import RemoteRegistry
 OPERATIONS = (
     "blobs.stat",
     "blobs.open",
+    "blobs.open_from",
     "manifests.stat",
     "manifests.get",
     "tags.get",

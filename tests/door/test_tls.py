@@ -23,9 +23,9 @@ from twisted.internet.ssl import Certificate as TwistedCertificate
 from twisted.internet.ssl import CertificateOptions, trustRootFromCertificates
 from twisted.internet.task import deferLater
 
-from regproxy.access.reread import Unusable
 from regproxy.config.endpoints import Endpoint
 from regproxy.listeners import listen_now
+from regproxy.smallfile import Unusable
 from regproxy.testing.certificates import Certificate, self_signed
 from regproxy.tls import RenewedCertificates, TlsFiles
 from tests.access.known import basic, entrance

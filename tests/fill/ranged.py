@@ -19,7 +19,7 @@ CONTENT = random.Random(3).randbytes(SIZE)
 SMALL = {
     "regproxy.fill.plan.HOLD_BACK_BYTES": 100,
     "regproxy.fill.transfer.BATCH_BYTES": 200,
-    "regproxy.fill.pieces.RANGES_ABOVE_BYTES": 1000,
+    "regproxy.fill.lines.Lines.ranges_above_bytes": 1000,
     "regproxy.fill.pieces.MIN_PIECE_BYTES": 300,
     "regproxy.fill.pieces.USUAL_PIECE_BYTES": 1500,
     "regproxy.fill.pieces.MAX_PIECE_BYTES": 4000,

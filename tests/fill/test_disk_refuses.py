@@ -11,6 +11,8 @@ from regproxy.errors import (
     UpstreamUnreachable,
 )
 from regproxy.fill.plan import HOLD_BACK_BYTES
+from regproxy.fill.relay import LINGER_S
+from regproxy.fill.retries import MAX_FAILURES
 from regproxy.oci.digest import Digest
 from regproxy.testing.bodies import Feed
 from tests.fill.refusing import CONTENT, FRONT, FULL, LARGE, MIB, Pull
@@ -218,11 +220,48 @@ class TestWhatIsWrong:
             drain(body)
         body.close()
 
-    def test_a_transfer_that_breaks_after_all_cuts_its_readers(self):
+    @pytest.mark.parametrize("size", [-1, None])
+    def test_a_connection_that_breaks_then_is_asked_on_from_there(self, size):
+        """What passes is as safe from resets as what is kept."""
+        pull = Pull(size=size)
+        bodies = [pull.first.result.body(), pull.open().result.body()]
+        pull.refuse()
+        front = pull.given
+        asked_from = []
+
+        def resumed(_, start):
+            asked_from.append(start)
+            return Feed.whole(CONTENT)
+
+        pull.world.remote.resumed_from = resumed
+        pull.feed.fail(UpstreamUnreachable(NAME, "reset"))
+        got = [b"", b""]
+        for _ in range(20):
+            pull.world.clock.advance(0.1)
+            got = [data + drain(body) for data, body in zip(got, bodies, strict=True)]
+        assert got == [CONTENT, CONTENT]
+        assert asked_from == [front]
+        pull.assert_clean(*bodies)
+
+    def test_one_that_nobody_waits_for_is_not_asked_for_ever(self):
         pull = Pull()
         body = pull.first.result.body()
         pull.refuse()
         pull.feed.fail(UpstreamUnreachable(NAME, "reset"))
+        body.close()
+        pull.world.clock.advance(LINGER_S)
+        asked = pull.asked()
+        pull.world.clock.advance(100)
+        assert pull.asked() == asked
+        pull.assert_clean(body)
+
+    def test_a_transfer_that_breaks_for_good_cuts_its_readers(self):
+        pull = Pull()
+        body = pull.first.result.body()
+        pull.refuse()
+        drain(body)
+        pull.world.break_for_good(pull.feed)
+        assert pull.asked() == (1, MAX_FAILURES)
         with pytest.raises(UpstreamUnreachable):
             drain(body)
         pull.assert_clean(body)

@@ -71,3 +71,10 @@ def test_half_of_the_limit_is_for_what_nobody_waits_for(lines):
     for _ in range(4):
         lines.first(HERE)
     assert not lines.quiet(HERE, 0)
+
+
+def test_what_one_endpoint_does_not_serve_another_may(lines):
+    lines.refuse(f"https://one.{HERE}")
+    assert lines.refused(f"https://one.{HERE}")
+    assert not lines.refused(f"https://two.{HERE}")
+    assert lines.most(HERE) == 4

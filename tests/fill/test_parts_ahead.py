@@ -142,6 +142,6 @@ def test_wishes_of_readers_are_bounded():
         for count in range(500):
             Part(scene, 5000 + 10 * count, 5100 + 10 * count).body.close()
         fill = scene.world.proxy.fills.running(scene.digest)
-        assert len(fill._ranges._urgent) <= pieces.MAX_URGENT
+        assert len(fill._ranges._shares._urgent) <= pieces.MAX_URGENT
         scene.flow()
     check_all_is_well(scene)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from regproxy.extents import Extents
 from regproxy.fill import pieces
-from regproxy.fill.pieces import Look, border, next_piece, retry_after_s, wants_another, worth
+from regproxy.fill.pieces import Look, border, next_piece, wants_another, worth
 
 MIB = 1024 * 1024
 offsets = st.integers(0, 400 * MIB)
@@ -76,12 +76,3 @@ def test_another_one_while_it_adds_a_fifth(look, another, had):
 
 def test_one_each_where_more_are_not_wanted():
     assert not wants_another(Look(1, 1.0), 1)
-
-
-@given(st.floats(0, 1, exclude_max=True))
-def test_asked_again_ever_later_and_not_for_ever(chance):
-    waits = [retry_after_s(failures, chance) for failures in range(1, pieces.MAX_FAILURES + 1)]
-    assert None not in waits
-    assert all(0 < wait < 10 for wait in waits)
-    assert waits == sorted(waits)
-    assert retry_after_s(pieces.MAX_FAILURES + 1, chance) is None

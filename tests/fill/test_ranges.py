@@ -74,7 +74,7 @@ def test_a_fast_line_is_left_alone():
 
 
 def test_a_small_blob_too():
-    with patch.object(pieces, "RANGES_ABOVE_BYTES", SIZE):
+    with patch.object(lines.Lines, "ranges_above_bytes", SIZE):
         scene = Scene()
         scene.wait()
         scene.flow()

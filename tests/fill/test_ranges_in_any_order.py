@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from regproxy.errors import RangeIgnored, RegproxyError, StorageFailed, Throttled, UpstreamUnreachable
-from regproxy.fill import pieces
+from regproxy.fill import retries
 from regproxy.fill.relay import LINGER_S
 from regproxy.testing.bodies import Feed
 from regproxy.testing.reply import Gate
@@ -154,7 +154,7 @@ def test_right_bytes_reach_everyone_who_stays(plan: list[tuple]) -> None:
         history.run(plan)
         history.quick_disk()
         history.finish()
-        if history.cuts < pieces.MAX_FAILURES:
+        if history.cuts < retries.MAX_FAILURES:
             assert all(reader.ended or str(reader.error) == "it left" for reader in history.readers)
             assert history.world.store.contents[history.scene.digest] == CONTENT
             assert history.scene.remote.script.count("blobs.open") == 1, "nothing was fetched again"
@@ -174,7 +174,7 @@ def test_so_they_do_where_the_disk_is_full(plan: list[tuple], more: list[tuple])
         history.scene.remote.feed(history.scene.repository, history.scene.digest, Feed.whole(CONTENT))
         history.run([step for step in more if "disk" not in step[0] and step[0] != "cut"])
         history.finish()
-        if history.cuts < pieces.MAX_FAILURES:
+        if history.cuts < retries.MAX_FAILURES:
             assert all(reader.ended or str(reader.error) == "it left" for reader in history.readers)
         assert all(
             reader.got == CONTENT[reader.start : reader.stop] for reader in history.readers if reader.ended

@@ -8,6 +8,7 @@ import pytest
 
 from regproxy.errors import (
     ContentMismatch,
+    Denied,
     NotFound,
     RangeIgnored,
     StorageFailed,
@@ -15,10 +16,11 @@ from regproxy.errors import (
     UpstreamDown,
     UpstreamUnreachable,
 )
-from regproxy.fill import pieces
+from regproxy.fill import retries
+from regproxy.interfaces import How
 from regproxy.testing.bodies import Feed
 from regproxy.testing.remotes import MemoryRemote
-from tests.fill.ranged import CONTENT, SIZE, Scene, check_all_is_well
+from tests.fill.ranged import CONTENT, SIZE, Part, Scene, check_all_is_well
 from tests.proxy.world import NAME, drain
 
 pytestmark = pytest.mark.usefixtures("small")
@@ -53,6 +55,137 @@ def test_a_piece_that_breaks_is_finished_by_the_others():
     check_all_is_well(scene)
 
 
+def test_a_reset_in_the_middle_of_a_piece_costs_no_connection():
+    """As many as before go on, and every byte is brought once."""
+    scene = Scene()
+    scene.wait()
+    scene.flow(1.7)
+    assert len(scene.running) == 4
+    for _ in range(2):
+        scene.running[2].feed.fail(UpstreamUnreachable(NAME, "reset"))
+        scene.flow(0.1)
+        assert len(scene.running) == 4
+        scene.flow(0.5)
+    assert not scene.world.proxy.fills.running(scene.digest)._ranges._enough
+    scene.flow()
+    check_all_is_well(scene)
+    assert 0 <= sum(line.given for line in scene.lines) - SIZE <= 100
+
+
+def test_a_piece_that_breaks_again_and_again_is_asked_for_later_and_then_not():
+    scene = Scene()
+    scene.wait()
+    scene.flow(0.4)
+    asked = scene.remote.script
+    at_s, before = scene.world.clock.seconds(), asked.count("blobs.piece")
+    waits = []
+    for _ in range(40):
+        for line in scene.running[1:]:
+            line.give(20)
+            scene.world.tick()
+            line.feed.fail(UpstreamUnreachable(NAME, "reset"))
+        scene.world.clock.advance(0.05)
+        if asked.count("blobs.piece") > before:
+            waits.append(scene.world.clock.seconds() - at_s)
+            at_s, before = scene.world.clock.seconds(), asked.count("blobs.piece")
+        if len(waits) > retries.MAX_FAILURES:
+            break
+    assert waits[0] < 0.1, "at once the first time"
+    assert waits[1] > 0.1 > waits[0]
+    assert asked.count("blobs.piece") <= 1 + retries.MAX_FAILURES
+    scene.flow()
+    check_all_is_well(scene)
+
+
+def test_what_a_reader_waits_for_is_asked_on_first():
+    """The connection that was opened for it broke; the rest of the blob can wait."""
+    scene = Scene()
+    scene.wait()
+    scene.flow(0.1)
+    part = Part(scene, 15_000, 16_000)
+    own = scene.lines[-1]
+    assert own.start == 15_000
+    lower = Part(scene, 8_000, 8_500)
+    lower.body.close()
+    own.give(100)
+    scene.world.tick()
+    own.feed.fail(UpstreamUnreachable(NAME, "reset"))
+    scene.world.tick()
+    again = scene.lines[-1]
+    assert again.start == 15_100
+    again.give(900)
+    scene.world.tick()
+    part.read()
+    assert part.got == CONTENT[15_000:16_000]
+    part.body.close()
+    scene.flow()
+    check_all_is_well(scene)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_refused_piece_takes_its_repositorys_right_back(status):
+    """The answer counts for its source: what it sends already is used, but by it the repository has no
+    right, nor by an older link. Who reads goes on; who comes is asked for anew."""
+    scene = Scene()
+    world = scene.world
+    body = scene.open().result.body()
+    scene.flow(0.2)
+    error = NotFound(NAME, "gone") if status == 404 else Denied(NAME, "no")
+    scene.remote.script.fail("blobs.piece", error)
+    scene.flow(1)
+    assert scene.remote.script.count("blobs.piece") == 1
+    assert not world.proxy.fills.running(scene.digest).serves(scene.repository)
+    before = world.asked("blobs.stat")
+    scene.remote.script.fail("blobs.stat", error)
+    late = scene.open()
+    assert late.failed_with(NotFound, Denied)
+    assert world.asked("blobs.stat") == before + 1
+    scene.flow()
+    assert drain(body) == CONTENT
+    body.close()
+    assert world.store.contents[scene.digest] == CONTENT
+    assert world.store.link(scene.repository, scene.digest) is None
+    scene.remote.script.heal()
+    again = scene.open().result
+    assert again.how is How.HIT
+    again.close()
+    assert world.asked("blobs.open") == 1, "one HEAD gives the right back, the bytes are here"
+
+
+def test_a_refused_piece_voids_an_older_link():
+    """As the answer to the whole would: nobody is served by it when the bytes are here."""
+    scene = Scene()
+    store = scene.world.store
+    store.put_blob(scene.repository, CONTENT)
+    store.remove(scene.digest)
+    assert store.link(scene.repository, scene.digest) is not None
+    body = scene.open().result.body()
+    scene.remote.script.fail("blobs.piece", NotFound(NAME, "gone"))
+    scene.flow()
+    assert drain(body) == CONTENT
+    body.close()
+    assert store.contents[scene.digest] == CONTENT
+    assert store.link(scene.repository, scene.digest) is None
+    scene.remote.script.fail("blobs.stat", NotFound(NAME, "gone"))
+    assert scene.open().failed_with(NotFound)
+
+
+def test_a_refused_piece_concerns_no_other_repository():
+    scene = Scene()
+    world = scene.world
+    other = world.repository("team/other")
+    scene.remote.holding(other).blobs[scene.digest] = CONTENT
+    bodies = [scene.open().result.body(), world.open(other, scene.digest).result.body()]
+    scene.flow(0.2)
+    scene.remote.script.fail("blobs.piece", Denied(NAME, "no"))
+    scene.flow()
+    for body in bodies:
+        assert drain(body) == CONTENT
+        body.close()
+    assert world.store.link(other, scene.digest) is not None
+    assert world.store.link(scene.repository, scene.digest) is None
+
+
 def test_a_first_connection_that_breaks_is_asked_on_from_there():
     scene = Scene(ranged=False)
     body = scene.open().result.body()
@@ -76,7 +209,7 @@ def test_it_is_not_asked_on_for_ever():
     with pytest.raises(UpstreamUnreachable):
         drain(body)
     body.close()
-    assert scene.remote.script.count("blobs.resume") == pieces.MAX_FAILURES + 1
+    assert scene.remote.script.count("blobs.resume") == retries.MAX_FAILURES + 1
     assert scene.world.store.spools[-1].state == "discarded"
 
 
@@ -220,8 +353,9 @@ def test_one_connection_that_is_left_asks_for_all_that_is_left_at_once():
     scene = Scene()
     scene.wait()
     scene.flow(1.2)
-    scene.remote.script.fail("blobs.piece", UpstreamUnreachable(NAME, "no"), times=1)
-    for line in scene.running[1:]:
+    beside = scene.running[1:]
+    scene.remote.script.fail("blobs.piece", UpstreamUnreachable(NAME, "no"), times=len(beside))
+    for line in beside:
         line.feed.fail(UpstreamUnreachable(NAME, "reset"))
     before = scene.remote.script.count("blobs.piece")
     scene.flow()

@@ -16,7 +16,7 @@ from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
 from regproxy.proxy.registry import ProxyRegistry
-from regproxy.settings import TagRule
+from regproxy.settings import FillSettings, TagRule
 from regproxy.testing.bodies import Feed
 from regproxy.testing.remotes import MemoryRemote
 from regproxy.testing.stores import MemoryStore
@@ -24,6 +24,7 @@ from regproxy.testing.stores import MemoryStore
 NAME = "registry.test"
 TAG = Tag("latest")
 KIB = 1024
+USUAL = FillSettings()
 RULE = TagRule("*", fresh_s=60, revalidate_wait_s=2, stale_if_error_s=3600)
 
 
@@ -67,7 +68,7 @@ class Uses:
 class World:
     """One upstream unless more are named, one rule unless more are given, content by hand."""
 
-    def __init__(self, *names: str, rules: Sequence[TagRule] = (RULE,)) -> None:
+    def __init__(self, *names: str, rules: Sequence[TagRule] = (RULE,), fill: FillSettings = USUAL) -> None:
         self.clock = Clock()
         self.clock.advance(1_000_000)
         self.store = MemoryStore(self.clock)
@@ -78,7 +79,14 @@ class World:
         self.used = uses.seen
         self.figures = Figures(list(self.remotes))
         self.proxy = ProxyRegistry(
-            self.store, self.remotes, each, self.clock, self.clock.seconds, uses, self.figures.tags
+            self.store,
+            self.remotes,
+            each,
+            self.clock,
+            self.clock.seconds,
+            uses,
+            self.figures.tags,
+            fill,
         )
 
     def repository(self, path: str = "team/app", upstream: str = NAME) -> Repository:

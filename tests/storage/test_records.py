@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regproxy.interfaces import Kind, Link, Meaning, TagRecord
+from regproxy.extents import Extents
+from regproxy.interfaces import Kind, Link, Meaning, TagRecord, Validator
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor
 from regproxy.oci.media_type import BLOB_TYPE, OCI_INDEX
@@ -41,9 +42,22 @@ tag_records = st.builds(
 commitments = st.none() | st.builds(
     Commitment, sizes, sizes, st.dictionaries(repositories, times, max_size=3)
 )
-maps = st.builds(
-    SpoolMap, digests, st.none() | sizes, st.lists(repositories, max_size=3).map(tuple), commitments
+validators = st.none() | st.builds(
+    Validator, repositories, st.text("!#abc~", max_size=20).map(lambda tag: f'"{tag}"')
 )
+islands = st.lists(st.tuples(st.integers(0, 50), st.integers(1, 50)), max_size=4).map(
+    lambda gaps: tuple(Extents((100 * n + a, 100 * n + a + b) for n, (a, b) in enumerate(gaps)))
+)
+maps = st.builds(
+    SpoolMap,
+    digests,
+    st.none() | sizes,
+    st.lists(repositories, max_size=3).map(tuple),
+    commitments,
+    st.just(()),
+    times,
+    validators,
+) | st.builds(SpoolMap, digests, st.just(1000), there=islands)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
@@ -82,7 +96,17 @@ def test_arbitrary_bytes_are_no_record(content: bytes) -> None:
 KEYS = {
     decode_link: encode_link(Link(1, 2, "a/b", 3.0, "fetch")),
     decode_tag: encode_tag(TagRecord(Descriptor(DIGEST, 1, "a/b"), "x", 2.0, (Meaning(DIGEST, 1.0, 2.0),))),
-    decode_map: encode_map(SpoolMap(DIGEST, 1, (NGINX,), Commitment(1, 2, {NGINX: 3.0}))),
+    decode_map: encode_map(
+        SpoolMap(
+            DIGEST,
+            9,
+            (NGINX,),
+            Commitment(1, 2, {NGINX: 3.0}),
+            ((0, 1), (3, 9)),
+            4.0,
+            Validator(NGINX, '"a"'),
+        )
+    ),
 }
 
 

@@ -18,6 +18,7 @@ from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Tag
 from regproxy.storage.layout import Layout
 from regproxy.storage.links import encode_link
+from regproxy.storage.maps import SpoolMap, encode_map
 from regproxy.storage.tags import encode_tag
 from regproxy.testing.checker import Checker, Fault, Finding, check, lasting
 from regproxy.testing.saved_state import key_of, read_state
@@ -255,6 +256,24 @@ def a_map(folder: Folder) -> str:
     return folder.name(folder.put(folder.layout.map("sha256-ab-cd"), b"{}\n"))
 
 
+def left(folder: Folder, stop: int, of: bytes = b"left") -> Path:
+    """A spool for a later transfer to go on from: 4 bytes, and a map that claims ``stop``."""
+    digest = Digest.of(b"left")
+    name = f"sha256-{Digest.of(of).hex[:32]}-00"
+    folder.put(folder.layout.spool(name), b"left")
+    return folder.put(folder.layout.map(name), encode_map(SpoolMap(digest, 10, there=((0, stop),))))
+
+
+@plants(Fault.SPOOL)
+def a_spool_without_what_its_map_claims(folder: Folder) -> str:
+    return folder.name(left(folder, 5))
+
+
+@plants(Fault.SPOOL)
+def a_spool_of_another_digest(folder: Folder) -> str:
+    return folder.name(left(folder, 4, b"other"))
+
+
 @plants(Fault.TEMPORARY)
 def a_temporary_link(folder: Folder) -> str:
     name = f".{'a' * 16}-{'b' * 16}.tmp"
@@ -370,3 +389,9 @@ def test_people_can_run_it(folder: Folder) -> None:
     assert (wrong.returncode, wrong.stdout.count("\n")) == (1, 1)
     assert str(folder.layer.hex) in wrong.stdout
     assert run(folder.root / "nowhere").returncode == 2
+
+
+def test_a_spool_that_a_later_fill_goes_on_from_is_no_fault(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "root")
+    left(folder, 4)
+    assert check(folder.root, surveyed=True) == []

@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.task import Clock
 
+from regproxy.errors import UpstreamSlow
 from regproxy.interfaces import IRangedBlob
 from regproxy.oci.digest import Digest
 from regproxy.settings import UpstreamSettings
 from regproxy.testing.contracts import read_to_end
 from regproxy.upstream.bandwidth import BURST_S, SMALLEST_READ_BYTES, Bandwidth, read_size
 from regproxy.upstream.registry import RemoteRegistry
+from regproxy.upstream.streams import HIGH_BYTES
 from tests.upstream.conftest import REPOSITORY
 from tests.upstream.servers import Server
 from tests.upstream.test_streams import Watched
@@ -63,6 +65,51 @@ def test_a_stream_takes_no_more_until_it_is_paid_for():
     watched.clock.advance(2)
     assert watched.transport.producerState == "producing"
     assert len(watched.clock.getDelayedCalls()) == 1, "the idle watch alone"
+
+
+def test_a_limit_of_ours_and_a_full_buffer_are_told_apart_from_a_slow_line():
+    watched = Watched(spent=lambda size_bytes: size_bytes / 10)
+    assert not watched.stream.held()
+    watched.stream.dataReceived(b"x" * 20)
+    assert watched.stream.held()
+    watched.clock.advance(1)
+    assert watched.stream.held(), "still"
+    watched.clock.advance(1)
+    assert watched.stream.held(), "until now"
+    watched.clock.advance(1)
+    assert not watched.stream.held()
+    free = Watched()
+    free.stream.dataReceived(bytes(HIGH_BYTES + 1))
+    assert free.stream.held()
+    while free.stream.take(1 << 20):
+        pass
+    assert free.stream.held()
+    free.stream.dataReceived(b"x")
+    assert not free.stream.held()
+    assert free.stream.came == HIGH_BYTES + 2
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_one_that_is_given_up_hands_out_what_has_come(slow):
+    watched = Watched()
+    watched.stream.dataReceived(b"x" * 20)
+    error = UpstreamSlow("up", "slow")
+    watched.stream.give_up(error, slow)
+    watched.stream.give_up(error, slow)
+    assert (watched.aborted, watched.found_slow, watched.broken, watched.gone) == (1, int(slow), 0, 1)
+    watched.stream.dataReceived(b"y")
+    assert watched.stream.take(100) == b"x" * 20
+    with pytest.raises(UpstreamSlow):
+        watched.stream.take(1)
+    assert watched.clock.getDelayedCalls() == []
+
+
+def test_who_waits_is_woken_when_it_is_given_up():
+    watched = Watched()
+    woken: list[None] = []
+    watched.stream.wait().addCallback(woken.append)
+    watched.stream.give_up(UpstreamSlow("up", "slow"), slow=False)
+    assert woken == [None]
 
 
 def test_a_wait_is_no_stall_and_ends_with_the_stream():

@@ -85,7 +85,27 @@ async def test_anything_else_is_no_piece(
     assert await read_to_end(blob.body()) == BLOB, "the whole comes on"
 
 
-@pytest.mark.parametrize(("status", "error"), [(404, NotFound), (416, UpstreamFailed), (503, UpstreamFailed)])
+@pytest.mark.parametrize(
+    ("etag", "piece"),
+    [('"the-blob"', True), (None, True), ('W/"the-blob"', True), ('"another"', False), ('""', False)],
+)
+async def test_a_piece_of_another_blob(
+    server: Server, registry: RemoteRegistry, etag: str | None, piece: bool
+) -> None:
+    """By its own word, though it was asked for the same one (R90)."""
+    blob = await opened(server, registry)
+    headers = {"Content-Range": SPAN} | ({} if etag is None else {"ETag": etag})
+    server.on(PATH, lambda asked: asked.reply(206, BLOB[START:STOP], headers))
+    if piece:
+        assert await read_to_end(await blob.piece(START, STOP)) == BLOB[START:STOP]
+    else:
+        with pytest.raises(RangeIgnored):
+            await blob.piece(START, STOP)
+        await server.asked[-1].connection.lost
+    blob.close()
+
+
+@pytest.mark.parametrize(("status", "error"), [(404, NotFound), (416, RangeIgnored), (503, UpstreamFailed)])
 async def test_other_answers_are_errors(
     server: Server, registry: RemoteRegistry, status: int, error: type[Exception]
 ) -> None:
@@ -127,3 +147,70 @@ def test_what_accept_ranges_says(header: str | None, does: bool) -> None:
 )  # fmt: skip
 def test_what_if_range_may_carry(etag: str | None, validator: str | None) -> None:
     assert strong_validator(etag) == validator
+
+
+REST = f"bytes {START}-{len(BLOB) - 1}/{len(BLOB)}"
+
+
+class TestFromAnOffset:
+    """A blob of which the beginning is there already: one question, which is a proof too."""
+
+    async def test_one_get_by_range(self, server: Server, registry: RemoteRegistry) -> None:
+        headers = {"Content-Range": REST, "ETag": '"the-blob"'}
+        server.on(PATH, lambda asked: asked.reply(206, BLOB[START:], headers))
+        blob = await registry.blobs.open_from(REPOSITORY, DIGEST, START, '"known"')
+        assert (blob.start, blob.size, blob.validator) == (START, len(BLOB), '"the-blob"')
+        assert await read_to_end(blob.body()) == BLOB[START:]
+        [asked] = [each for each in server.asked if each.all("Range")]
+        assert asked.all("Range") == [f"bytes={START}-"]
+        assert asked.all("If-Range") == ['"known"']
+        assert blob.piece is not None
+        server.on(PATH, lambda asked: asked.reply(206, BLOB[START:STOP], {"Content-Range": SPAN}))
+        piece = await blob.piece(START, STOP)
+        assert await read_to_end(piece) == BLOB[START:STOP]
+
+    async def test_where_range_is_ignored(self, server: Server, registry: RemoteRegistry) -> None:
+        """The whole."""
+        server.on(PATH, lambda asked: asked.reply(200, BLOB, WHOLE))
+        blob = await registry.blobs.open_from(REPOSITORY, DIGEST, START, None)
+        assert (blob.start, blob.size) == (0, len(BLOB))
+        assert await read_to_end(blob.body()) == BLOB
+        assert server.asked[-1].all("If-Range") == []
+
+    async def test_from_the_first_byte_on(self, server: Server, registry: RemoteRegistry) -> None:
+        """No Range, so no condition either."""
+        server.on(PATH, lambda asked: asked.reply(200, BLOB, WHOLE))
+        blob = await registry.blobs.open_from(REPOSITORY, DIGEST, 0, '"known"')
+        assert await read_to_end(blob.body()) == BLOB
+        assert (server.asked[-1].all("Range"), server.asked[-1].all("If-Range")) == ([], [])
+
+    @pytest.mark.parametrize(
+        ("status", "body", "headers"),
+        [
+            (416, b"", {"Content-Range": f"bytes */{START}"}),
+            (206, BLOB[START:], {}),
+            (206, BLOB[START:], {"Content-Range": f"bytes {START}-{len(BLOB) - 1}/*"}),
+            (206, BLOB[START:], {"Content-Range": f"bytes {START + 1}-{len(BLOB)}/{len(BLOB) + 1}"}),
+            (206, BLOB[START:STOP], {"Content-Range": SPAN}),
+            (206, BLOB[START:-1], {"Content-Range": REST}),
+        ],
+    )
+    async def test_other_bytes(
+        self, server: Server, registry: RemoteRegistry, status: int, body: bytes, headers: dict[str, str]
+    ) -> None:
+        """RangeIgnored: it is to be asked for the whole."""
+        server.on(PATH, lambda asked: asked.reply(status, body, headers))
+        with pytest.raises(RangeIgnored):
+            await registry.blobs.open_from(REPOSITORY, DIGEST, START, None)
+
+    async def test_it_is_gone(self, server: Server, registry: RemoteRegistry) -> None:
+        server.on(PATH, lambda asked: asked.reply(404, b""))
+        with pytest.raises(NotFound):
+            await registry.blobs.open_from(REPOSITORY, DIGEST, START, None)
+
+    async def test_an_absurd_size(self, server: Server, registry: RemoteRegistry) -> None:
+        """A size that no disk has is none."""
+        headers = {"Content-Range": f"bytes {START}-{10**19 - 1}/{10**19}"}
+        server.on(PATH, lambda asked: asked.reply(206, BLOB[START:], headers))
+        with pytest.raises(RangeIgnored):
+            await registry.blobs.open_from(REPOSITORY, DIGEST, START, None)

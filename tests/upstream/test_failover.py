@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import attrs
 import pytest
@@ -11,6 +12,7 @@ import pytest_twisted
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor
+from twisted.internet.task import Clock
 
 from regproxy.errors import (
     Denied,
@@ -19,6 +21,7 @@ from regproxy.errors import (
     UpstreamDown,
     UpstreamError,
     UpstreamFailed,
+    UpstreamSlow,
     UpstreamTrouble,
     UpstreamUnreachable,
 )
@@ -29,9 +32,10 @@ from regproxy.settings import UpstreamSettings
 from regproxy.testing.contracts import outcome, read_to_end
 from regproxy.testing.images import make_image
 from regproxy.upstream.circuit import FAILURES, STEP_BACK_S, CircuitState
-from regproxy.upstream.endpoints import best, plan
+from regproxy.upstream.endpoints import SLOW_S, Endpoints, best, plan
 from regproxy.upstream.limits import LIMITS
 from regproxy.upstream.registry import RemoteRegistry
+from regproxy.upstream.streams import RemoteBody
 from tests.upstream.conftest import REPOSITORY
 from tests.upstream.servers import Asked, Server
 
@@ -139,6 +143,37 @@ async def test_a_transfer_that_breaks_is_asked_on_from_the_next(pair: Pair) -> N
     assert await read_to_end(rest) == BLOB[1000:]
     rest.close()
     assert len(pair.first.asked) == 1
+
+
+async def test_a_slow_one_is_asked_after_the_others_for_blobs_alone(pair: Pair) -> None:
+    """What has come is handed out; the rest comes from the next, which is asked first from then on."""
+
+    def dawdle(asked: Asked) -> None:
+        asked.head(200, {"Content-Length": str(len(BLOB))})
+        asked.write(BLOB[:1000])
+
+    pair.first.on(PATH, dawdle)
+    pair.first.on("/v2/", lambda asked: asked.reply(200))
+    span = f"bytes 1000-{len(BLOB) - 1}/{len(BLOB)}"
+    pair.second.on(PATH, lambda asked: asked.reply(206, BLOB[1000:], {"Content-Range": span}))
+    blob = await pair.registry.blobs.open(REPOSITORY, DIGEST)
+    body = blob.body()
+    assert isinstance(body, RemoteBody)
+    while not body.came:
+        await body.ready()
+    assert body.elsewhere()
+    body.give_up(UpstreamSlow("registry.test", "slow"), slow=True)
+    assert body.read(2000) == BLOB[:1000]
+    with pytest.raises(UpstreamSlow):
+        body.read(1)
+    body.close()
+    rest = await pair.registry.blobs.resume(REPOSITORY, DIGEST, 1000, len(BLOB))
+    assert not rest.elsewhere(), "the other one is known to be slow"
+    assert await read_to_end(rest) == BLOB[1000:]
+    rest.close()
+    assert len(pair.first.asked) == 1
+    assert await pair.registry.answers()
+    assert len(pair.first.asked) == 2, "small answers come from the first as ever"
 
 
 async def test_another_digest_of_a_cached_tag_is_believed_of_the_first_only(pair: Pair) -> None:
@@ -255,6 +290,32 @@ def test_the_order(found: list[CircuitState], now_s: float) -> None:
     assert written == sorted(written)
     longest_ago = [found[n].failed_s for n in order if found[n].stepped_back(now_s)]
     assert longest_ago == sorted(longest_ago)
+
+
+@given(st.lists(states, min_size=1, max_size=5), st.floats(0, 130), st.sets(st.integers(0, 4)))
+def test_slow_ones_come_last_of_the_good_for_blobs(
+    found: list[CircuitState], now_s: float, slow: set[int]
+) -> None:
+    as_written, by_speed = plan(found, now_s), plan(found, now_s, slow)
+    good = [number for number in as_written if not found[number].stepped_back(now_s)]
+    assert by_speed[: len(good)] == sorted(good, key=lambda number: (number in slow, number))
+    assert by_speed[len(good) :] == as_written[len(good) :], "who has failed comes behind them all the same"
+
+
+def test_a_slow_one_is_asked_after_the_others_for_a_while():
+    clock = Clock()
+    breakers = [SimpleNamespace(state=CircuitState()) for _ in range(2)]
+    endpoints = Endpoints("a", ["https://a/", "https://b"], lambda n, _: breakers[n], clock, clock.seconds)
+    a, b = endpoints.order()
+    assert endpoints.elsewhere(a)
+    endpoints.slow(a)
+    assert endpoints.order(by_speed=True) == [b, a]
+    assert endpoints.order() == [a, b], "what is short is asked of the first"
+    assert not endpoints.elsewhere(b), "the other is known to be slow"
+    clock.advance(SLOW_S)
+    assert endpoints.order(by_speed=True) == [a, b]
+    breakers[1].state = CircuitState(Circuit.OPEN)
+    assert not endpoints.elsewhere(a), "the other is not asked"
 
 
 @given(st.lists(states, min_size=1, max_size=5), st.floats(0, 130))

@@ -12,6 +12,7 @@ from regproxy.interfaces import IBody
 from regproxy.oci.digest import Digest
 from regproxy.testing.contracts import read_to_end
 from regproxy.upstream.registry import RemoteRegistry
+from regproxy.upstream.validators import MAX_VALIDATORS, Validators
 from tests.upstream.conftest import REPOSITORY
 from tests.upstream.servers import Asked, Server
 
@@ -163,3 +164,52 @@ async def test_a_body_that_is_closed_closes_its_connection(server: Server, regis
     (await resume(registry)).close()
     for connection in list(server.connections):
         await connection.lost
+
+
+@pytest.mark.parametrize("answer", ["416", "another validator"])
+async def test_one_that_refuses_each_range_is_asked_for_all_of_it(
+    server: Server, registry: RemoteRegistry, answer: str
+) -> None:
+    """And so is one whose rest is of something else, by its own word (R90)."""
+
+    def reply(asked: Asked) -> None:
+        if not asked.all("Range"):
+            asked.reply(200, BLOB, {"ETag": '"the-blob"'})
+        elif answer == "416":
+            asked.reply(416, b"", {"Content-Range": f"bytes */{len(BLOB)}"})
+        else:
+            rest = bytes(len(BLOB) - START)
+            partial(asked, f"bytes {START}-{len(BLOB) - 1}/{len(BLOB)}", rest, ETag='"another"')
+
+    server.on(PATH, reply)
+    (await registry.blobs.open(REPOSITORY, DIGEST)).close()
+    body = await resume(registry)
+    assert await read_to_end(body) == BLOB[START:]
+    body.close()
+    assert [asked.all("Range") for asked in server.asked] == [[], [f"bytes={START}-"], []]
+
+
+async def test_what_a_cdn_refuses_in_the_middle_is_no_refusal(
+    server: Server, registry: RemoteRegistry, new_server: Any
+) -> None:
+    """A signature that has expired: trouble, after which the registry is asked again (R87)."""
+    elsewhere = new_server()
+    server.on(PATH, lambda asked: asked.reply(307, b"", {"Location": f"{elsewhere.url}/signed?x=y"}))
+    elsewhere.on("/signed", lambda asked: asked.reply(403, b"expired"))
+    with pytest.raises(UpstreamFailed):
+        await resume(registry)
+    with pytest.raises(Denied):
+        await registry.blobs.open(REPOSITORY, DIGEST)
+
+
+def test_validators_are_of_one_endpoint_and_few() -> None:
+    known = Validators()
+    known.note(REPOSITORY, DIGEST, "https://a", '"x"')
+    assert known.of(REPOSITORY, DIGEST, "https://a") == '"x"'
+    assert known.of(REPOSITORY, DIGEST, "https://b") is None
+    for number in range(MAX_VALIDATORS):
+        known.note(REPOSITORY, Digest.of(str(number).encode()), None, '"y"')
+    assert known.of(REPOSITORY, DIGEST, "https://a") is None
+    known.note(REPOSITORY, DIGEST, None, '"x"')
+    known.note(REPOSITORY, DIGEST, None, None)
+    assert known.of(REPOSITORY, DIGEST, None) is None

@@ -212,6 +212,7 @@ class Watched:
         self.gone = 0
         self.received_bytes = 0
         self.broken = 0
+        self.found_slow = 0
         self.stream = BodyStream(self, self.clock, 30.0, self._gone, spent=spent)
         self.transport = StringTransport()
         self.stream.makeConnection(self.transport)
@@ -224,6 +225,9 @@ class Watched:
 
     def broke(self) -> None:
         self.broken += 1
+
+    def slow(self) -> None:
+        self.found_slow += 1
 
     def _gone(self) -> None:
         self.gone += 1

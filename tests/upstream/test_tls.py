@@ -17,7 +17,7 @@ from regproxy.headers.origins import Origin
 from regproxy.settings import ClientCertificate
 from regproxy.testing.certificates import Certificate, self_signed
 from regproxy.upstream.registry import RemoteRegistry
-from regproxy.upstream.tls import CertificateUnusable, names_of, read_pair
+from regproxy.upstream.tls import MAX_PEM_BYTES, CertificateUnusable, TlsPolicy, names_of, read_pair
 from tests.upstream.conftest import REPOSITORY
 from tests.upstream.servers import Asked, Server
 from tests.upstream.test_registry import BLOB, BLOB_DIGEST, BLOB_PATH, read_all
@@ -245,3 +245,22 @@ def test_a_renewal_has_the_same_names(ours: Certificate, tmp_path: Path) -> None
     pair.cert.write_text("rubbish")
     with pytest.raises(CertificateUnusable):
         names_of(pair)
+
+
+@pytest.mark.parametrize("what", ["fifo", "too large", "missing", "folder"])
+def test_files_that_would_hold_the_reactor(ours: Certificate, tmp_path: Path, what: str) -> None:
+    """A FIFO that nobody writes to, or a file without end, is none that TLS can use."""
+    cert, key = ours.write(tmp_path, "us")
+    odd = tmp_path / "odd.pem"
+    if what == "fifo":
+        os.mkfifo(odd)
+    elif what == "too large":
+        with odd.open("wb") as file:
+            file.truncate(MAX_PEM_BYTES + 1)
+    elif what == "folder":
+        odd.mkdir()
+    for pair in (ClientCertificate(odd, key), ClientCertificate(cert, odd)):
+        with pytest.raises(CertificateUnusable, match=r"odd\.pem: "):
+            read_pair(pair)
+    with pytest.raises(CertificateUnusable, match=r"odd\.pem: "):
+        TlsPolicy("registry.test", ca=odd).creatorForNetloc(b"registry.test", 443)

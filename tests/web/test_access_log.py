@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.logger import LogEvent, globalLogPublisher
 
+from regproxy.seldom import MINUTE_S
 from regproxy.web.access_log import (
-    COMPLAIN_S,
     MAX_METHOD,
     MAX_PATH,
     AccessLog,
@@ -100,7 +100,7 @@ def test_a_sink_that_refuses_costs_lines_and_is_told_now_and_then(error: Excepti
     log = AccessLog(Broken(), "text", lambda: 0.0, lambda: now[0])
     globalLogPublisher.addObserver(told.append)
     try:
-        for now[0] in (0.0, 1.0, COMPLAIN_S - 1, COMPLAIN_S, COMPLAIN_S + 1):
+        for now[0] in (0.0, 1.0, MINUTE_S - 1, MINUTE_S, MINUTE_S + 1):
             log(RECORD)
     finally:
         globalLogPublisher.removeObserver(told.append)

@@ -54,12 +54,27 @@ CONNECTIONS_PER_UPSTREAM: Setting[int] = Setting(
     "how many of them to one upstream in all; what a client waits for has its first connection in any case",
     default="16",
 )
+RANGES_ABOVE: Setting[int] = Setting(
+    "fill",
+    "ranges_above",
+    values.size,
+    "up to which size a blob comes over one connection in any case",
+    default="16 MiB",
+)
 AHEAD: Setting[int] = Setting(
     "fill",
     "ahead",
     values.between(0, 64),
     "how many layers of an image are fetched before they are asked for, beside one that is; 0 for none",
     default="3",
+)
+ABANDON: Setting[str] = Setting(
+    "fill",
+    "abandon",
+    values.choice("finish", "pause"),
+    "what becomes of a blob on its way when all its readers have left: finish, fetch the rest; pause, after "
+    "some seconds, until it is asked for again",
+    default="finish",
 )
 MATCH: Setting[str] = Setting(
     "tag",
@@ -141,7 +156,9 @@ TABLE: tuple[Setting[object], ...] = (
     ON_DENIED,
     CONNECTIONS_PER_BLOB,
     CONNECTIONS_PER_UPSTREAM,
+    RANGES_ABOVE,
     AHEAD,
+    ABANDON,
 )
 """In the order of the reference file."""
 GROUPS = (
