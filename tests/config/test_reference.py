@@ -123,6 +123,7 @@ def test_the_records_have_the_same_defaults() -> None:
         content.CONNECTIONS_PER_BLOB.usual,
         content.CONNECTIONS_PER_UPSTREAM.usual,
         content.AHEAD.usual,
+        content.RANGES_ABOVE.usual,
         content.ABANDON.usual,
     )
     assert fields[AccessSettings]["catalog"] == usual(clients.CATALOG)
