@@ -18,11 +18,14 @@ from regproxy.access.forwarded import TrustedProxies
 from regproxy.access.opening import open_entrance
 from regproxy.config import builtin_realm
 from regproxy.errors import StorageFailed, UpstreamRefused
+from regproxy.eviction.evictor import Evictor
+from regproxy.eviction.limits import Limits
+from regproxy.eviction.pins import PinFile, Pins
 from regproxy.expiry.files import StateFiles
 from regproxy.expiry.pulse import Pulse
 from regproxy.expiry.scheduler import TTLExpirationScheduler
-from regproxy.gauges import show_ahead, show_connections, show_rooms
-from regproxy.interfaces import IRemoteRegistry
+from regproxy.gauges import show_ahead, show_connections, show_limits, show_rooms
+from regproxy.interfaces import IRemoteRegistry, Watchers
 from regproxy.metrics.figures import Figures
 from regproxy.metrics.lag import LagMeter
 from regproxy.proxy.registry import ProxyRegistry
@@ -48,25 +51,41 @@ STARTING = "it is starting: requests for content wait"
 
 @attrs.frozen
 class Expiry:
-    """The scheduler, and the thread that its files are written in."""
+    """The scheduler and the evictor, and the threads of their own: one writes the state's files, the
+    other decides what goes."""
 
     scheduler: TTLExpirationScheduler
     store: DiskStore
     thread: DiskThread
     pulse: Pulse
+    evictor: Evictor
+    planner: DiskThread
+    pins: Pins
 
     def begin(self) -> Deferred[None]:
-        """Read the state, behind the serving daemon; the store tells of all that comes and goes from now."""
-        self.store.watch(self.scheduler)
-        return self.scheduler.start()
+        """Read pins and state, behind the serving daemon; the store tells of all that comes and goes from
+        now, and asks for room."""
+        return Deferred.fromCoroutine(self._begin())
+
+    async def _begin(self) -> None:
+        self.store.watch(Watchers(self.scheduler, self.evictor))
+        self.store.limit(self.evictor)
+        await self.evictor.start()
+        await self.scheduler.start()
+        try:
+            await self.store.census()
+        except StorageFailed as error:
+            log.error("The content cannot be counted yet: {error}", error=str(error))
 
     async def end(self) -> None:
-        """Write the state and end the thread, which ends too when this is cancelled."""
+        """Write the state and end the threads, which end too when this is cancelled."""
         try:
+            await self.evictor.stop()
             await self.scheduler.stop()
         finally:
-            ended = self.thread.stop()
-        await ended
+            ended = [thread.stop() for thread in (self.thread, self.planner)]
+        for thread in ended:
+            await thread
 
 
 @attrs.frozen
@@ -144,10 +163,13 @@ def build_expiry(
     pulse: Pulse,
     reactor: Any,
     wall: Callable[[], float],
-    removed: Callable[[str], None] = lambda kind: None,
+    figures: Figures | None = None,
 ) -> Expiry:
-    """The scheduler over ``store``; nothing is read yet."""
+    """The scheduler and the evictor over ``store``; nothing is read yet."""
+    figures = Figures() if figures is None else figures
     thread = DiskThread(reactor, "regproxy-state", store.health.refused)
+    planner = DiskThread(reactor, "regproxy-planner", store.health.refused)
+    pins = Pins(settings.pins, PinFile(settings.storage.root), planner.run)
     lives = {upstream.name: upstream.ttl_s for upstream in settings.upstreams}
     scheduler = TTLExpirationScheduler(
         store,
@@ -158,9 +180,21 @@ def build_expiry(
         reactor,
         wall,
         time.monotonic,
-        removed,
+        figures.expired,
+        kept=lambda key: evictor.pinned.holds(key),
     )
-    return Expiry(scheduler, store, thread, pulse)
+    storage = settings.storage
+    evictor = Evictor(
+        store,
+        scheduler,
+        Limits(storage.max_size_bytes, storage.min_free_bytes, storage.low_water),
+        pins,
+        planner.run,
+        reactor,
+        figures.evicted,
+        figures.not_kept,
+    )
+    return Expiry(scheduler, store, thread, pulse, evictor, planner, pins)
 
 
 def build_mirror(
@@ -173,7 +207,7 @@ def build_mirror(
     remotes = build_remotes(settings, reactor, wall, pulse, figures)
     for name, remote in remotes.items():
         pulse.watch(name, remote.answers)
-    expiry = build_expiry(settings, store, pulse, reactor, wall, figures.expired)
+    expiry = build_expiry(settings, store, pulse, reactor, wall, figures)
     rules = {upstream.name: (*upstream.tags, *settings.tags) for upstream in settings.upstreams}
     registry = ProxyRegistry(
         store, remotes, rules, reactor, wall, expiry.scheduler, figures.tags, settings.fill
@@ -193,6 +227,7 @@ def build_mirror(
     )
     show_connections(figures, lambda: site.connections.open)
     show_rooms(figures, lambda: site.under_way, registry.fills, store, expiry.scheduler, pulse, names)
+    show_limits(figures, store, expiry.evictor)
     looked = registry.blobs.ahead
     show_ahead(figures, lambda: looked.fetched_bytes, lambda: looked.wanted_bytes)
     lag = LagMeter(reactor, time.monotonic, figures.late)
