@@ -50,17 +50,23 @@ STARTING = "it is starting: requests for content wait"
 
 
 @attrs.frozen
+class Eviction:
+    """What takes content for want of space, what never goes, and the thread that decides."""
+
+    evictor: Evictor
+    pins: Pins
+    thread: DiskThread
+
+
+@attrs.frozen
 class Expiry:
-    """The scheduler and the evictor, and the threads of their own: one writes the state's files, the
-    other decides what goes."""
+    """The scheduler, the thread that its files are written in, and what goes before its time."""
 
     scheduler: TTLExpirationScheduler
     store: DiskStore
     thread: DiskThread
     pulse: Pulse
-    evictor: Evictor
-    planner: DiskThread
-    pins: Pins
+    eviction: Eviction | None = None
 
     def begin(self) -> Deferred[None]:
         """Read pins and state, behind the serving daemon; the store tells of all that comes and goes from
@@ -68,9 +74,14 @@ class Expiry:
         return Deferred.fromCoroutine(self._begin())
 
     async def _begin(self) -> None:
-        self.store.watch(Watchers(self.scheduler, self.evictor))
-        self.store.limit(self.evictor)
-        await self.evictor.start()
+        if self.eviction is None:
+            self.store.watch(self.scheduler)
+            await self.scheduler.start()
+            return
+        evictor = self.eviction.evictor
+        self.store.watch(Watchers(self.scheduler, evictor))
+        self.store.limit(evictor)
+        await evictor.start()
         await self.scheduler.start()
         try:
             await self.store.census()
@@ -79,13 +90,16 @@ class Expiry:
 
     async def end(self) -> None:
         """Write the state and end the threads, which end too when this is cancelled."""
+        threads = [self.thread]
         try:
-            await self.evictor.stop()
+            if self.eviction is not None:
+                threads.append(self.eviction.thread)
+                await self.eviction.evictor.stop()
             await self.scheduler.stop()
         finally:
-            ended = [thread.stop() for thread in (self.thread, self.planner)]
-        for thread in ended:
-            await thread
+            ended = [thread.stop() for thread in threads]
+        for each in ended:
+            await each
 
 
 @attrs.frozen
@@ -168,8 +182,6 @@ def build_expiry(
     """The scheduler and the evictor over ``store``; nothing is read yet."""
     figures = Figures() if figures is None else figures
     thread = DiskThread(reactor, "regproxy-state", store.health.refused)
-    planner = DiskThread(reactor, "regproxy-planner", store.health.refused)
-    pins = Pins(settings.pins, PinFile(settings.storage.root), planner.run)
     lives = {upstream.name: upstream.ttl_s for upstream in settings.upstreams}
     scheduler = TTLExpirationScheduler(
         store,
@@ -181,20 +193,22 @@ def build_expiry(
         wall,
         time.monotonic,
         figures.expired,
-        kept=lambda key: evictor.pinned.holds(key),
+        kept=lambda key: eviction.evictor.pinned.holds(key),
     )
+    eviction = build_eviction(settings, store, scheduler, reactor, figures)
+    return Expiry(scheduler, store, thread, pulse, eviction)
+
+
+def build_eviction(
+    settings: Settings, store: DiskStore, scheduler: TTLExpirationScheduler, reactor: Any, figures: Figures
+) -> Eviction:
+    """What goes when ``store`` has too much, by what ``scheduler`` knows of its use."""
     storage = settings.storage
-    evictor = Evictor(
-        store,
-        scheduler,
-        Limits(storage.max_size_bytes, storage.min_free_bytes, storage.low_water),
-        pins,
-        planner.run,
-        reactor,
-        figures.evicted,
-        figures.not_kept,
-    )
-    return Expiry(scheduler, store, thread, pulse, evictor, planner, pins)
+    thread = DiskThread(reactor, "regproxy-planner", store.health.refused)
+    pins = Pins(settings.pins, PinFile(storage.root), thread.run)
+    limits = Limits(storage.max_size_bytes, storage.min_free_bytes, storage.low_water)
+    evictor = Evictor(store, scheduler, limits, pins, thread.run, reactor, figures.evicted, figures.not_kept)
+    return Eviction(evictor, pins, thread)
 
 
 def build_mirror(
@@ -227,7 +241,8 @@ def build_mirror(
     )
     show_connections(figures, lambda: site.connections.open)
     show_rooms(figures, lambda: site.under_way, registry.fills, store, expiry.scheduler, pulse, names)
-    show_limits(figures, store, expiry.evictor)
+    if expiry.eviction is not None:
+        show_limits(figures, store, expiry.eviction.evictor)
     looked = registry.blobs.ahead
     show_ahead(figures, lambda: looked.fetched_bytes, lambda: looked.wanted_bytes)
     lag = LagMeter(reactor, time.monotonic, figures.late)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+import attrs
 from prometheus_client import CollectorRegistry
 from twisted.internet.defer import TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
 from regproxy import __version__
 from regproxy.admin.status import COUNTED, DiskState, Now, Sample, UpstreamState
-from regproxy.compose import Expiry, Mirror
+from regproxy.compose import Eviction, Expiry, Mirror
 from regproxy.errors import StorageFailed
-from regproxy.eviction.evictor import Evictor
 from regproxy.settings import Settings, UpstreamSettings
 from regproxy.singleflight import SingleFlight
 from regproxy.storage.store import DiskStore
@@ -29,7 +29,7 @@ def overview(
     clock: IReactorTime,
 ) -> Callable[[], Awaitable[Now]]:
     """What looks around when it is called; it asks nobody outside."""
-    disk = None if mirror.expiry is None else DiskLook(mirror.expiry.store, mirror.expiry.evictor, clock)
+    disk = None if mirror.expiry is None else DiskLook(mirror.expiry.store, clock, mirror.expiry.eviction)
 
     async def look() -> Now:
         scheduler = None if mirror.expiry is None else mirror.expiry.scheduler
@@ -63,25 +63,25 @@ def samples(registry: CollectorRegistry) -> Sample:
 class DiskLook:
     """What lies on the disk, and what room is left there: asked in a thread, once for all who wait."""
 
-    def __init__(self, store: DiskStore, evictor: Evictor, clock: IReactorTime) -> None:
+    def __init__(self, store: DiskStore, clock: IReactorTime, eviction: Eviction | None = None) -> None:
         self._store = store
-        self._evictor = evictor
+        self._eviction = eviction
         self._clock = clock
         self._looks: SingleFlight[None, tuple[int, int]] = SingleFlight()
 
     async def state(self) -> DiskState:
         """As it is now, within ROOM_S."""
         free, total = await self._room()
-        held, evictor = self._store.occupied, self._evictor
-        return DiskState(
-            held.blobs,
-            held.blob_bytes,
-            held.counted,
-            free,
-            total,
-            self._store.disk_use().all,
-            evictor.limits.max_bytes,
-            evictor.pinned.disk_bytes,
+        held = self._store.occupied
+        state = DiskState(held.blobs, held.blob_bytes, held.counted, free, total)
+        if self._eviction is None:
+            return state
+        evictor = self._eviction.evictor
+        return attrs.evolve(
+            state,
+            used_bytes=self._store.disk_use().all,
+            limit_bytes=evictor.limits.max_bytes,
+            pinned_bytes=evictor.pinned.disk_bytes,
         )
 
     async def _room(self) -> tuple[int, int] | tuple[None, None]:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import TypeVar
 
+from twisted.internet.defer import Deferred
+
 from regproxy.errors import InvalidDigest, InvalidName, InvalidTag
 from regproxy.eviction.holdings import Holdings, Tagged, Thing
 from regproxy.eviction.pins import InThread
@@ -52,7 +54,8 @@ class Gathering:
         """What ``decide``, called in the thread, makes of all that repositories hold which are ``wanted``."""
         now_s, gone = self._usage.now_s(), dict(self._gone)
         uses = await self._usage.uses()
-        return await self._in_thread(self._decide, decide, uses, now_s, gone, wanted)
+        deciding: Deferred[T] = self._in_thread(self._decide, decide, uses, now_s, gone, wanted)
+        return await deciding
 
     def _decide(
         self,
