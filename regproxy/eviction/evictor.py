@@ -156,10 +156,16 @@ class Evictor:
         """As :meth:`IRoom.reserve`."""
         if self._stopped:
             return fail(_no_room(Reason.MAX_SIZE))
-        if self._clock.seconds() - self._looked_s <= FRESH_S:
-            return self._judge(None, size_bytes)
-        looking: Deferred[None] = Deferred.fromCoroutine(self._look())
-        return looking.addCallback(self._judge, size_bytes)
+        why = self._why_not(size_bytes)
+        age_s = self._clock.seconds() - self._looked_s
+        if age_s > (0.0 if why is Reason.MIN_FREE else FRESH_S):
+            looking: Deferred[None] = Deferred.fromCoroutine(self._look())
+            return looking.addCallback(self._judge, size_bytes)
+        return self._judge(None, size_bytes)
+
+    def _why_not(self, size_bytes: int) -> Reason | None:
+        wanted = size_bytes + self._waiting_bytes()
+        return self.limits.refuses(self._store.disk_use(), self._disk, wanted)
 
     def capacity_bytes(self) -> int | None:
         """As :meth:`IRoom.capacity_bytes`."""
@@ -173,8 +179,7 @@ class Evictor:
                 self._begin(need)
 
     def _judge(self, _: None, size_bytes: int) -> Deferred[None]:
-        use, waiting = self._store.disk_use(), self._waiting_bytes()
-        why = self.limits.refuses(use, self._disk, size_bytes + waiting)
+        use, waiting, why = self._store.disk_use(), self._waiting_bytes(), self._why_not(size_bytes)
         if why is None:
             self.consider(size_bytes)
             return succeed(None)
@@ -274,12 +279,23 @@ class Evictor:
         self._working = None
         working.callback(None)
 
-    async def _work(self, need: Need | None) -> None:
-        """Rounds, as long as each takes something."""
-        for _ in range(MAX_ROUNDS):
-            if need is None or self._stopped or not await self._round(need):
+    async def _work(self, need: Need) -> None:
+        """Rounds, as long as each takes something. What is gone cannot be brought back, so the disk is
+        looked at first: whoever filled it may have made room again."""
+        for number in range(MAX_ROUNDS):
+            if need.reason is Reason.MIN_FREE:
+                await self._look()
+                again = self._need(begun=bool(number))
+                if again is None:
+                    self._serve()
+                    return
+                need = again
+            if self._stopped or not await self._round(need):
                 return
-            need = self._need(begun=True)
+            more = self._need(begun=True)
+            if more is None:
+                return
+            need = more
 
     async def _round(self, need: Need) -> bool:
         """Whether something went."""

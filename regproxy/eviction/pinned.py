@@ -1,8 +1,8 @@
 """What pins keep, known at once: asked for each thing that is about to expire or to be evicted.
 
 Laws: it is worked out in a thread, again after whatever may change it, and at first not before all is
-known. Until then everything in a repository that a pin touches counts as pinned, so that nothing goes
-between a change and its working out.
+known. Until then everything in a repository where it may have changed counts as pinned, so that nothing
+goes between a change and its working out. What goes changes nothing that stays.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from regproxy.errors import StorageFailed
 from regproxy.eviction.gathering import Gathering, split_key
 from regproxy.eviction.holdings import Holdings
 from regproxy.eviction.pins import Pins, pinned_keys
-from regproxy.interfaces import Held, IHoldings, IUsage
+from regproxy.interfaces import Held, IHoldings, IUsage, Kind
 from regproxy.oci.repository import Repository
-from regproxy.oci.tag import Reference
+from regproxy.oci.tag import Reference, Tag
 
 _log = Logger()
 
@@ -47,7 +47,11 @@ class Pinned:
         self._clock = clock
         self._touched: dict[str, bool] = {}
         self._keys: frozenset[str] = frozenset()
+        self._absent: frozenset[str] = frozenset()
+        self._fresh: set[str] = set()
         self._unsure: set[str] = set()
+        self._changed: set[str] = set()
+        """Of these two, what came since the present look began."""
         self._known = False
         self._surveyed = False
         self._timer: IDelayedCall | None = None
@@ -70,7 +74,7 @@ class Pinned:
         name = split_key(key)[0]
         if not self._touches(name):
             return False
-        return not self._known or name in self._unsure or key in self._keys
+        return not self._known or name in self._unsure or key in self._keys or key in self._fresh
 
     def _touches(self, name: str) -> bool:
         touched = self._touched.get(name)
@@ -83,12 +87,29 @@ class Pinned:
     # what others tell
 
     def added(self, held: Held) -> None:
-        """A tag may mean something else now, and need what was not there."""
-        self._note(str(held.repository))
+        """A pinned tag may mean something else now; what a pinned image needs may have come."""
+        name = str(held.repository)
+        if not len(self._pins) or not self._touches(name):
+            return
+        if isinstance(held.reference, Tag):
+            if self._pins.covers_tag(name, held.reference.name):
+                self._unsure.add(name)
+                self._changed.add(name)
+                self._later(SOON_S)
+            return
+        key = f"{name}@{held.reference}"
+        if key in self._absent or self._pins.covers_digest(name, str(held.reference)):
+            self._fresh.add(key)
+            self._changed.add(key)
+            if held.kind is Kind.MANIFEST:
+                self._unsure.add(name)
+                self._changed.add(name)
+            self._later(SOON_S)
 
     def gone(self, repository: Repository, reference: Reference) -> None:
         """What a tag needed may be free."""
-        self._note(str(repository))
+        if len(self._pins) and self._touches(str(repository)):
+            self._later(SOON_S)
 
     def found(self, held: Sequence[Held]) -> None:
         """Before the survey has ended nothing is known anyway; later ones find what nobody told of."""
@@ -103,11 +124,6 @@ class Pinned:
         """All that is there has an entry now."""
         self._surveyed = True
         self._later(0.0)
-
-    def _note(self, name: str) -> None:
-        if len(self._pins) and self._touches(name):
-            self._unsure.add(name)
-            self._later(SOON_S)
 
     def _pins_changed(self) -> None:
         self._touched = {}
@@ -134,22 +150,26 @@ class Pinned:
 
     async def _work(self) -> None:
         """What comes while it is worked out is unsure until the next time."""
-        unsure, self._unsure = self._unsure, set()
-        touched = self._touched
-        try:
-            keys, disk_bytes = await self._gathering.look(self._look, self._touches)
-        except BaseException:
-            self._unsure |= unsure
-            raise
+        unsure, fresh, touched = set(self._unsure), set(self._fresh), self._touched
+        self._changed.clear()
+        looked = await self._gathering.look(self._look, self._touches)
         if touched is not self._touched:  # the pins are others meanwhile
             self._again = True
             return
-        self._keys, self.disk_bytes, self._known = keys, disk_bytes, True
+        self._keys, self._absent, self.disk_bytes = looked
+        self._known = True
+        self._unsure -= unsure - self._changed
+        self._fresh -= fresh - self._changed
 
-    def _look(self, held: Holdings) -> tuple[frozenset[str], int]:
+    def _look(self, held: Holdings) -> tuple[frozenset[str], frozenset[str], int]:
         keys = pinned_keys(held, self._pins)
-        sizes = {thing.digest: thing.disk_bytes for thing in held.things if thing.key in keys}
-        return keys, sum(sizes.values())
+        sizes: dict[str, int] = {}
+        absent: set[str] = set()
+        for thing in held.things:
+            if thing.key in keys:
+                sizes[thing.digest] = thing.disk_bytes
+                absent.update(f"{thing.repository}@{named}" for named in held.names.get(thing.digest, ()))
+        return keys, frozenset(absent - keys), sum(sizes.values())
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(CancelledError):

@@ -6,7 +6,9 @@ read as if anybody had written it: bounded, and a line that is no pattern counts
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -53,8 +55,12 @@ class PinFile:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except FileNotFoundError:
             return [], 0
-        with open(descriptor, "rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "it is no regular file")
+            content = os.pread(descriptor, MAX_FILE_BYTES + 1, 0)
+        finally:
+            os.close(descriptor)
         cut = len(content) > MAX_FILE_BYTES
         found: dict[ImagePattern, None] = {}
         wrong = int(cut)
