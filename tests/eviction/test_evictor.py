@@ -108,7 +108,7 @@ def test_before_the_survey_has_ended_nothing_goes_and_nobody_waits(tmp_path: Pat
     made = world(tmp_path)
     made.shelf.is_settled = False
     made.evictor.start()
-    assert made.ask(2 * MIB) == ["room"]
+    assert made.ask(MIB) == ["room"]
     assert refused(made.ask(MIB))
     assert made.removed == []
 
@@ -196,7 +196,7 @@ def test_what_is_pinned_stays_and_the_log_says_why_nothing_goes(tmp_path: Path, 
     assert made.removed == []
     assert len([line for line in said if "nothing that may go" in line]) == 1
     made.shelf.image(REDIS, 500, 50, age_s=HOUR_S)
-    assert made.ask(2 * MIB) == ["room"]
+    assert made.ask(MIB) == ["room"]
     assert made.removed == [key_of(REDIS, digest(500)), key_of(REDIS, digest(50))]
 
 
