@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
@@ -245,3 +246,57 @@ def test_the_end(tmp_path: Path) -> None:
     assert refused(found)
     assert refused(made.ask(1))
     assert made.clock.getDelayedCalls() == []
+
+
+def test_pinned_while_a_round_runs(tmp_path: Path) -> None:
+    """Chosen, and pinned before its turn came."""
+    made = world(tmp_path)
+    made.begin()
+    pattern = ImagePattern.parse(f"{NGINX}@{digest(101)}")
+    made.shelf.before = lambda key: void(Deferred.fromCoroutine(made.pins.add(pattern)))
+    made.ask(2 * MIB)
+    assert not set(images(1)) & set(made.removed)
+
+
+def void(_: object) -> None:
+    """Nobody waits for it."""
+
+
+def test_a_disk_that_was_full_when_last_looked_at_is_looked_at_again(tmp_path: Path) -> None:
+    """What is gone cannot be brought back."""
+    made = world(tmp_path, None, 5 * MIB)
+    made.shelf.free = 4 * MIB
+    made.shelf.is_settled = False
+    made.evictor.start()
+    made.settle()
+    made.shelf.is_settled, made.shelf.free = True, 50 * MIB
+    made.evictor.surveyed()
+    made.settle()
+    assert made.removed == []
+
+
+def test_who_waits_has_room_as_soon_as_there_is_some(tmp_path: Path) -> None:
+    """Not only when the round is over."""
+    made = world(tmp_path)
+    made.begin()
+    seen: list[int] = []
+    made.shelf.before = lambda key: seen.append(made.shelf.promised)
+    assert made.ask(int(2.5 * MIB)) == ["room"]
+    assert seen[-1] > 0, "it had room before the last of them went"
+
+
+def test_who_comes_back_is_known(tmp_path: Path) -> None:
+    """How often it was pulled before it went counts: it does not begin as one of a build farm's."""
+    made = world(tmp_path)
+    for key in images(0):
+        made.shelf.entries[key].pulls = 9
+        made.shelf.entries[key].used_s -= 10_000 * HOUR_S
+    made.begin()
+    made.ask(2 * MIB)
+    assert images(0)[0] in made.removed
+    made.shelf.promised = 0
+    made.shelf.image(NGINX, 100, 0, age_s=19 * HOUR_S)
+    made.shelf.removed = []
+    made.ask(int(2.5 * MIB))
+    assert made.removed
+    assert not set(images(0)) & set(made.removed), "though it is the oldest"

@@ -466,10 +466,8 @@ def test_what_was_used_when_is_told_to_who_asks(world: World) -> None:
     found: list[Use] = []
     scheduler.uses().addCallback(found.extend)
     world.settle()
-    by_key = {use.key: use for use in found}
-    blob, tag = by_key[key_of(NGINX, ONE)], by_key[key_of(NGINX, TAG)]
-    assert (blob.type, blob.size_bytes, tag.type, tag.pulls) == ("blob", 10, "tag", 1)
-    assert scheduler.now_s() == tag.used_s == blob.used_s + 100
-    assert scheduler.unused_since(blob.key, blob.used_s)
-    assert not scheduler.unused_since(blob.key, blob.used_s - 1)
+    blob, tag, now_s = key_of(NGINX, ONE), key_of(NGINX, TAG), scheduler.now_s()
+    assert sorted(found) == [(tag, "tag", now_s, 1, 0), (blob, "blob", now_s - 100, 1, 10)]
+    assert scheduler.unused_since(blob, now_s - 100)
+    assert not scheduler.unused_since(blob, now_s - 101)
     assert not scheduler.unused_since("docker.io/no/such:thing", 1e18)
