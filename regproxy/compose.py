@@ -5,36 +5,40 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from regproxy.access.entrance import Entrance
 from regproxy.access.forwarded import TrustedProxies
 from regproxy.access.opening import open_entrance
 from regproxy.config import builtin_realm
-from regproxy.errors import StorageFailed, UpstreamRefused
+from regproxy.credentials import compare_credentials
+from regproxy.errors import StorageFailed
+from regproxy.eviction.evictor import Evictor
+from regproxy.eviction.limits import Limits
+from regproxy.eviction.pins import PinFile, Pins
 from regproxy.expiry.files import StateFiles
 from regproxy.expiry.pulse import Pulse
 from regproxy.expiry.scheduler import TTLExpirationScheduler
-from regproxy.gauges import show_ahead, show_connections, show_limits, show_rooms
-from regproxy.interfaces import IRemoteRegistry
+from regproxy.gauges import show_ahead, show_connections, show_eviction, show_limits, show_rooms
+from regproxy.interfaces import IRemoteRegistry, Watchers
 from regproxy.metrics.figures import Figures
 from regproxy.metrics.lag import LagMeter
+from regproxy.oci.repository import Repository
+from regproxy.oci.tag import Tag
 from regproxy.proxy.explaining import Explaining
 from regproxy.proxy.offline import OfflineSwitch
 from regproxy.proxy.registry import ProxyRegistry
-from regproxy.settings import Settings, UpstreamSettings
+from regproxy.settings import Settings
 from regproxy.storage.offline import OfflineNotes
 from regproxy.storage.store import DiskStore
 from regproxy.storage.thread import DiskThread
 from regproxy.upstream.credentials import CredentialSource
 from regproxy.upstream.registry import RemoteRegistry
-from regproxy.upstream.tls import CertificateUnusable, names_of
 from regproxy.web.access_log import AccessLog, AccessRecord, Recorder, Sink, write_nothing
 from regproxy.web.api import RegistryApi
 from regproxy.web.gate import Gate
@@ -51,26 +55,60 @@ STARTING = "it is starting: requests for content wait"
 
 
 @attrs.frozen
+class Eviction:
+    """What takes content for want of space, what never goes, and the thread that decides."""
+
+    evictor: Evictor
+    pins: Pins
+    thread: DiskThread
+
+
+@attrs.frozen
 class Expiry:
-    """The scheduler, and the thread that its files are written in."""
+    """The scheduler, the thread that its files are written in, and what goes before its time."""
 
     scheduler: TTLExpirationScheduler
     store: DiskStore
     thread: DiskThread
     pulse: Pulse
+    eviction: Eviction | None = None
 
     def begin(self) -> Deferred[None]:
-        """Read the state, behind the serving daemon; the store tells of all that comes and goes from now."""
-        self.store.watch(self.scheduler)
-        return self.scheduler.start()
+        """Read pins and state, behind the serving daemon; the store tells of all that comes and goes from
+        now, and asks for room."""
+        return Deferred.fromCoroutine(self._begin())
+
+    async def _begin(self) -> None:
+        if self.eviction is None:
+            self.store.watch(self.scheduler)
+            await self.scheduler.start()
+            return
+        evictor = self.eviction.evictor
+        self.store.watch(Watchers(self.scheduler, evictor))
+        self.store.limit(evictor)
+        await evictor.start()
+        await self.scheduler.start()
+        try:
+            await self.store.census()
+        except StorageFailed as error:
+            log.error("The content cannot be counted yet: {error}", error=str(error))
+
+    def pins(self, repository: Repository, tag: Tag) -> bool:
+        """Whether that tag is pinned."""
+        return self.eviction is not None and self.eviction.pins.covers(repository, tag)
 
     async def end(self) -> None:
-        """Write the state and end the thread, which ends too when this is cancelled."""
+        """Write the state and end the threads, which end too when this is cancelled."""
+        threads = [self.thread]
         try:
+            if self.eviction is not None:
+                threads.append(self.eviction.thread)
+                await self.eviction.evictor.stop()
             await self.scheduler.stop()
         finally:
-            ended = self.thread.stop()
-        await ended
+            ended = [thread.stop() for thread in threads]
+        for each in ended:
+            await each
 
 
 @attrs.frozen
@@ -152,9 +190,10 @@ def build_expiry(
     pulse: Pulse,
     reactor: Any,
     wall: Callable[[], float],
-    removed: Callable[[str], None] = lambda kind: None,
+    figures: Figures | None = None,
 ) -> Expiry:
-    """The scheduler over ``store``; nothing is read yet."""
+    """The scheduler and the evictor over ``store``; nothing is read yet."""
+    figures = Figures() if figures is None else figures
     thread = DiskThread(reactor, "regproxy-state", store.health.refused)
     lives = {upstream.name: upstream.ttl_s for upstream in settings.upstreams}
     scheduler = TTLExpirationScheduler(
@@ -166,9 +205,23 @@ def build_expiry(
         reactor,
         wall,
         time.monotonic,
-        removed,
+        figures.expired,
+        kept=lambda key: eviction.evictor.pinned.holds(key),
     )
-    return Expiry(scheduler, store, thread, pulse)
+    eviction = build_eviction(settings, store, scheduler, reactor, figures)
+    return Expiry(scheduler, store, thread, pulse, eviction)
+
+
+def build_eviction(
+    settings: Settings, store: DiskStore, scheduler: TTLExpirationScheduler, reactor: Any, figures: Figures
+) -> Eviction:
+    """What goes when ``store`` has too much, by what ``scheduler`` knows of its use."""
+    storage = settings.storage
+    thread = DiskThread(reactor, "regproxy-planner", store.health.refused)
+    pins = Pins(settings.pins, PinFile(storage.root), thread.run)
+    limits = Limits(storage.max_size_bytes, storage.min_free_bytes, storage.low_water)
+    evictor = Evictor(store, scheduler, limits, pins, thread.run, reactor, figures.evicted, figures.not_kept)
+    return Eviction(evictor, pins, thread)
 
 
 def build_mirror(
@@ -181,7 +234,7 @@ def build_mirror(
     remotes = build_remotes(settings, reactor, wall, pulse, figures)
     for name, remote in remotes.items():
         pulse.watch(name, remote.answers, partial(is_asked, remote))
-    expiry = build_expiry(settings, store, pulse, reactor, wall, figures.expired)
+    expiry = build_expiry(settings, store, pulse, reactor, wall, figures)
     notes = OfflineNotes(settings.storage.root, expiry.thread.run)
     offline = OfflineSwitch(
         remotes, notes, frozenset(each.name for each in settings.upstreams if each.offline), wall
@@ -203,6 +256,7 @@ def build_mirror(
         settings.fill,
         logins,
         settings.storage.max_size_bytes,
+        expiry.pins,
     )
     gate = Gate()
     entrance, close_entrance = open_entrance(settings.access, settings.upstreams, reactor, wall)
@@ -221,6 +275,8 @@ def build_mirror(
     show_connections(figures, lambda: site.connections.open)
     show_rooms(figures, lambda: site.under_way, registry.fills, store, expiry.scheduler, pulse, names)
     show_limits(figures, {name: remote.allowance for name, remote in remotes.items()})
+    if expiry.eviction is not None:
+        show_eviction(figures, store, expiry.eviction.evictor)
     looked = registry.blobs.ahead
     show_ahead(figures, lambda: looked.fetched_bytes, lambda: looked.wanted_bytes)
     lag = LagMeter(reactor, time.monotonic, figures.late)
@@ -296,40 +352,3 @@ async def _open_after(comparing: Coroutine[Any, Any, None], gate: Gate) -> None:
         await comparing
     finally:
         gate.open()
-
-
-async def compare_credentials(settings: Settings, store: DiskStore) -> None:
-    """What another credential was shown is no permission for this one (invariant 5).
-
-    All upstreams at once, since clients wait: hashing takes 50 ms for each that has credentials.
-    """
-    comparing = [Deferred.fromCoroutine(_compare(upstream, store)) for upstream in settings.upstreams]
-    for succeeded, result in await DeferredList(comparing, consumeErrors=True):
-        if not succeeded:
-            cast(Failure, result).raiseException()
-
-
-def fingerprint(upstream: UpstreamSettings) -> bytes:
-    """Who we are to it. A client certificate counts by its names, which a renewal keeps.
-
-    UpstreamRefused, CertificateUnusable where a file cannot be read.
-    """
-    login = CredentialSource(upstream.name, upstream.credentials).login()
-    known = b"" if login is None else f"{login.username}\0{login.password}".encode()
-    return known if upstream.client_cert is None else known + b"\0" + names_of(upstream.client_cert)
-
-
-async def _compare(upstream: UpstreamSettings, store: DiskStore) -> None:
-    try:
-        changed = await store.credential_changed(upstream.name, fingerprint(upstream))
-    except UpstreamRefused:
-        return  # the service says so when it tries the credentials
-    except CertificateUnusable:
-        return  # each connection that needs it says so
-    except StorageFailed as error:
-        if not error.told:
-            name = upstream.name
-            log.warn("The credential of {upstream} is not remembered: {error}", upstream=name, error=error)
-        return
-    if changed:
-        log.info("{upstream} has another credential now: it is asked again for all", upstream=upstream.name)

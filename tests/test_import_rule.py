@@ -36,7 +36,7 @@ GROUND = frozenset(
         "headers",
     }
 )
-STORES = frozenset({"fill", "expiry", "storage", "upstream"})
+STORES = frozenset({"fill", "expiry", "eviction", "storage", "upstream"})
 ROOMS = frozenset({"config", "proxy", "access", "web", "admin", "logs"})
 
 MAY_KNOW: Mapping[str, frozenset[str]] = {
@@ -69,7 +69,8 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     "signals": frozenset(),
     "gauges": GROUND | STORES,
     "file_limit": frozenset(),
-    "compose": GROUND | STORES | ROOMS | {"gauges"},
+    "credentials": GROUND | STORES | {"upstream"},
+    "compose": GROUND | STORES | ROOMS | {"credentials", "gauges"},
     "overview": GROUND | STORES | ROOMS | {"compose"},
     "operations": GROUND | STORES | ROOMS | {"compose"},
     "behind": GROUND | STORES | {"compose", "probes"},

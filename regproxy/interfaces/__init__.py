@@ -17,6 +17,7 @@ from regproxy.interfaces.holdings import (
     IUses,
     NobodyWatches,
     Taken,
+    Watchers,
 )
 from regproxy.interfaces.remote import IRemoteBlobs, IRemoteRegistry, IRemoteTags, RemoteTag
 from regproxy.interfaces.services import (
@@ -38,15 +39,28 @@ from regproxy.interfaces.sources import (
     IRemoteBody,
     Kind,
 )
+from regproxy.interfaces.space import (
+    UNLIMITED,
+    DiskUse,
+    IdleSpool,
+    IEvictable,
+    IRoom,
+    IStock,
+    IUsage,
+    Unlimited,
+    Use,
+)
 from regproxy.interfaces.spools import IFile, ISpool, Leftover, Validator
 from regproxy.interfaces.standing import Allowance, Circuit, Standing, Thrift
 from regproxy.interfaces.store import ILocalStore, Link, Meaning, TagRecord
 
 __all__ = [
     "NOBODY",
+    "UNLIMITED",
     "Allowance",
     "BlobAnswer",
     "Circuit",
+    "DiskUse",
     "Fate",
     "Held",
     "How",
@@ -54,6 +68,7 @@ __all__ = [
     "IBlobService",
     "IBlobSource",
     "IBody",
+    "IEvictable",
     "IFile",
     "IFileBody",
     "IHoldings",
@@ -67,9 +82,13 @@ __all__ = [
     "IRemoteRegistry",
     "IRemoteTags",
     "IRemovals",
+    "IRoom",
     "ISpool",
+    "IStock",
     "ITagService",
+    "IUsage",
     "IUses",
+    "IdleSpool",
     "Inventory",
     "Kind",
     "Leftover",
@@ -83,5 +102,8 @@ __all__ = [
     "TagRecord",
     "Taken",
     "Thrift",
+    "Unlimited",
+    "Use",
     "Validator",
+    "Watchers",
 ]

@@ -184,17 +184,18 @@ _OUTCOMES: tuple[tuple[type[UpstreamError], Outcome], ...] = (
 )
 
 
-def follow(outcome: Outcome, rule: TagRule, *, servable: bool) -> Verdict:
+def follow(outcome: Outcome, rule: TagRule, *, servable: bool, pinned: bool = False) -> Verdict:
     """What follows from the answer to a question (R52, R53).
 
     ``servable``: what is cached may be served in its place: it is on disk by right, and :func:`may_serve`.
+    ``pinned``: the tag stays, whatever its rule says, since its content is kept by what it means.
     """
     stale = Then.STALE if servable else Then.ERROR
     if outcome in (Outcome.SAME, Outcome.CHANGED):
         return Verdict(Then.ANSWER)
     if outcome is Outcome.MISSING:
-        kept = rule.keep_missing and servable
-        return Verdict(Then.STALE) if kept else Verdict(Then.ERROR, forget=True)
+        kept = (rule.keep_missing or pinned) and servable
+        return Verdict(Then.STALE) if kept else Verdict(Then.ERROR, forget=not pinned)
     if outcome is Outcome.DENIED:
         return Verdict(stale) if rule.serve_denied else Verdict(Then.ERROR, revoke=True)
     if outcome is Outcome.LATE:

@@ -45,7 +45,10 @@ class TagQuestions:
         wall: Callable[[], float],
         figures: TagFigures,
         moved: MovedTags,
+        pinned: Callable[[Repository, Tag], bool] = lambda repository, tag: False,
     ) -> None:
+        """``pinned``: tags that stay although their upstream has them no more."""
+        self.pinned = pinned
         self._store = store
         self._remotes = remotes
         self._manifests = manifests
@@ -163,7 +166,8 @@ class TagQuestions:
         servable = known is not None and may_serve(known, rule, self._wall())
         if known is not None and servable:
             servable = await self.holds(repository, known)
-        verdict = follow(outcome_of(error), rule, servable=servable)
+        pinned = self.pinned(repository, tag)
+        verdict = follow(outcome_of(error), rule, servable=servable, pinned=pinned)
         if verdict.forget:
             await self.forget(repository, tag)
         if verdict.revoke:

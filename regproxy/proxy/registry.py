@@ -54,8 +54,10 @@ class ProxyRegistry:
         fill: FillSettings = USUAL,
         logins: Mapping[str, Callable[[], int]] = EACH_THE_SAME,
         max_size_bytes: int | None = None,
+        pinned: Callable[[Repository, Tag], bool] = lambda repository, tag: False,
     ) -> None:
-        """``logins`` tell one login of an upstream from another one, for what is remembered of it."""
+        """``logins`` tell one login of an upstream from another one, for what is remembered of it; ``pinned``
+        tags stay although their upstream has them no more."""
 
         def link(repository: Repository, digest: Digest, since_s: float) -> Deferred[None]:
             return store.grant(repository, digest, Kind.BLOB, "", "head", since_s)
@@ -75,7 +77,7 @@ class ProxyRegistry:
         self.rules = under = {name: TagRules(rules.get(name, ())) for name in remotes}
         figures = figures or TagFigures.apart()
         self.moved = MovedTags(figures.moved)
-        questions = TagQuestions(store, remotes, self.manifests, under, wall, figures, self.moved)
+        questions = TagQuestions(store, remotes, self.manifests, under, wall, figures, self.moved, pinned)
         self.complete = Completeness(store, clock)
         lists = TagLists(store, remotes, under, clock, wall)
         self.tags = ProxyTagService(

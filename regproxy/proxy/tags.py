@@ -185,7 +185,8 @@ class ProxyTagService:
         except UpstreamError as found:
             error = found
         servable = await self._stand_ins.may_serve(repository, record, plan, error, self._wall())
-        verdict = freshness.follow(freshness.outcome_of(error), rule, servable=servable)
+        pinned = self._questions.pinned(repository, tag)
+        verdict = freshness.follow(freshness.outcome_of(error), rule, servable=servable, pinned=pinned)
         if verdict.then is Then.STALE:
             return await self._stale(repository, record, plan, error)
         if error is not None:

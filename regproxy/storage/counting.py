@@ -26,6 +26,7 @@ from regproxy.storage.ledger import Ledger
 from regproxy.storage.leftovers import Leftovers
 from regproxy.storage.occupancy import Occupancy, regular
 from regproxy.storage.recovery import recover_one
+from regproxy.storage.space import disk_bytes
 from regproxy.storage.underway import UnderWay
 
 _log = Logger()
@@ -59,6 +60,9 @@ class Counter:
         """A survey begins: what was left too long ago, or is on disk now, goes first."""
         with contextlib.suppress(OSError):
             self._leftovers.sweep()
+        for name in self._occupancy.spools.names():
+            if not self._under_way.has(name) and not os.path.lexists(self._layout.spool(name)):
+                self._occupancy.spools.drop(name)
         self._ledger.unreadable = 0
         self._uncounted = False
 
@@ -88,16 +92,22 @@ class Counter:
             or not os.path.lexists(self._layout.fills / name)
         ):
             return False
-        with contextlib.suppress(OSError, StorageFailed):
+        found = regular(self._layout.fills / name) if name == f"{stem}.spool" else None
+        try:
             recover_one(self._layout, self._ledger, name)
-            return True
-        return False
+        except (OSError, StorageFailed):
+            if found is not None:  # it takes what it takes
+                self._occupancy.spools.took(stem, disk_bytes(found))
+            return False
+        if found is not None:
+            self._occupancy.lost_spool(stem, found)
+        return True
 
     def blobs(self, algorithm: str, prefix: str) -> tuple[int, int, int, list[Path]]:
         """Count a folder of blobs, and remove what nobody holds: blobs, bytes, removed, others."""
         folder = self._layout.blobs / algorithm / prefix
-        blobs = blob_bytes = removed = 0
-        others = []
+        removed = 0
+        kept, others = [], []
         for name in self._names(folder):
             digest = parse_blob((algorithm, prefix, name))
             found = regular(folder / name)
@@ -106,9 +116,9 @@ class Counter:
             elif self._is_orphan(digest):
                 removed += 1
             else:
-                blobs, blob_bytes = blobs + 1, blob_bytes + found.st_size
-        self._occupancy.counted(algorithm, prefix, blobs, blob_bytes)
-        return blobs, blob_bytes, removed, others
+                kept.append(found)
+        self._occupancy.counted(algorithm, prefix, kept)
+        return len(kept), sum(found.st_size for found in kept), removed, others
 
     def bare(self, folders: Sequence[Path]) -> None:
         """Remove those of these folders that are empty, and what is empty above them."""
@@ -124,13 +134,36 @@ class Counter:
             return self._keeper.reconsider(digest)
         return False
 
+    def begin_census(self) -> list[tuple[str, str]]:
+        """Before the first survey: the folders of blobs, to be counted and left as they are."""
+        self._uncounted = False
+        return self._occupancy.begin_count()
+
+    def census(self, algorithm: str, prefix: str) -> None:
+        """Count one of them."""
+        folder = self._layout.blobs / algorithm / prefix
+        found = (
+            regular(folder / name)
+            for name in self._names(folder)
+            if parse_blob((algorithm, prefix, name)) is not None
+        )
+        self._occupancy.counted(algorithm, prefix, filter(None, found))
+
+    def end_census(self) -> None:
+        """What was counted is what there is, unless the system kept some from us."""
+        if self._uncounted:
+            self._occupancy.drop_count()
+        else:
+            self._occupancy.end_count()
+
     def end(self) -> bool:
         """The figures of this survey count from now on, if it could read everything: whether it could."""
         if self._uncounted:
             self._occupancy.drop_count()
             return False
         known, found = self._occupancy.end_count()
-        if known.counted and known != found:
+        same = (known.blobs, known.blob_bytes) == (found.blobs, found.blob_bytes)
+        if known.counted and not same:
             _log.warn(
                 "{found} bytes of content in {blobs} files are on disk, not {known} in {files}: somebody "
                 "else changed the folder; the figures are right again",

@@ -2,7 +2,8 @@
 
 Laws: nothing is read of their bytes, which nobody trusts: whoever takes one over hashes them again. They
 are few, and not there for long; the oldest ones go first. Known in memory, so that to ask whether there is
-one costs nothing; all that changes the disk runs in the writer's thread.
+one costs nothing; all that changes the disk runs in the writer's thread. What they take of it counts as
+content does, from the moment that they are left until they are gone.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from regproxy.oci.digest import Digest
 from regproxy.storage import durable
 from regproxy.storage.layout import Layout
 from regproxy.storage.maps import SpoolMap
-from regproxy.storage.occupancy import regular
+from regproxy.storage.occupancy import Occupancy, regular
+from regproxy.storage.space import disk_bytes
 
 MOST = 64
 MOST_BYTES = 32 * 1024 * 1024 * 1024
 LIFE_S = 24 * 3600.0
 """Since the last byte was written. A client that has not come back by then is not about to."""
-_BLOCK_BYTES = 512
 
 
 @attrs.frozen(slots=True)
@@ -64,11 +65,12 @@ def _covered(left: Left) -> int:
 
 
 class Leftovers:
-    """Those that are there now. ``wall`` gives seconds since the epoch."""
+    """Those that are there now. ``wall`` gives seconds since the epoch; ``occupancy`` counts them."""
 
-    def __init__(self, layout: Layout, wall: Callable[[], float]) -> None:
+    def __init__(self, layout: Layout, wall: Callable[[], float], occupancy: Occupancy) -> None:
         self._layout = layout
         self._wall = wall
+        self._occupancy = occupancy
         self._lock = Lock()
         self._left: dict[Digest, Left] = {}
 
@@ -94,12 +96,6 @@ class Leftovers:
         with self._lock:
             return any(left.name == name for left in self._left.values())
 
-    @property
-    def totals(self) -> tuple[int, int]:
-        """How many there are, and what they take of the disk."""
-        with self._lock:
-            return len(self._left), sum(left.disk_bytes for left in self._left.values())
-
     # in the writer's thread, or before the daemon serves
 
     def find(self, name: str, known: SpoolMap) -> Left | None:
@@ -108,10 +104,12 @@ class Leftovers:
         fits = found is not None and known.is_leftover and is_named_for(name, known.digest)
         if found is None or not fits or found.st_size < known.there[-1][1]:
             return None
-        return Left(name, known, found.st_blocks * _BLOCK_BYTES)
+        return Left(name, known, disk_bytes(found))
 
     def add(self, *found: Left) -> None:
         """More of them; what is too much, or of no use any more, is removed. OSError."""
+        for one in found:
+            self._occupancy.spools.keep(one.name, one.disk_bytes)
         with self._lock:
             everything = [*self._left.values(), *found]
             removed = surplus(everything, self._wall())
@@ -121,19 +119,36 @@ class Leftovers:
         self._remove(one for one in everything if one.name in gone)
 
     def sweep(self) -> None:
-        """Remove those whose time is over, or whose blob is on disk now. OSError."""
+        """Remove those whose time is over, whose blob is on disk now, or that somebody took away. OSError."""
+        with self._lock:
+            known = list(self._left.values())
+        for left in known:
+            if regular(self._layout.spool(left.name)) is None:
+                self.drop_named(left.name)
         self.add()
 
     def take(self, digest: Digest) -> Left | None:
         """That of ``digest``, which is nobody else's now."""
         with self._lock:
-            return self._left.pop(digest, None)
+            left = self._left.pop(digest, None)
+        if left is not None:
+            self._occupancy.spools.resume(left.name)
+        return left
 
     def drop(self, digest: Digest) -> None:
         """It is of no use any more. OSError."""
         left = self.take(digest)
         if left is not None:
-            self._remove([left])
+            self.remove(left)
+
+    def drop_named(self, name: str) -> bool:
+        """Remove the one of this name: whether it was one of them. OSError."""
+        with self._lock:
+            digest = next((digest for digest, left in self._left.items() if left.name == name), None)
+        if digest is None:
+            return False
+        self.drop(digest)
+        return True
 
     def clear(self) -> bool:
         """Make room: whether there were any. OSError."""
@@ -146,6 +161,16 @@ class Leftovers:
         return regular(self._layout.blob(digest)) is not None
 
     def _remove(self, gone: Iterable[Left]) -> None:
-        for left in gone:
-            durable.remove(self._layout.spool(left.name))
-            durable.remove(self._layout.map(left.name))
+        everything = list(gone)
+        for left in everything:
+            self._occupancy.spools.resume(left.name)
+        for left in everything:
+            self.remove(left)
+
+    def remove(self, left: Left) -> None:
+        """Take the files of one that is none of them any more. OSError; what stays then counts on."""
+        path = self._layout.spool(left.name)
+        found = regular(path)
+        durable.remove(path)
+        self._occupancy.lost_spool(left.name, found)
+        durable.remove(self._layout.map(left.name))

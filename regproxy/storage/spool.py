@@ -28,6 +28,7 @@ from regproxy.storage import durable
 from regproxy.storage.commits import make_way, write_links
 from regproxy.storage.mapfile import MapFile
 from regproxy.storage.maps import Commitment, SpoolMap
+from regproxy.storage.space import disk_bytes
 from regproxy.storage.syncing import Syncing
 from regproxy.storage.thread import shield
 from regproxy.storage.workshop import SpoolBase, Workshop
@@ -85,8 +86,7 @@ class Spool(SpoolBase):
         if left is None:
             return None
         if shop.leftovers.find(left.name, left.map) is None:  # somebody cut it, or took it away
-            durable.remove(shop.layout.spool(left.name))
-            durable.remove(shop.layout.map(left.name))
+            shop.leftovers.remove(left)
             return None
         try:
             return cls(shop, left.name, durable.open_again(shop.layout.spool(left.name)), left.map)
@@ -95,12 +95,25 @@ class Spool(SpoolBase):
             raise
 
     def expect(self, size_bytes: int, validator: Validator | None = None) -> Deferred[None]:
-        """Allocate the whole file; StorageFailed when the disk has no room, leftovers gone."""
+        """Allocate the whole file; StorageFailed when the disk has no room, leftovers gone, or the limits
+        leave none. Room is asked for what is missing: what an earlier fill has left counts already."""
+        missing = size_bytes - self._shop.occupancy.spools.held(self._name)
+        if missing <= 0:
+            return self._promised(None, size_bytes, validator)
+        return self._shop.reserve(missing).addCallback(self._promised, size_bytes, validator)
+
+    def _promised(self, _: None, size_bytes: int, validator: Validator | None) -> Deferred[None]:
+        """In the turn in which the room was given: who asks next finds it taken."""
+        if self._open and not self._leaving:
+            self._shop.occupancy.spools.promise(self._name, size_bytes)
         return self._later(self._expect, size_bytes, validator)
 
     def _expect(self, size_bytes: int, validator: Validator | None) -> None:
         self._check_unsealed()
-        self._with_room(partial(durable.allocate, self.descriptor, size_bytes))
+        try:
+            self._with_room(partial(durable.allocate, self.descriptor, size_bytes))
+        finally:
+            self._count()
         self._map.write(size_bytes=size_bytes, validator=validator)
 
     def append(self, chunks: list[bytes]) -> Deferred[int]:
@@ -150,6 +163,9 @@ class Spool(SpoolBase):
         self._placed.add(offset, offset + len(content))
         return self._catch_up(), (offset, offset + len(content))
 
+    def _count(self) -> None:
+        self._shop.occupancy.spools.took(self._name, disk_bytes(os.fstat(self.descriptor)))
+
     def _write(self, content: bytes, offset: int) -> None:
         self._check_unsealed()
         if self._refused is not None:
@@ -159,6 +175,8 @@ class Spool(SpoolBase):
         except OSError as error:
             self._refused = error
             raise
+        finally:
+            self._count()
 
     def _with_room(self, job: Callable[[], None]) -> None:
         """Do it, once more where the disk is full and there are leftovers that can go."""
@@ -243,6 +261,7 @@ class Spool(SpoolBase):
             with self._shop.occupancy.changing(self.digest):
                 durable.move(layout.spool(self._name), layout.blob(self.digest))
             self._named = True
+            self._shop.occupancy.spools.drop(self._name)
         durable.sync_folder(layout.blob(self.digest).parent)
         durable.sync_folder(layout.fills)
         done = self._map.known.commitment
@@ -285,8 +304,12 @@ class Spool(SpoolBase):
         return self._leave(self._discard)
 
     def _discard(self) -> None:
+        """What the disk keeps all the same counts on, until a survey or the eviction takes it."""
+        self._shop.occupancy.spools.settle(self._name)
         if not self._named:
+            found = os.fstat(self.descriptor)
             durable.remove(self._shop.layout.spool(self._name))
+            self._shop.occupancy.lost_spool(self._name, found)
             self._map.remove()
 
     def keep(self) -> Deferred[None]:
@@ -304,10 +327,13 @@ class Spool(SpoolBase):
         if self._named or self._syncing.unsound or not known.is_leftover:
             self._discard()
             return
+        self._shop.occupancy.spools.settle(self._name)
         durable.truncate(self.descriptor, known.there[-1][1])
         self._map.write()
         left = self._shop.leftovers.find(self._name, known)
-        if left is not None:
+        if left is None:  # somebody took it away
+            self._discard()
+        else:
             self._shop.leftovers.add(left)
 
     def _quiet(self) -> Deferred[None]:

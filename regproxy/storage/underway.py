@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from threading import Lock
 
 from regproxy.oci.digest import Digest
@@ -13,7 +14,8 @@ class UnderWay:
     def __init__(self) -> None:
         self._lock = Lock()
         self._spools: dict[Digest, int] = {}
-        self._names: set[str] = set()
+        self._names: Counter[str] = Counter()
+        """One that was left may be taken up again before its former spool has closed."""
         self._waiting: set[Digest] = set()
 
     def __len__(self) -> int:
@@ -27,12 +29,15 @@ class UnderWay:
         with self._lock:
             self._spools[digest] = self._spools.get(digest, 0) + 1
             if name is not None:
-                self._names.add(name)
+                self._names[name] += 1
 
     def end(self, digest: Digest, name: str | None) -> bool:
         """It is closed; whether the vacuum waits for that."""
         with self._lock:
-            self._names.discard(name or "")
+            if name is not None:
+                self._names[name] -= 1
+                if not self._names[name]:
+                    del self._names[name]
             left = self._spools.pop(digest, 1) - 1
             if left:
                 self._spools[digest] = left

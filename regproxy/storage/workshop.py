@@ -50,6 +50,8 @@ class Workshop:
     leftovers: Leftovers
     settled: Callable[[Digest], object]
     """Called when the vacuum waits for the last spool of a digest to close, and it has."""
+    reserve: Callable[[int], Deferred[None]]
+    """Asked before so many bytes are taken from the disk, as :meth:`IRoom.reserve`."""
 
 
 class SpoolBase:

@@ -40,7 +40,7 @@ NOW = Now(
     reasons=("it is stopping",),
     warnings=("the disk is full",),
     sample=lambda name, labels: None,
-    disk=DiskState(3, 300, True, 1000, 2000, 2, 40),
+    disk=DiskState(3, 300, True, 1000, 2000, 2, 40, 400, 5000, 100),
     upstreams=(
         UpstreamState(
             "docker.io",
@@ -87,6 +87,9 @@ def test_the_whole_document() -> None:
             "total_bytes": 2000,
             "spools": 2,
             "spool_bytes": 40,
+            "used_bytes": 400,
+            "limit_bytes": 5000,
+            "pinned_bytes": 100,
         },
         "upstreams": {
             "count": 2,

@@ -18,9 +18,11 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
-from regproxy.compose import Mirror, build_mirror, compare_credentials, silence
+from regproxy.compose import Mirror, build_mirror, silence
+from regproxy.credentials import compare_credentials
 from regproxy.errors import StorageFailed
 from regproxy.expiry.pulse import Pulse
+from regproxy.interfaces import DiskUse
 from regproxy.settings import (
     ClientCertificate,
     Credentials,
@@ -78,6 +80,10 @@ class Disk:
     def __init__(self) -> None:
         self.compared: Deferred[bool] = Deferred()
         self.health = DiskHealth(Path("/nowhere"), Clock(), lambda: succeed(None))
+        self.stock = None
+
+    def disk_use(self) -> DiskUse:
+        return DiskUse()
 
     def tag(self, *_: object) -> None:
         return None

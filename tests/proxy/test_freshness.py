@@ -241,19 +241,19 @@ class TestAlways:
         longest = min(STRETCH * rule.fresh_s, rule.fresh_s + rule.stale_if_error_s)
         assert plan.act is not Act.SERVE or now - known.checked_s <= longest
 
-    @given(st.sampled_from(Outcome), rules(), st.booleans())
+    @given(st.sampled_from(Outcome), rules(), st.booleans(), st.booleans())
     def test_what_was_refused_is_served_only_where_an_operator_wrote_it(
-        self, outcome, rule, servable
+        self, outcome, rule, servable, pinned
     ) -> None:
-        found = follow(outcome, rule, servable=servable)
+        found = follow(outcome, rule, servable=servable, pinned=pinned)
         if found.then is Then.STALE:
             assert servable
             assert outcome is not Outcome.DENIED or rule.serve_denied
-            assert outcome is not Outcome.MISSING or rule.keep_missing
+            assert outcome is not Outcome.MISSING or rule.keep_missing or pinned
             assert not found.forget
             assert not found.revoke
         assert found.revoke == (outcome is Outcome.DENIED and not rule.serve_denied)
-        assert not found.forget or outcome is Outcome.MISSING
+        assert not found.forget or (outcome is Outcome.MISSING and not pinned)
 
 
 class TestFollowed:

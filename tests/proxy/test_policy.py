@@ -27,9 +27,11 @@ NOT_ASKED = [Circuit.OPEN, Circuit.HALF_OPEN, Circuit.OFFLINE]
 class Ruled(World):
     """One tagged image, cached whole, under one rule."""
 
-    def __init__(self, rule: TagRule = RULE, tag: Tag = TAG) -> None:
+    def __init__(self, rule: TagRule = RULE, tag: Tag = TAG, pinned: bool = False) -> None:
         super().__init__(rules=[rule])
         self.app = self.repository()
+        if pinned:
+            self.pinned.add((str(self.app), tag.name))
         self.tag = tag
         self.remote.put_image(self.app, tag.name, OLD)
         assert self.get().result.how is How.MISS
@@ -395,6 +397,18 @@ class TestMissing:
         del world.remote.holding(world.app).tags[TAG.name]
         assert world.get().failed_with(NotFound)
         assert world.store.tag(world.app, TAG) is None
+
+    @pytest.mark.parametrize("way", ["get", "head"])
+    def test_a_pinned_one_is_served_as_long_and_stays(self, way: str) -> None:
+        """Its content is kept by what it means."""
+        world = Ruled(pinned=True)
+        del world.remote.holding(world.app).tags[TAG.name]
+        world.clock.rightNow = 1_000_000 + 3660
+        answer = getattr(world, way)().result
+        assert (answer.how, answer.descriptor) == (How.STALE, OLD.descriptor)
+        world.clock.advance(1)
+        assert getattr(world, way)().failed_with(NotFound)
+        assert world.store.tag(world.app, TAG) is not None
 
     def test_one_that_never_was_is_not_there(self) -> None:
         world = Ruled(self.KEEP)

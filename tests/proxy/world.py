@@ -77,6 +77,7 @@ class World:
         each = dict.fromkeys(self.remotes, rules)
         uses = Uses()
         self.used = uses.seen
+        self.pinned: set[tuple[str, str]] = set()
         self.figures = Figures(list(self.remotes))
         self.proxy = ProxyRegistry(
             self.store,
@@ -87,6 +88,7 @@ class World:
             uses,
             self.figures.tags,
             fill,
+            pinned=lambda repository, tag: (str(repository), tag.name) in self.pinned,
         )
 
     def repository(self, path: str = "team/app", upstream: str = NAME) -> Repository:
