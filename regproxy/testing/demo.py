@@ -33,7 +33,7 @@ _YEAR_S = 365 * 86_400.0
 _SETTINGS = """\
 listen: ["tcp:{port}:interface=127.0.0.1"]
 admin: ["tcp:{admin}:interface=127.0.0.1"]
-storage: {{root: "{root}"}}
+storage: {{root: "{root}", min_free: 0 B}}
 log: {{access: "off"}}
 upstreams:
   registry.example: {{endpoints: ["{upstream}"], insecure: true, default: true, public: true}}

@@ -37,7 +37,7 @@ _ALONE += ['mount -t tmpfs none /run && mount -t tmpfs none /var/lib && exec "$0
 SETTINGS = """\
 listen: ["tcp:{port}:interface=127.0.0.1"]
 admin: []
-storage: {{root: "{root}"}}
+storage: {{root: "{root}", min_free: 0 B}}
 ttl: 7d
 tags: [{{match: "*", fresh: {fresh}}}]
 log: {{format: json, access: "{access}"}}

@@ -49,7 +49,9 @@ class Mirror:
     ) -> None:
         self.root = root
         self.wall = Wall()
-        self._settings = Settings((), (), StorageSettings(root), upstreams, access=clients, **settings)
+        self._settings = Settings(
+            (), (), StorageSettings(root, min_free_bytes=0), upstreams, access=clients, **settings
+        )
         self._access = access
         self._port: Any = None
         self.client: Client

@@ -36,7 +36,7 @@ MIB = 1 << 20
 SETTINGS = """\
 listen: ["tcp:{port}:interface=127.0.0.1"]
 admin: ["tcp:{admin}:interface=127.0.0.1"]
-storage: {{root: "{root}"}}
+storage: {{root: "{root}", min_free: 0 B}}
 log: {{access: "{access}"}}
 limits: {{connections: {connections}, header: {header}}}
 upstreams: {{registry.test: {{endpoints: ["{upstream}"], insecure: true, default: true, public: true}}}}

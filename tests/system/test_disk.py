@@ -35,7 +35,7 @@ MIB = 1 << 20
 SETTINGS = """\
 listen: ["tcp:{port}:interface=127.0.0.1"]
 {admin}
-storage: {{root: "{root}"}}
+storage: {{root: "{root}", min_free: 0 B}}
 log: {{access: "off"}}
 upstreams:
   registry.test: {{endpoints: ["{upstream}"], insecure: true, default: true, public: true}}

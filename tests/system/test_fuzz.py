@@ -35,7 +35,7 @@ MAX_GROWN_BYTES = 24 << 20
 SETTINGS = """\
 listen: ["tcp:{port}:interface=127.0.0.1"]
 admin: ["tcp:{admin}:interface=127.0.0.1"]
-storage: {{root: "{root}"}}
+storage: {{root: "{root}", min_free: 0 B}}
 log: {{format: json, access: "{access}"}}
 limits: {{header: 1s, idle: 300ms}}
 upstreams: {{registry.test: {{endpoints: ["{upstream}"], insecure: true, default: true, public: true}}}}

@@ -23,7 +23,7 @@ SIZE = 256 << 20
 SETTINGS = """\
 listen: ["tcp:{port}:interface=127.0.0.1"]
 admin: ["tcp:{admin}:interface=127.0.0.1"]
-storage: {{root: "{root}"}}
+storage: {{root: "{root}", min_free: 0 B}}
 log: {{access: "off"}}
 upstreams: {{registry.test: {{endpoints: ["{upstream}"], insecure: true, default: true, public: true}}}}
 """

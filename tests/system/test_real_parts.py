@@ -30,7 +30,7 @@ IMAGES = {
 SETTINGS = """\
 listen: ["tcp:{port}:interface=127.0.0.1"]
 admin: ["tcp:{admin}:interface=127.0.0.1"]
-storage: {{root: "{root}"}}
+storage: {{root: "{root}", min_free: 0 B}}
 ttl: 7d
 upstreams:
   registry.example:
