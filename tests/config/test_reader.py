@@ -96,8 +96,14 @@ def test_paths_are_relative_to_the_file_wherever_one_stands(
             ["f:1: log.zzz: no such key; the keys here are format, access"],
         ),
         ("storage: {<<: 1}", ["f:1: storage.<<: merge keys are not supported; write the values out"]),
-        ("storage: 7", ["f:1: storage: expected keys and values; the keys are root, max_size, min_free"]),
-        ("\nstorage: []", ["f:2: storage: expected keys and values; the keys are root, max_size, min_free"]),
+        (
+            "storage: 7",
+            ["f:1: storage: expected keys and values; the keys are root, max_size, min_free, low_water"],
+        ),
+        (
+            "\nstorage: []",
+            ["f:2: storage: expected keys and values; the keys are root, max_size, min_free, low_water"],
+        ),
         ("ttl: ", ["f:1: ttl: no value; give one or remove the key"]),
         ("ttl: [7d]", ["f:1: ttl: expected a single value"]),
         ("ttl: {a: b}", ["f:1: ttl: expected a single value"]),
