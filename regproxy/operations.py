@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from regproxy.admin.door import Action, Door, Doorkeeping
 from regproxy.admin.names import ImageNames
 from regproxy.admin.purge import purge_action
+from regproxy.admin.scrub import scrub_action
 from regproxy.compose import Mirror
 from regproxy.errors import SecretUnusable
 from regproxy.proxy.purging import Purging
@@ -31,3 +32,5 @@ def actions(settings: Settings, mirror: Mirror) -> Iterator[tuple[str, Action[An
     if mirror.expiry is not None:
         purging = Purging(mirror.expiry.store.purges)
         yield "purge", purge_action(purging, ImageNames(settings.upstreams))
+    if mirror.caretaker is not None:
+        yield "scrub", scrub_action(mirror.caretaker.scrubber.now)

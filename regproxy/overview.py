@@ -10,12 +10,22 @@ from twisted.internet.defer import TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
 from regproxy import __version__
-from regproxy.admin.status import COUNTED, DiskState, Now, Sample, UpstreamState
+from regproxy.admin.status import (
+    COUNTED,
+    BadBlob,
+    DiskState,
+    Now,
+    Sample,
+    ScrubPass,
+    UpkeepState,
+    UpstreamState,
+)
 from regproxy.compose import Eviction, Expiry, Mirror
 from regproxy.errors import StorageFailed
 from regproxy.settings import Settings, UpstreamSettings
 from regproxy.singleflight import SingleFlight
 from regproxy.storage.store import DiskStore
+from regproxy.upkeep.scrubber import Scrubber
 
 ROOM_S = 1.0
 """A mount that does not answer delays the page for so long, and nobody else."""
@@ -44,6 +54,7 @@ def overview(
             fills=() if mirror.registry is None else mirror.registry.fills.snapshot(),
             entries=None if scheduler is None else len(scheduler),
             entries_loaded=None if scheduler is None else scheduler.loaded,
+            upkeep=None if mirror.caretaker is None else upkeep_state(mirror.caretaker.scrubber),
         )
 
     return look
@@ -89,6 +100,24 @@ class DiskLook:
             return await self._looks.run(None, self._store.room).addTimeout(ROOM_S, self._clock)
         except (StorageFailed, TimeoutError):
             return None, None
+
+
+def upkeep_state(scrubber: Scrubber) -> UpkeepState:
+    """How far the scrub is, and what it found."""
+    now = scrubber.state()
+    return UpkeepState(
+        now.every_s,
+        now.full,
+        now.began_s,
+        now.share,
+        now.blobs,
+        now.bytes,
+        now.bad,
+        now.total_bytes,
+        None if now.last is None else ScrubPass(*attrs.astuple(now.last)),
+        tuple(BadBlob(str(bad.digest), bad.found_s, bad.why) for bad in now.found),
+        now.surveyed_s,
+    )
 
 
 def upstream_state(upstream: UpstreamSettings, expiry: Expiry | None) -> UpstreamState:

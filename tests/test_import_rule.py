@@ -34,7 +34,7 @@ GROUND = frozenset(
         "headers",
     }
 )
-STORES = frozenset({"fill", "expiry", "eviction", "storage", "upstream"})
+STORES = frozenset({"fill", "expiry", "eviction", "storage", "upkeep", "upstream"})
 ROOMS = frozenset({"config", "proxy", "access", "web", "admin", "logs"})
 
 MAY_KNOW: Mapping[str, frozenset[str]] = {
@@ -65,7 +65,8 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     "signals": frozenset(),
     "gauges": GROUND | STORES,
     "file_limit": frozenset(),
-    "compose": GROUND | STORES | ROOMS | {"gauges"},
+    "caretaker": GROUND | STORES | {"proxy", "gauges"},
+    "compose": GROUND | STORES | ROOMS | {"gauges", "caretaker"},
     "overview": GROUND | STORES | ROOMS | {"compose"},
     "operations": GROUND | STORES | ROOMS | {"compose"},
     "behind": GROUND | STORES | {"compose", "probes"},

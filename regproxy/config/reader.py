@@ -24,8 +24,10 @@ from regproxy.settings import (
     FillSettings,
     LimitSettings,
     LogSettings,
+    ScrubSettings,
     Settings,
     StorageSettings,
+    SurveySettings,
     TagRule,
     UpstreamSettings,
 )
@@ -70,6 +72,8 @@ def _read(report: Report, node: nodes.Mapping, environ: Mapping[str, str], sourc
         log=_log(root),
         limits=_limits(root),
         fill=_fill(root),
+        survey=_survey(root),
+        scrub=ScrubSettings(root.open(content.SCRUB).value(content.SCRUB_EVERY)),
         admin_written=root.has(listeners.ADMIN),
         admin_token_file=_below(root, root.optional(listeners.ADMIN_TOKEN_FILE)),
         admin_hosts=_admin_hosts(root),
@@ -157,6 +161,11 @@ def _fill(root: Section) -> FillSettings:
         section.value(content.CONNECTIONS_PER_UPSTREAM),
         section.value(content.AHEAD),
     )
+
+
+def _survey(root: Section) -> SurveySettings:
+    section = root.open(content.SURVEY)
+    return SurveySettings(section.value(content.SURVEY_EVERY), section.value(content.SURVEY_FILES))
 
 
 def _log(root: Section) -> LogSettings:

@@ -20,6 +20,7 @@ from regproxy.interfaces.holdings import (
     Watchers,
 )
 from regproxy.interfaces.remote import IRemoteBlobs, IRemoteRegistry, IRemoteTags, RemoteTag
+from regproxy.interfaces.scrubbing import Examined, IScrubbed, Verdict
 from regproxy.interfaces.services import (
     BlobAnswer,
     IBlobService,
@@ -60,6 +61,7 @@ __all__ = [
     "BlobAnswer",
     "Circuit",
     "DiskUse",
+    "Examined",
     "Fate",
     "Held",
     "How",
@@ -81,6 +83,7 @@ __all__ = [
     "IRemoteTags",
     "IRemovals",
     "IRoom",
+    "IScrubbed",
     "ISpool",
     "IStock",
     "ITagService",
@@ -100,5 +103,6 @@ __all__ = [
     "Thrift",
     "Unlimited",
     "Use",
+    "Verdict",
     "Watchers",
 ]

@@ -27,6 +27,7 @@ from regproxy.interfaces import (
     IPurges,
     IRemovals,
     IRoom,
+    IScrubbed,
     ISpool,
     IStock,
     Kind,
@@ -49,12 +50,14 @@ from regproxy.storage.keeping import Keeper
 from regproxy.storage.layout import Layout
 from regproxy.storage.ledger import Ledger
 from regproxy.storage.lock import FolderLock
+from regproxy.storage.mending import Mender
 from regproxy.storage.names import first_names
 from regproxy.storage.occupancy import Occupancy, Occupied
 from regproxy.storage.purging import Purges
 from regproxy.storage.refusals import storage_failed
 from regproxy.storage.remembered import Remembered
 from regproxy.storage.revocations import Revocations
+from regproxy.storage.scrubbing import Scrubbing
 from regproxy.storage.spool import Spool, Workshop
 from regproxy.storage.stock import Stock
 from regproxy.storage.survey import Survey, Surveyor
@@ -101,7 +104,18 @@ class DiskStore:
         self._keeper = Keeper(self._layout, self._ledger, self._occupancy, under_way, self._teller)
         self.purges: IPurges = Purges(self._layout, self._keeper, self._own, writer)
         self._counter = Counter(self._layout, self._ledger, self._keeper, self._occupancy, under_way)
-        self._surveyor = Surveyor(self._layout, self._counter, self._own, writer, self._teller)
+        self._mender = Mender(self._keeper, under_way)
+        self._surveyor = Surveyor(
+            self._layout,
+            self._counter,
+            self._mender,
+            self._own,
+            writer,
+            self._teller,
+            cast(IReactorTime, reactor),
+        )
+        self._scrubbing = Scrubbing(self._keeper, reactor, writer)
+        self.scrubbed: IScrubbed = self._scrubbing
         self._shelf = Shelf(self._layout, self._ledger, self._files, self._revocations, writer)
         self._shop = Workshop(
             self._layout,
@@ -172,6 +186,11 @@ class DiskStore:
     def revoked_s(self, repository: Repository) -> float:
         """When the repository or its upstream was last revoked; 0.0 for never."""
         return self._revocations.revoked_s(repository)
+
+    def survey_by(self, files_s: float | None, kept: Callable[[str], bool]) -> None:
+        """Look at so many files in a second at most; ``kept`` says, in any thread, which keys pins keep."""
+        self._surveyor.files_s = files_s
+        self._mender.kept = kept
 
     def survey(self) -> Deferred[Survey]:
         """Go through the folder behind everything else; TransferStopped when the store closes."""
@@ -349,7 +368,7 @@ class DiskStore:
         self._surveyor.stop()
         self.health.close()
         await self._makings.settled()
-        for thread in (self._own, self._syncer, self._writer, self._reader):
+        for thread in (self._scrubbing, self._own, self._syncer, self._writer, self._reader):
             await thread.stop()
         if self._lock is not None:
             self._lock.release()
