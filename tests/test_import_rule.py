@@ -75,7 +75,8 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     | ROOMS
     | {"behind", "compose", "file_limit", "gauges", "listeners", "operations", "signals", "overview"},
     "tap": GROUND | {"service", "config", "logs"},
-    "cli": GROUND | {"access", "config", "service", "tls"},
+    "offline": GROUND | STORES,
+    "cli": GROUND | {"access", "config", "offline", "service", "tls"},
     "__main__": frozenset({"cli"}),
     "testing": GROUND | STORES | ROOMS | {"service", "compose"},
 }

@@ -10,6 +10,7 @@ import click
 from regproxy import __version__
 from regproxy.cli.check import check
 from regproxy.cli.purge import purge
+from regproxy.cli.scrub import scrub
 from regproxy.cli.status import status
 
 
@@ -24,4 +25,5 @@ def main() -> None:
 
 main.add_command(check)
 main.add_command(purge)
+main.add_command(scrub)
 main.add_command(status)

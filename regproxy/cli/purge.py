@@ -14,9 +14,7 @@ from regproxy.cli.amounts import plural, size_text
 from regproxy.cli.asking import STRANGE, AskFailed
 from regproxy.cli.lines import harmless
 from regproxy.cli.ordering import FAILED, NOTHING, order
-from regproxy.cli.where import admin_option, config_option, listeners, usable_settings
-from regproxy.errors import SecretUnusable
-from regproxy.secretfile import read_secret
+from regproxy.cli.where import admin_option, config_option, listeners, operators_token, token_option
 
 WAIT_S = 600.0
 
@@ -27,12 +25,7 @@ WAIT_S = 600.0
 @click.option("--json", "as_json", is_flag=True, help="The daemon's answer as it is, on one line.")
 @admin_option
 @config_option
-@click.option(
-    "--token-file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The operators' token, for a listener on TCP [default: the settings' admin_token_file].",
-)
+@token_option
 def purge(
     image: str,
     dry_run: bool,
@@ -52,7 +45,7 @@ def purge(
     6 no answer in 10 minutes, 7 nothing of it was there, 8 the daemon could not do all of it.
     """
     try:
-        asked, token = listeners(admin, config), _token(token_file, admin, config)
+        asked, token = listeners(admin, config), operators_token(token_file, admin, config)
         found = order(asked, "purge", {"image": image, "dry_run": dry_run}, token, WAIT_S)
         lines = [json.dumps(found)] if as_json else list(told(found))
     except AskFailed as error:
@@ -64,23 +57,6 @@ def purge(
         click.echo(f"regproxy: {harmless(str(found['error']))}", err=True)
         raise SystemExit(FAILED)
     raise SystemExit(0 if any(found.get(name) for name in ("tags", "manifests", "blobs")) else NOTHING)
-
-
-def _token(written: Path | None, admin: Address | None, config: Path | None) -> str | None:
-    """The token, where one is named; a file of the settings that only the daemon may read is no fault."""
-    if written is not None:
-        try:
-            return read_secret(written).decode("ascii")
-        except SecretUnusable as error:
-            click.echo(f"regproxy: --token-file {harmless(str(error))}", err=True)
-            raise SystemExit(1) from None
-    if admin is not None and config is None:
-        return None
-    named = usable_settings(config).admin_token_file
-    try:
-        return None if named is None else read_secret(named).decode("ascii")
-    except SecretUnusable:
-        return None
 
 
 def told(found: Mapping[str, Any]) -> Iterator[str]:

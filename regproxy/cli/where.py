@@ -9,8 +9,11 @@ import click
 
 from regproxy.cli.addresses import Address, addresses, parse_address
 from regproxy.cli.asking import NOBODY, AskFailed
+from regproxy.cli.lines import harmless
 from regproxy.config import ConfigError, load
 from regproxy.config.errors import Unfit
+from regproxy.errors import SecretUnusable
+from regproxy.secretfile import read_secret
 from regproxy.settings import Settings
 
 
@@ -33,6 +36,12 @@ config_option = click.option(
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Whose admin listener to ask [default: $REGPROXY_CONFIG, else the built-in settings'].",
+)
+token_option = click.option(
+    "--token-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The operators' token, for a listener on TCP [default: the settings' admin_token_file].",
 )
 
 
@@ -57,3 +66,20 @@ def listeners(admin: Address | None, config: Path | None) -> tuple[Address, ...]
             "the settings name no admin listener that can be asked from here: say --admin", NOBODY
         )
     return found
+
+
+def operators_token(written: Path | None, admin: Address | None, config: Path | None) -> str | None:
+    """The token, where one is named; a file of the settings that only the daemon may read is no fault."""
+    if written is not None:
+        try:
+            return read_secret(written).decode("ascii")
+        except SecretUnusable as error:
+            click.echo(f"regproxy: --token-file {harmless(str(error))}", err=True)
+            raise SystemExit(1) from None
+    if admin is not None and config is None:
+        return None
+    named = usable_settings(config).admin_token_file
+    try:
+        return None if named is None else read_secret(named).decode("ascii")
+    except SecretUnusable:
+        return None

@@ -14,7 +14,7 @@ from collections import Counter as Counts
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -165,7 +165,8 @@ class Walk:
 
     def counts(self, whole: bool) -> Survey:
         """What was counted."""
-        return attrs.evolve(Survey(whole=whole), **self._counts)
+        counts: dict[str, Any] = dict(self._counts)
+        return Survey(**counts, whole=whole)
 
     def _walk(self, top: Path) -> Iterator[_File]:
         """Every file below ``top``, with its path's parts from ``top`` on; what vanishes is left out."""

@@ -1,8 +1,8 @@
 """The scrub: every blob is hashed again in time, behind everything else, and goes on after a restart.
 
 Laws: one blob at a time, one pass at a time; a pass that somebody asked for goes before the usual one, at
-full pace, and changes nothing of its schedule. Memory is that of one folder's names. A blob that is bad is out
-of the way before anybody is told of it. Progress is written once a minute: a kill costs that minute.
+full pace, and changes nothing of its schedule. Memory is that of one folder's names. A blob that is bad is
+out of the way before anybody is told of it. Progress is written once a minute: a kill costs that minute.
 """
 
 from __future__ import annotations
