@@ -263,7 +263,7 @@ def markdown(crowd: Crowd, runs: Sequence[Run], others_busy: float) -> str:
         f"{crowd.entries} entries in {crowd.repositories} repositories; Python {shape['python']}, "
         f"{shape['cores']} cores, {others_busy:.0%} of them busy with other work before the start.",
         "",
-        "| start | answers after s | read s | surveyed s | expired s | evicted s | stop s | MiB | slowest ms |",
+        "| start | answers after s | read s | surveyed s | expired s | evicted s | stop s | MiB | worst ms |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for run in runs:
@@ -271,7 +271,8 @@ def markdown(crowd: Crowd, runs: Sequence[Run], others_busy: float) -> str:
         evicted = "" if run.evicted_s is None else f"{run.evicted_s:.2f}"
         lines.append(
             f"| {run.title} | {run.first_answer_s:.2f} | {run.loaded_s:.2f} | {run.surveyed_s:.2f} "
-            f"| {expired} | {evicted} | {run.stop_s:.2f} | {run.peak_mib:.0f} | {run.slowest_answer_s * 1000:.0f} |"
+            f"| {expired} | {evicted} | {run.stop_s:.2f} | {run.peak_mib:.0f} "
+            f"| {run.slowest_answer_s * 1000:.0f} |"
         )
     lines += [
         "",

@@ -65,11 +65,11 @@ def scrub_all(folder: Folder, wall: Callable[[], float]) -> Iterator[tuple[float
         running = record.full or Pass(wall())
         while found := blobs_after(folder.layout, running.cursor):
             for digest in found:
-                size_bytes = 0
-                why: str | None = None
-                for size_bytes, why in _examined(folder, digest):
+                examining = _Examining(folder, digest)
+                for _ in examining.pieces():
                     yield place(running.cursor), attrs.evolve(record, full=running)
-                running = _after(running, digest, size_bytes, why)
+                why = examining.why
+                running = _after(running, digest, examining.size_bytes, why)
                 if why is not None:
                     record = record.with_bad(Bad(digest, wall(), why))
             file.write(attrs.evolve(record, full=running))
@@ -91,21 +91,30 @@ def _after(running: Pass, digest: Digest, size_bytes: int, why: str | None) -> P
     )
 
 
-def _examined(folder: Folder, digest: Digest) -> Iterator[tuple[int, str | None]]:
-    """After each piece the size, and at last why it is bad."""
-    reading = Rereading.begin(digest, folder.layout.blob(digest))
-    if reading is None:
-        return
-    size_bytes, lost = reading.found.st_size, False
-    try:
-        for _ in range(2):  # a bad bus or memory must not cost a good blob
-            while reading.piece():
-                yield size_bytes, None
-            if reading.right:
-                return
-            lost = reading.lost
-            reading.again()
-    finally:
-        reading.close()
-    set_aside(folder, digest, reading.found)
-    yield size_bytes, "unreadable" if lost else "wrong"
+class _Examining:
+    """One blob. ``why`` it is bad; None: it is right, or gone."""
+
+    def __init__(self, folder: Folder, digest: Digest) -> None:
+        self._folder = folder
+        self._digest = digest
+        self.size_bytes = 0
+        self.why: str | None = None
+
+    def pieces(self) -> Iterator[int]:
+        """Hash it, a piece at a time; a bad one is out of the way at the end. OSError, StorageFailed."""
+        reading = Rereading.begin(self._digest, self._folder.layout.blob(self._digest))
+        if reading is None:
+            return
+        self.size_bytes = reading.found.st_size
+        try:
+            for _ in range(2):  # a bad bus or memory must not cost a good blob
+                while count := reading.piece():
+                    yield count
+                if reading.right:
+                    self.why = None
+                    return
+                self.why = "unreadable" if reading.lost else "wrong"
+                reading.again()
+        finally:
+            reading.close()
+        set_aside(self._folder, self._digest, reading.found)

@@ -132,14 +132,13 @@ def _offline(show: Show, now: bool, config: Path | None, error: AskFailed) -> Ma
 
     def section(share: float | None, record: Any) -> dict[str, Any]:
         running = record.full or record.usual
-        counts = (
-            {} if running is None else {"blobs": running.blobs, "bytes": running.bytes, "bad": running.bad}
-        )
         return {
             "every_s": settings.scrub.every_s,
             "full": record.full is not None,
             "share": share,
-            **counts,
+            "blobs": 0 if running is None else running.blobs,
+            "bytes": 0 if running is None else running.bytes,
+            "bad": 0 if running is None else running.bad,
             "last": None if record.last is None else attrs.asdict(record.last),
             "found": [{"digest": str(b.digest), "found_s": b.found_s, "why": b.why} for b in record.bad],
             "surveyed_s": record.surveyed_s,

@@ -84,23 +84,23 @@ class Gathering:
         names: dict[str, tuple[str, ...]] = {}
         repositories: dict[str, bool] = {}
         while uses:  # let go of one by one
-            use = uses.pop()
+            key, kind, used_s, pulls, size_bytes = uses.pop()
             if not len(uses) % BREATH:
                 time.sleep(BREATH_S)
-            name, reference, tagged = split_key(use.key)
+            name, reference, tagged = split_key(key)
             name = sys.intern(name)
             if name not in repositories:
                 repositories[name] = wanted(name)
             if not repositories[name]:
                 continue
             if tagged:
-                tags.append(Tagged(name, reference, self._tagged(use.key), use.used_s, use.pulls))
+                tags.append(Tagged(name, reference, self._tagged(key), used_s, pulls))
                 continue
-            manifest = use.type == "manifest"
+            manifest = kind == "manifest"
             if manifest:
                 names[reference] = self._named(reference)
-            size = -(-use.size_bytes // BLOCK_BYTES) * BLOCK_BYTES
-            things.append(Thing(name, reference, manifest, use.used_s, use.pulls, size))
+            size = -(-size_bytes // BLOCK_BYTES) * BLOCK_BYTES
+            things.append(Thing(name, reference, manifest, used_s, pulls, size))
         return things, tags, names
 
     def _tagged(self, key: str) -> str | None:

@@ -15,6 +15,8 @@ from regproxy.interfaces import DiskUse
 
 DEFAULT_FREE_BYTES = 5 << 30
 DEFAULT_FREE_SHARE = 0.05
+SLACK_BYTES = 1 << 20
+"""Of ``max_size``, or a part of 64, for what is written without asking: manifests, the rest of a block."""
 
 
 class Reason(enum.Enum):
@@ -76,7 +78,8 @@ class Limits:
         low water and the limit.
         """
         if self.max_bytes is not None:
-            most = self.max_bytes if use.counted else self.max_bytes - int(self.max_bytes * self.low_water)
+            kept_bytes = min(SLACK_BYTES, self.max_bytes // 64)
+            most = self.max_bytes - (kept_bytes if use.counted else int(self.max_bytes * self.low_water))
             if use.all + size_bytes > most:
                 return Reason.MAX_SIZE
         if disk is not None and disk.free_now(use) < size_bytes + self.free_floor(disk):

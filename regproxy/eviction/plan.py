@@ -11,7 +11,8 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Iterator, Set
-from heapq import heapify, heappop
+from heapq import merge
+from itertools import islice
 
 import attrs
 
@@ -21,6 +22,8 @@ from regproxy.eviction.score import score
 GRACE_S = 600.0
 """A blob that no manifest names and that was used within this may be one of a pull that is under way:
 it is looked at as an image of its own."""
+PART = 500
+"""So many are sorted at once."""
 
 
 class What(enum.Enum):
@@ -52,11 +55,13 @@ def plan(held: Holdings, pinned: Set[str], need_bytes: int) -> list[Removal]:
     too little. ``pinned`` are keys that stay."""
     going: list[Removal] = []
     left = need_bytes
-    for removal in _Order(held, pinned).removals():
+    order = _Order(held, pinned)
+    for removal in order.removals():
         if left <= 0:
             break
         going.append(removal)
         left -= removal.disk_bytes
+    order.let_go()
     return going
 
 
@@ -102,24 +107,36 @@ class _Candidate:
 
 
 class _Order:
-    """``_holders``: by digest, how many repositories have it."""
+    """``_holders``: by digest, how many repositories have it. Nothing large is done in one call: that would
+    hold Python's lock, and with it the reactor."""
 
     def __init__(self, held: Holdings, pinned: Set[str]) -> None:
         self._held = held
         self._holders = Counter(thing.digest for thing in held.things)
         self._places = [_Repository(here, pinned) for here in by_repository(held).values()]
+        self._parts: list[list[tuple[bool, float, int, _Candidate]]] = []
 
     def removals(self) -> Iterator[Removal]:
         """All that may go."""
         for spool in sorted(self._held.spools, key=lambda spool: -spool.age_s):
             yield Removal(What.SPOOL, (spool.name,), (self._held.now_s - spool.age_s,), spool.disk_bytes)
-        found = [one for place in self._places for one in self._candidates(place)]
-        turns = [(*self._turn(one), number) for number, one in enumerate(found)]
-        heapify(turns)  # sorting all of them would hold Python's lock for long
-        while turns:
-            removal = self._remove(found[heappop(turns)[-1]])
+        turns = (
+            (*self._turn(one), number, one)
+            for number, one in enumerate(one for place in self._places for one in self._candidates(place))
+        )
+        while part := sorted(islice(turns, PART)):
+            self._parts.append(part)
+        for *_, candidate in merge(*self._parts):
+            removal = self._remove(candidate)
             if removal is not None:
                 yield removal
+
+    def let_go(self) -> None:
+        """Of everything, a part at a time."""
+        for part in self._parts:
+            part.clear()
+        while self._places:
+            self._places.pop()
 
     def _turn(self, one: _Candidate) -> tuple[bool, float]:
         """Unnamed blobs by their last use, then all else by its rank."""

@@ -134,11 +134,12 @@ class TTLExpirationScheduler:
         return Deferred.fromCoroutine(self._uses())
 
     async def _uses(self) -> list[Use]:
-        slices, uses = Slices(self._clock), []
+        slices = Slices(self._clock)
+        uses: list[Use] = []
         for number, key in enumerate(self._entries):
             entry = self._entries.get(key)
             if entry is not None:
-                uses.append(Use(key, entry.type, entry.used_s, entry.pulls, entry.size_bytes))
+                uses.append((key, entry.type, entry.used_s, entry.pulls, entry.size_bytes))
             if not number % LOOK_EVERY and slices.over:
                 await slices.give_way()
         return uses

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
@@ -12,20 +13,13 @@ from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
 
+Use: TypeAlias = tuple[str, str, float, int, int]
+"""What is known of the use of one cached thing, at one moment: key, type, last use, pulls, size in bytes.
 
-@attrs.frozen(slots=True)
-class Use:
-    """What is known of the use of one cached thing, at one moment.
-
-    ``key`` is as people write it: ``docker.io/library/nginx:1.29``, ``docker.io/library/nginx@sha256:…``.
-    ``type`` is ``blob``, ``manifest`` or ``tag``; ``used_s`` is on the time line of who tells it.
-    """
-
-    key: str
-    type: str
-    used_s: float
-    pulls: int
-    size_bytes: int
+The key is as people write it: ``docker.io/library/nginx:1.29``, ``docker.io/library/nginx@sha256:…``; the
+type is ``blob``, ``manifest`` or ``tag``; the last use is on the time line of who tells it, in seconds. A
+plain tuple, since there are a hundred thousand of them, which the garbage collector does not look through.
+"""
 
 
 class IUsage(Interface):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
@@ -108,7 +109,7 @@ def test_before_the_survey_has_ended_nothing_goes_and_nobody_waits(tmp_path: Pat
     made = world(tmp_path)
     made.shelf.is_settled = False
     made.evictor.start()
-    assert made.ask(2 * MIB) == ["room"]
+    assert made.ask(MIB) == ["room"]
     assert refused(made.ask(MIB))
     assert made.removed == []
 
@@ -196,7 +197,7 @@ def test_what_is_pinned_stays_and_the_log_says_why_nothing_goes(tmp_path: Path, 
     assert made.removed == []
     assert len([line for line in said if "nothing that may go" in line]) == 1
     made.shelf.image(REDIS, 500, 50, age_s=HOUR_S)
-    assert made.ask(2 * MIB) == ["room"]
+    assert made.ask(MIB) == ["room"]
     assert made.removed == [key_of(REDIS, digest(500)), key_of(REDIS, digest(50))]
 
 
@@ -245,3 +246,57 @@ def test_the_end(tmp_path: Path) -> None:
     assert refused(found)
     assert refused(made.ask(1))
     assert made.clock.getDelayedCalls() == []
+
+
+def test_pinned_while_a_round_runs(tmp_path: Path) -> None:
+    """Chosen, and pinned before its turn came."""
+    made = world(tmp_path)
+    made.begin()
+    pattern = ImagePattern.parse(f"{NGINX}@{digest(101)}")
+    made.shelf.before = lambda key: void(Deferred.fromCoroutine(made.pins.add(pattern)))
+    made.ask(2 * MIB)
+    assert not set(images(1)) & set(made.removed)
+
+
+def void(_: object) -> None:
+    """Nobody waits for it."""
+
+
+def test_a_disk_that_was_full_when_last_looked_at_is_looked_at_again(tmp_path: Path) -> None:
+    """What is gone cannot be brought back."""
+    made = world(tmp_path, None, 5 * MIB)
+    made.shelf.free = 4 * MIB
+    made.shelf.is_settled = False
+    made.evictor.start()
+    made.settle()
+    made.shelf.is_settled, made.shelf.free = True, 50 * MIB
+    made.evictor.surveyed()
+    made.settle()
+    assert made.removed == []
+
+
+def test_who_waits_has_room_as_soon_as_there_is_some(tmp_path: Path) -> None:
+    """Not only when the round is over."""
+    made = world(tmp_path)
+    made.begin()
+    seen: list[int] = []
+    made.shelf.before = lambda key: seen.append(made.shelf.promised)
+    assert made.ask(int(2.5 * MIB)) == ["room"]
+    assert seen[-1] > 0, "it had room before the last of them went"
+
+
+def test_who_comes_back_is_known(tmp_path: Path) -> None:
+    """How often it was pulled before it went counts: it does not begin as one of a build farm's."""
+    made = world(tmp_path)
+    for key in images(0):
+        made.shelf.entries[key].pulls = 9
+        made.shelf.entries[key].used_s -= 10_000 * HOUR_S
+    made.begin()
+    made.ask(2 * MIB)
+    assert images(0)[0] in made.removed
+    made.shelf.promised = 0
+    made.shelf.image(NGINX, 100, 0, age_s=19 * HOUR_S)
+    made.shelf.removed = []
+    made.ask(int(2.5 * MIB))
+    assert made.removed
+    assert not set(images(0)) & set(made.removed), "though it is the oldest"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regproxy.eviction.limits import DEFAULT_FREE_BYTES, DiskRoom, Limits, Need, Reason
+from regproxy.eviction.limits import DEFAULT_FREE_BYTES, SLACK_BYTES, DiskRoom, Limits, Need, Reason
 from regproxy.interfaces import DiskUse
 
 GIB = 1 << 30
@@ -28,8 +28,9 @@ def held(blobs: int, spools: int = 0, unlinked: int = 0) -> DiskUse:
 
 def test_a_limit_is_never_passed() -> None:
     hundred = Limits(100)
-    assert hundred.refuses(held(60, 20, 10), NO_DISK, 10) is None
-    assert hundred.refuses(held(60, 20, 10), NO_DISK, 11) is Reason.MAX_SIZE
+    assert hundred.refuses(held(60, 20, 10), NO_DISK, 9) is None
+    assert hundred.refuses(held(60, 20, 10), NO_DISK, 10) is Reason.MAX_SIZE, "one for manifests"
+    assert Limits(1 << 40).refuses(held(0), NO_DISK, (1 << 40) - SLACK_BYTES) is None
 
 
 def test_it_begins_at_high_water_and_ends_at_low_water() -> None:

@@ -123,8 +123,8 @@ class Shelf:
 
     def uses(self) -> Deferred[list[Use]]:
         self.looks += 1
-        found = [
-            Use(key, one.type, one.used_s, one.pulls, one.size_bytes) for key, one in self.entries.items()
+        found: list[Use] = [
+            (key, one.type, one.used_s, one.pulls, one.size_bytes) for key, one in self.entries.items()
         ]
         gathered: Deferred[list[Use]] = Deferred()
         self.clock.callLater(0, gathered.callback, found)

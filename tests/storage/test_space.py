@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
@@ -11,7 +13,7 @@ from regproxy.errors import StorageFailed
 from regproxy.interfaces import DiskUse, IEvictable, IRoom, IStock, Kind
 from regproxy.oci.digest import Digest
 from regproxy.oci.tag import Tag
-from regproxy.storage.space import Spools
+from regproxy.storage.space import OpenFiles, Spools
 from regproxy.storage.store import DiskStore
 from regproxy.testing.images import make_image
 from tests.storage.conftest import CONTENT, DIGEST, LATEST, NGINX, REDIS, Folder, fill, proofs, reading
@@ -233,3 +235,20 @@ async def test_a_blob_that_took_the_place_of_one_that_is_read(store: DiskStore) 
     assert store.disk_use() == DiskUse(taken, unlinked=taken)
     blob.close()
     assert store.disk_use() == DiskUse(taken)
+
+
+def test_a_file_that_had_no_name_when_it_was_opened_once_more(folder: Folder) -> None:
+    """By a descriptor of a transfer that was just removed."""
+    path = folder.root.parent / "file"
+    path.write_bytes(bytes(9000))
+    files = OpenFiles()
+    with path.open("rb") as file:
+        path.unlink()
+        with files.lock:
+            number = files.opened(os.fstat(file.fileno()))
+        assert files.unlinked_bytes == 12288
+        files.again(number)
+        files.closed(number)
+        assert files.unlinked_bytes == 12288
+        files.closed(number)
+    assert (files.unlinked_bytes, len(files)) == (0, 0)

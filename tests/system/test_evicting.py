@@ -29,8 +29,8 @@ pytestmark = pytest.mark.system
 MIB = 1 << 20
 LIMIT = 40 * MIB
 CLIENTS = 4
-PULLS = 340
-"""Of 3.2 MiB each: 1 GiB."""
+PULLS = 390
+"""Of 2.7 MiB each: 1 GiB."""
 IMAGES = 60
 SKEW = 0.9
 SETTINGS = """\
