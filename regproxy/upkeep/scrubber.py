@@ -34,6 +34,7 @@ FoundBad = Callable[[Digest, tuple[tuple[Repository, Kind], ...]], object]
 SAVE_S = 60.0
 LOOK_S = 60.0
 """How long it sleeps at most: clocks are set."""
+RELIST_S = 600.0
 BUSY_S = 5.0
 AGAIN_S = 600.0
 """How long a disk that cannot be read is left alone."""
@@ -89,6 +90,7 @@ class Scrubber:
         self._loaded = False
         self._next: deque[Digest] = deque()
         self._next_after: str | None = None
+        self._listed_s = 0.0
         self._unreadable = 0
         self._pieced_s = 0.0
         self._saved_s = float("-inf")
@@ -241,9 +243,11 @@ class Scrubber:
         return not self._period.may_wait(max(mtime_s, hashed_s), self._wall())
 
     async def _peek(self, cursor: str) -> Digest | None:
-        if not self._next or self._next_after != cursor:
+        """The next blob behind ``cursor``; what came since they were listed is seen within RELIST_S."""
+        now_s = self._monotonic()
+        if not self._next or self._next_after != cursor or now_s - self._listed_s > RELIST_S:
             self._next = deque(await self._store.blobs_after(cursor))
-            self._next_after = cursor
+            self._next_after, self._listed_s = cursor, now_s
         return self._next[0] if self._next else None
 
     def _rest(self, count: int, full: bool) -> Deferred[None]:
