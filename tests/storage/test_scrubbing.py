@@ -233,9 +233,7 @@ async def test_young_and_gone(store: DiskStore) -> None:
     assert (await examine(store, Digest.of(b"no"))).verdict is Verdict.GONE
 
 
-async def test_cancelling_lets_go_of_the_file(
-    store: DiskStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_cancelling_lets_go_of_the_file(store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
     await fill(store)
     resting: Deferred[None] = Deferred()
     before = len(os.listdir("/proc/self/fd"))

@@ -107,15 +107,15 @@ def test_what_else_may_lie_there(tmp_path: Path) -> None:
     assert file.read() is None
     file.path.unlink()
     file.path.symlink_to("/etc/hostname")
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="symbolic"):
         file.read()
     file.path.unlink()
     os.mkfifo(file.path)
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="no regular file"):
         file.read()
     file.path.unlink()
     file.path.mkdir()
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="no regular file"):
         file.read()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def test_whatever_comes_and_goes_no_blob_waits_longer_than_the_period(
     for one in world.shelf.blobs:
         seen = [at_s for digest, at_s in world.shelf.hashed if digest == one and at_s >= born[one]]
         moments = [born[one], *seen, world.clock.seconds()]
-        gaps = [after - before for before, after in zip(moments, moments[1:], strict=False)]
+        gaps = [after - before for before, after in pairwise(moments)]
         assert max(gaps) <= 30 * DAY_S + 2 * 3600
 
 
