@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeAlias
 
+import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -31,6 +32,12 @@ FIRST_S, LAST_S = 60.0, 3600.0
 MAX_TRIES = 24
 
 
+@attrs.frozen(slots=True)
+class _Waits:
+    tries: int
+    until_s: float
+
+
 class Repairs:
     """``pinned`` says of a key whether it stays; ``fetch`` brings it back to the disk; ``counted`` is told of
     each that came."""
@@ -46,7 +53,8 @@ class Repairs:
         self._fetch = fetch
         self._clock = clock
         self._counted = counted
-        self._waiting: OrderedDict[Lost, int] = OrderedDict()
+        self._waiting: OrderedDict[Lost, _Waits] = OrderedDict()
+        self._sleeping: Deferred[None] | None = None
         self._working: Deferred[None] | None = None
         self._stopped = False
 
@@ -61,7 +69,9 @@ class Repairs:
         for one in lost:
             repository, _, digest = one
             if len(self._waiting) < MAX_WAITING and self._pinned(f"{repository}@{digest}"):
-                self._waiting.setdefault(one, 0)
+                self._waiting.setdefault(one, _Waits(0, self._clock.seconds()))
+        if self._sleeping is not None and not self._sleeping.called:
+            self._sleeping.cancel()
         if self._waiting and self._working is None and not self._stopped:
             self._working = Deferred.fromCoroutine(self._work())
             self._working.addErrback(self._broke).addBoth(self._ended)
@@ -80,16 +90,26 @@ class Repairs:
             self._working.cancel()
 
     async def _work(self) -> None:
-        pause_s = FIRST_S
         while self._waiting:
-            left = len(self._waiting)
-            for one in list(self._waiting):
-                tries = self._waiting.pop(one)
-                if not await self._brought(one) and tries + 1 < MAX_TRIES:
-                    self._waiting[one] = tries + 1
-            if self._waiting:
-                pause_s = FIRST_S if len(self._waiting) < left else min(2 * pause_s, LAST_S)
-                await deferLater(self._clock, pause_s)
+            now_s = self._clock.seconds()
+            one = next((one for one, waits in self._waiting.items() if waits.until_s <= now_s), None)
+            if one is None:
+                await self._sleep(min(waits.until_s for waits in self._waiting.values()) - now_s)
+                continue
+            tries = self._waiting.pop(one).tries
+            if not await self._brought(one) and tries + 1 < MAX_TRIES:
+                pause_s = min(FIRST_S * 2.0**tries, LAST_S)
+                self._waiting[one] = _Waits(tries + 1, self._clock.seconds() + pause_s)
+
+    def _sleep(self, seconds: float) -> Deferred[None]:
+        """Until then, or until something new is taken."""
+        self._sleeping = deferLater(self._clock, seconds)
+        return self._sleeping.addErrback(self._woken)
+
+    def _woken(self, failure: Failure) -> None:
+        failure.trap(CancelledError)
+        if self._stopped:
+            failure.raiseException()
 
     async def _brought(self, one: Lost) -> bool:
         """Whether nothing is left to do for it."""

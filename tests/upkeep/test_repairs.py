@@ -55,11 +55,28 @@ def test_what_cannot_be_had_now_is_tried_again() -> None:
     upstream = Upstream()
     upstream.away = True
     upstream.repairs.take(lost(1))
-    upstream.clock.advance(FIRST_S * 2)
+    upstream.clock.advance(FIRST_S)
     assert len(upstream.asked) == 2
     upstream.away = False
     upstream.clock.advance(3600)
     assert (len(upstream.asked), upstream.counted, len(upstream.repairs)) == (3, 1, 0)
+
+
+def test_what_is_new_does_not_wait_for_what_failed() -> None:
+    upstream = Upstream()
+    upstream.away = True
+    upstream.repairs.take(lost(1))
+    upstream.away = False
+    upstream.repairs.take(lost(2))
+    assert upstream.asked == [digest(1), digest(2)]
+    upstream.running = Deferred()
+    upstream.repairs.take(lost(3))
+    upstream.repairs.take(lost(4))
+    running, upstream.running = upstream.running, None
+    running.callback(None)
+    assert upstream.asked[2:] == [digest(3), digest(4)]
+    upstream.clock.advance(FIRST_S)
+    assert (upstream.asked[4:], len(upstream.repairs)) == ([digest(1)], 0)
 
 
 def test_what_is_unpinned_meanwhile_is_not() -> None:
