@@ -8,7 +8,7 @@ end, and what it takes counts until then. For a blob larger than half of what th
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -25,13 +25,13 @@ from regproxy.eviction.limits import DiskRoom, Limits, Need, Reason
 from regproxy.eviction.pinned import Pinned
 from regproxy.eviction.pins import InThread, Pins, pinned_keys
 from regproxy.eviction.plan import Removal, What, plan
+from regproxy.eviction.waiting import Waiter, Waiting
 from regproxy.interfaces import Held, IEvictable, IHoldings, IRoom, IUsage
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference
 
 _log = Logger()
 
-WAIT_S = 3.0
 LOOK_S = 10.0
 """How often the disk is looked at behind everything else: others fill it too."""
 FRESH_S = 1.0
@@ -39,14 +39,6 @@ FRESH_S = 1.0
 TELL_EVERY_S = 60.0
 MAX_GONE = 8192
 MAX_ROUNDS = 3
-
-
-@attrs.define(eq=False)
-class _Waiter:
-    size_bytes: int
-    given: Deferred[None]
-    why: Reason
-    timer: IDelayedCall | None = None
 
 
 @attrs.define
@@ -94,7 +86,7 @@ class Evictor:
         self.pinned = Pinned(pins, self._gathering, usage, clock)
         self._disk: DiskRoom | None = None
         self._looked_s = float("-inf")
-        self._waiters: deque[_Waiter] = deque()
+        self._waiting = Waiting(clock, self._fits, self._turn_away)
         self._working: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
         self._told_s = float("-inf")
@@ -105,7 +97,7 @@ class Evictor:
 
     def __repr__(self) -> str:
         state = "stopped" if self._stopped else "busy" if self._working else "idle"
-        return f"<Evictor {state} {self._store.disk_use()} waiting={len(self._waiters)}>"
+        return f"<Evictor {state} {self._store.disk_use()} waiting={len(self._waiting)}>"
 
     # begin and end
 
@@ -120,10 +112,7 @@ class Evictor:
         self.pinned.stop()
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
-        while self._waiters:
-            waiter = self._waiters[0]
-            self._leave(waiter)
-            waiter.given.errback(_no_room(waiter.why))
+        self._waiting.end()
         over: Deferred[None] = Deferred()
         if self._working is None:
             return succeed(None)
@@ -164,7 +153,7 @@ class Evictor:
         return self._judge(None, size_bytes)
 
     def _why_not(self, size_bytes: int) -> Reason | None:
-        wanted = size_bytes + self._waiting_bytes()
+        wanted = size_bytes + self._waiting.size_bytes
         return self.limits.refuses(self._store.disk_use(), self._disk, wanted)
 
     def capacity_bytes(self) -> int | None:
@@ -179,55 +168,32 @@ class Evictor:
                 self._begin(need)
 
     def _judge(self, _: None, size_bytes: int) -> Deferred[None]:
-        use, waiting, why = self._store.disk_use(), self._waiting_bytes(), self._why_not(size_bytes)
+        use, waiting, why = self._store.disk_use(), self._waiting.size_bytes, self._why_not(size_bytes)
         if why is None:
             self.consider(size_bytes)
             return succeed(None)
         may_wait = self._store.settled() and not self._stopped
         if may_wait and self.limits.worth_it(use, self._disk, size_bytes, waiting):
-            return self._wait(size_bytes, why)
-        given: Deferred[None] = Deferred()
-        self._turn_away(_Waiter(size_bytes, given, why))
+            given = self._waiting.add(size_bytes, why)
+            if self._working is None and (need := self._need(begun=True)) is not None:
+                self._begin(need)
+            return given
+        given = Deferred()
+        self._turn_away(Waiter(size_bytes, why, given, self._clock.seconds()))
         return given
 
-    def _waiting_bytes(self) -> int:
-        return sum(waiter.size_bytes for waiter in self._waiters)
+    def _fits(self, size_bytes: int) -> bool:
+        return self.limits.refuses(self._store.disk_use(), self._disk, size_bytes) is None
 
-    def _wait(self, size_bytes: int, why: Reason) -> Deferred[None]:
-        waiter = _Waiter(size_bytes, Deferred(lambda _: self._leave(waiter)), why)
-        waiter.timer = self._clock.callLater(WAIT_S, self._refuse, waiter)
-        self._waiters.append(waiter)
-        if self._working is None and (need := self._need(0, begun=True)) is not None:
-            self._begin(need)
-        return waiter.given
-
-    def _leave(self, waiter: _Waiter) -> None:
-        self._waiters.remove(waiter)
-        if waiter.timer is not None and waiter.timer.active():
-            waiter.timer.cancel()
-
-    def _refuse(self, waiter: _Waiter) -> None:
-        self._leave(waiter)
-        self._turn_away(waiter)
-
-    def _turn_away(self, waiter: _Waiter) -> None:
+    def _turn_away(self, waiter: Waiter) -> None:
         """A disk that has not even the bytes says so itself, and why: that is its trouble, not ours."""
         disk, use = self._disk, self._store.disk_use()
         full = disk is not None and disk.free_now(use) < waiter.size_bytes
-        if waiter.why is Reason.MIN_FREE and full:
+        if waiter.why is Reason.MIN_FREE and full and not self._stopped:
             waiter.given.callback(None)
             return
         self._tell_refusal(waiter.why)
         waiter.given.errback(_no_room(waiter.why))
-
-    def _serve(self) -> None:
-        """Whoever waits longest gets room first."""
-        while self._waiters:
-            waiter = self._waiters[0]
-            if self.limits.refuses(self._store.disk_use(), self._disk, waiter.size_bytes) is not None:
-                return
-            self._leave(waiter)
-            waiter.given.callback(None)
 
     def _tell_refusal(self, why: Reason) -> None:
         """Once a minute, however many there are."""
@@ -268,7 +234,7 @@ class Evictor:
     def _need(self, coming_bytes: int = 0, *, begun: bool) -> Need | None:
         if not self._store.settled():
             return None
-        wanted = self._waiting_bytes() + coming_bytes
+        wanted = self._waiting.size_bytes + coming_bytes
         return self.limits.need(self._store.disk_use(), self._disk, wanted, begun=begun)
 
     def _begin(self, need: Need) -> None:
@@ -287,7 +253,7 @@ class Evictor:
                 await self._look()
                 again = self._need(begun=bool(number))
                 if again is None:
-                    self._serve()
+                    self._waiting.serve()
                     return
                 need = again
             if self._stopped or not await self._round(need):
@@ -308,8 +274,8 @@ class Evictor:
                 break
             if not await self._remove(removal, done):
                 break
-            self._serve()
-        self._serve()
+            self._waiting.serve()
+        self._waiting.serve()
         self._tell_round(done)
         return bool(done.images or done.blobs or done.spools)
 

@@ -10,8 +10,9 @@ from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from regproxy.errors import StorageFailed
-from regproxy.eviction.evictor import LOOK_S, WAIT_S
+from regproxy.eviction.evictor import LOOK_S
 from regproxy.eviction.limits import Limits
+from regproxy.eviction.waiting import WAIT_S
 from regproxy.interfaces import IdleSpool, IEvictable, IHoldings, IRoom, IStock, IUsage
 from regproxy.oci.images import ImagePattern
 from tests.eviction.world import HOUR_S, MIB, NGINX, REDIS, World, digest, key_of
@@ -77,10 +78,8 @@ def test_what_is_read_gives_no_room_until_it_is_closed(tmp_path: Path) -> None:
     assert found == []
     assert made.removed == images(0, 1, 2, 3, 4)
     made.shelf.close(0)
-    made.later(WAIT_S / 2)
-    made.shelf.image(NGINX, 300, 30, size=4096)
-    made.later(WAIT_S / 2)
-    assert found == ["room"] or refused(found)
+    made.later(0.2)
+    assert found == ["room"], "as soon as they have closed it"
 
 
 def test_nobody_waits_longer_than_that(tmp_path: Path, said: list[str]) -> None:
