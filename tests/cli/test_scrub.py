@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
@@ -15,9 +16,11 @@ from hypothesis import strategies as st
 
 from regproxy.cli import main
 from regproxy.cli.asking import NOBODY, AskFailed
-from regproxy.cli.document import Unreadable, read_scrub
+from regproxy.cli.document import Unreadable, read, read_scrub
 from regproxy.cli.lines import painted
+from regproxy.cli.picture import picture as picture_of
 from regproxy.cli.scrub import MAX_SILENCE_S, follow, picture, progress
+from tests.cli.pages import FULL
 
 RUNNING: dict[str, Any] = {
     "every_s": 2592000.0,
@@ -72,6 +75,15 @@ def test_the_bar_is_full_at_the_end_only(share: float, width: int) -> None:
 def test_any_answer_is_read_or_refused(wrong: dict[str, Any]) -> None:
     with suppress(Unreadable):
         read_scrub({"scrub": RUNNING | wrong})
+
+
+def test_the_status_says_that_there_were_bad_ones() -> None:
+    def told(found: dict[str, Any]) -> list[str]:
+        page = attrs.evolve(read(FULL), scrub=read_scrub({"scrub": found}))
+        return [line for line in (painted(each, False) for each in picture_of(page, {}, 80)) if "bad" in line]
+
+    assert told(RUNNING) == ["1 bad blob found and set aside: regproxy scrub says which"]
+    assert told(RUNNING | {"found": []}) == []
 
 
 class Looks:
