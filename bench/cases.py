@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import attrs
 
@@ -159,6 +161,23 @@ def cold_latency(scene: Scene) -> Figures:
     return _latency(scene, [blob.path for blob in scene.held.eight], 0)
 
 
+def cold_pages(scene: Scene) -> Figures:
+    """``/v2/`` while eight blobs are read that are on the target's disk, and no more in memory."""
+    read(scene.netloc, *(blob.path for blob in scene.held.eight))
+    scene.target.process.settled_cpu_s()
+    drop_pages(scene.target.folder)
+    return _latency(scene, [blob.path for blob in scene.held.eight], 0)
+
+
+def drop_pages(folder: Path) -> None:
+    """Let the page cache forget all files below ``folder``."""
+    os.sync()
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            with path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def _latency(scene: Scene, paths: list[str], seconds: float) -> Figures:
     load = Load(scene.netloc, paths, seconds, scene.scratch / "load.log")
     try:
@@ -225,4 +244,5 @@ CASES: tuple[Case, ...] = (
     Case("warm-1", "warm {size}, 1 connection", False, functools.partial(_warm_blob, 1)),
     Case("warm-32", "warm {size}, 32 connections", False, functools.partial(_warm_blob, 32)),
     Case("warm-latency", "`/v2/` during eight warm transfers", False, warm_latency),
+    Case("cold-pages", "`/v2/` during eight transfers from cold pages", False, cold_pages),
 )

@@ -103,6 +103,7 @@ AIMS: tuple[Aim, ...] = (
     Aim("cold-blob", "first byte, ms later than docker-registry's", _more("first_byte_ms"), 20.0),
     Aim("cold-blob", "CPU s, times docker-registry's", _ratio("cpu_s"), 1.0),
     Aim("cold-blob", "peak memory, MiB", _ours("peak_mib"), 150.0),
+    Aim("cold-pages", "p99 of `/v2/` during cold pages, ms", _ours("p99_ms"), 20.0, beside=None),
     Aim("cold-latency", "p99 of `/v2/` meanwhile, ms", _ours("p99_ms"), 20.0, beside=None),
     Aim("many-readers", "upstream GETs", _ours("upstream_gets"), 1.0, beside=None),
     Aim("many-readers", "peak memory, MiB", _ours("peak_mib"), 200.0, beside=None),

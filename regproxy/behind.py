@@ -62,7 +62,12 @@ class Behind:
         """What is known of uses first, then what there is: what has no entry gets one."""
         if mirror.expiry is not None:
             await mirror.expiry.begin()
-        await go_round(survey, self._reactor)
+        caretaker = mirror.caretaker
+        if caretaker is None:
+            await go_round(survey, self._reactor, self._settings.survey.every_s)
+            return
+        await caretaker.scrubber.load()
+        await go_round(survey, self._reactor, self._settings.survey.every_s, caretaker.surveyed)
 
     async def _look_outside(self, upstreams: Sequence[UpstreamSettings]) -> None:
         """At those that are not offline."""

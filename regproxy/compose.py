@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from regproxy.access.entrance import Entrance
 from regproxy.access.forwarded import TrustedProxies
 from regproxy.access.opening import open_entrance
+from regproxy.caretaker import Caretaker, build_caretaker
 from regproxy.config import builtin_realm
 from regproxy.credentials import compare_credentials
 from regproxy.errors import StorageFailed
@@ -50,6 +51,9 @@ from regproxy.web.site import RegistrySite
 from regproxy.web.trace import Tracing
 
 log = Logger()
+
+BUSY = 16
+"""So many responses under way need the disk more than the scrub does."""
 
 STARTING = "it is starting: requests for content wait"
 
@@ -131,6 +135,8 @@ class Mirror:
     """What tells operators why an image is answered as it is."""
     expiry: Expiry | None = None
     """What lets content go that nobody uses."""
+    caretaker: Caretaker | None = None
+    """What hashes again, and mends."""
     figures: Figures = attrs.field(factory=Figures)
     """What is counted."""
     reasons: Callable[[], Sequence[str]] = tuple
@@ -207,9 +213,15 @@ def build_expiry(
         time.monotonic,
         figures.expired,
         kept=lambda key: eviction.evictor.pinned.holds(key),
+        compared=lambda dead, entered: _compared(figures, dead, entered),
     )
     eviction = build_eviction(settings, store, scheduler, reactor, figures)
     return Expiry(scheduler, store, thread, pulse, eviction)
+
+
+def _compared(figures: Figures, dead: int, entered: int) -> None:
+    figures.mended("entry", dead)
+    figures.mended("unlisted", entered)
 
 
 def build_eviction(
@@ -280,6 +292,12 @@ def build_mirror(
     looked = registry.blobs.ahead
     show_ahead(figures, lambda: looked.fetched_bytes, lambda: looked.wanted_bytes)
     lag = LagMeter(reactor, time.monotonic, figures.late)
+    caretaker = None
+    if expiry.eviction is not None:
+        pinned = expiry.eviction.evictor.pinned
+        caretaker = build_caretaker(
+            settings, store, pinned, registry, lambda: site.under_way >= BUSY, reactor, wall, figures
+        )
 
     def begin() -> Deferred[None]:
         lag.start()
@@ -300,6 +318,7 @@ def build_mirror(
         registry,
         explaining,
         expiry,
+        caretaker,
         figures,
         lambda: tuple(filter(None, (None if gate.is_open else STARTING, store.health.reason))),
         lambda: silence(pulse, names),

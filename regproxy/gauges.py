@@ -13,6 +13,7 @@ from regproxy.fill.table import FillState, FillTable
 from regproxy.interfaces import Allowance, DiskUse
 from regproxy.metrics.figures import Figures, Reading
 from regproxy.storage.store import DiskStore
+from regproxy.upkeep.scrubber import Scrubber
 
 
 def show_rooms(
@@ -136,7 +137,26 @@ def show_eviction(figures: Figures, store: DiskStore, evictor: Evictor) -> None:
     figures.gauge("regproxy_pinned_bytes", "What pinned images take.", lambda: evictor.pinned.disk_bytes)
 
 
-def _or_nan(amount: int | None) -> float:
+def show_upkeep(figures: Figures, scrubber: Scrubber) -> None:
+    """How far the scrub is, and when what was last looked at."""
+    figures.gauge(
+        "regproxy_scrub_share",
+        "How much of the running pass of the scrub is done, from 0 to 1; NaN without one.",
+        lambda: _or_nan(scrubber.state().share),
+    )
+    figures.gauge(
+        "regproxy_scrub_ended_seconds",
+        "When the scrub last came to its end, in seconds since the epoch; NaN: never.",
+        lambda: _or_nan(None if scrubber.record.last is None else scrubber.record.last.ended_s),
+    )
+    figures.gauge(
+        "regproxy_survey_ended_seconds",
+        "When a survey last saw everything, in seconds since the epoch; NaN: never.",
+        lambda: _or_nan(scrubber.record.surveyed_s),
+    )
+
+
+def _or_nan(amount: float | None) -> float:
     return float("nan") if amount is None else float(amount)
 
 

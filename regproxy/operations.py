@@ -13,6 +13,7 @@ from regproxy.admin.explain import explain_action
 from regproxy.admin.names import ImageNames
 from regproxy.admin.offline import offline_action
 from regproxy.admin.purge import purge_action
+from regproxy.admin.scrub import scrub_action
 from regproxy.compose import Mirror
 from regproxy.errors import SecretUnusable
 from regproxy.proxy.purging import Purging
@@ -37,6 +38,8 @@ def actions(settings: Settings, mirror: Mirror) -> Iterator[tuple[str, Action[An
         forget = [] if mirror.registry is None else [mirror.registry.negatives.forget]
         purging, names = Purging(mirror.expiry.store.purges, *forget), ImageNames(settings.upstreams)
         yield "purge", purge_action(purging, names)
+    if mirror.caretaker is not None:
+        yield "scrub", scrub_action(mirror.caretaker.scrubber.now)
     if mirror.explaining is not None:
         policy = Policy(settings.upstreams, settings.access.anonymous)
         yield "explain", explain_action(mirror.explaining, ImageNames(settings.upstreams), policy)

@@ -10,13 +10,24 @@ from twisted.internet.defer import TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
 from regproxy import __version__
-from regproxy.admin.status import COUNTED, DiskState, MovedState, Now, Sample, UpstreamState
+from regproxy.admin.status import (
+    COUNTED,
+    BadBlob,
+    DiskState,
+    MovedState,
+    Now,
+    Sample,
+    ScrubPass,
+    UpkeepState,
+    UpstreamState,
+)
 from regproxy.compose import Eviction, Mirror
 from regproxy.errors import StorageFailed
 from regproxy.proxy.moved import MovedTags
 from regproxy.settings import Settings, UpstreamSettings
 from regproxy.singleflight import SingleFlight
 from regproxy.storage.store import DiskStore
+from regproxy.upkeep.scrubber import Scrubber
 
 ROOM_S = 1.0
 """A mount that does not answer delays the page for so long, and nobody else."""
@@ -49,6 +60,7 @@ def overview(
             moved=() if mirror.registry is None else moved_states(mirror.registry.moved, wall()),
             moved_count=0 if mirror.registry is None else mirror.registry.moved.number,
             now_s=wall(),
+            upkeep=None if mirror.caretaker is None else upkeep_state(mirror.caretaker.scrubber),
         )
 
     return look
@@ -96,6 +108,24 @@ class DiskLook:
             return await self._looks.run(None, self._store.room).addTimeout(ROOM_S, self._clock)
         except (StorageFailed, TimeoutError):
             return None, None
+
+
+def upkeep_state(scrubber: Scrubber) -> UpkeepState:
+    """How far the scrub is, and what it found."""
+    now = scrubber.state()
+    return UpkeepState(
+        now.every_s,
+        now.full,
+        now.began_s,
+        now.share,
+        now.blobs,
+        now.bytes,
+        now.bad,
+        now.total_bytes,
+        None if now.last is None else ScrubPass(*attrs.astuple(now.last)),
+        tuple(BadBlob(str(bad.digest), bad.found_s, bad.why) for bad in now.found),
+        now.surveyed_s,
+    )
 
 
 def moved_states(moved: MovedTags, now_s: float) -> list[MovedState]:

@@ -301,6 +301,9 @@ class MirrorService(MultiService):
         """What has ends of its own, together."""
         closing = [remote.close() for remote in mirror.remotes.values()]
         yield Deferred.fromCoroutine(self._bounded("upstreams", DeferredList(closing, consumeErrors=True)))
+        if mirror.caretaker is not None:
+            ending = Deferred.fromCoroutine(mirror.caretaker.end())
+            yield Deferred.fromCoroutine(self._bounded("the scrub", ending))
         if mirror.expiry is not None:
             ending = Deferred.fromCoroutine(mirror.expiry.end())
             yield Deferred.fromCoroutine(self._bounded("the state", ending))

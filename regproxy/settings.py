@@ -159,6 +159,21 @@ class StorageSettings:
 
 
 @attrs.frozen(slots=True)
+class SurveySettings:
+    """How often the folder is compared with what is known of it, and how many files a second at most."""
+
+    every_s: float = 7 * DAY_S
+    files_s: int = 10_000
+
+
+@attrs.frozen(slots=True)
+class ScrubSettings:
+    """``every_s``: within which time each blob is hashed again; None: only when somebody asks for it."""
+
+    every_s: float | None = 30 * DAY_S
+
+
+@attrs.frozen(slots=True)
 class TokenSettings:
     """Whose bearer tokens are believed: signed by a key of ``keys_file``, by ``issuer`` for ``audience``.
 
@@ -249,6 +264,8 @@ class Settings:
     log: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
     fill: FillSettings = FillSettings()
+    survey: SurveySettings = SurveySettings()
+    scrub: ScrubSettings = ScrubSettings()
     admin_written: bool = False
     """Whether the file names ``admin``: a written one that cannot be had stops the start."""
     admin_token_file: Path | None = None

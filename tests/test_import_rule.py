@@ -36,7 +36,7 @@ GROUND = frozenset(
         "headers",
     }
 )
-STORES = frozenset({"fill", "expiry", "eviction", "storage", "upstream"})
+STORES = frozenset({"fill", "expiry", "eviction", "storage", "upkeep", "upstream"})
 ROOMS = frozenset({"config", "proxy", "access", "web", "admin", "logs"})
 
 MAY_KNOW: Mapping[str, frozenset[str]] = {
@@ -70,7 +70,8 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     "gauges": GROUND | STORES,
     "file_limit": frozenset(),
     "credentials": GROUND | STORES | {"upstream"},
-    "compose": GROUND | STORES | ROOMS | {"credentials", "gauges"},
+    "caretaker": GROUND | STORES | {"proxy", "gauges"},
+    "compose": GROUND | STORES | ROOMS | {"credentials", "gauges", "caretaker"},
     "overview": GROUND | STORES | ROOMS | {"compose"},
     "operations": GROUND | STORES | ROOMS | {"compose"},
     "behind": GROUND | STORES | {"compose", "probes"},
@@ -79,7 +80,8 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     | ROOMS
     | {"behind", "compose", "file_limit", "gauges", "listeners", "operations", "signals", "overview"},
     "tap": GROUND | {"service", "config", "logs"},
-    "cli": GROUND | {"access", "config", "service", "tls"},
+    "halted": GROUND | STORES,
+    "cli": GROUND | {"access", "config", "halted", "service", "tls"},
     "__main__": frozenset({"cli"}),
     "testing": GROUND | STORES | ROOMS | {"service", "compose"},
 }

@@ -117,6 +117,48 @@ class MovedState:
 
 
 @attrs.frozen(slots=True)
+class ScrubPass:
+    """A pass of the scrub that ended."""
+
+    began_s: float
+    ended_s: float
+    blobs: int
+    bytes: int
+    bad: int
+    full: bool
+
+
+@attrs.frozen(slots=True)
+class BadBlob:
+    """A blob that was set aside: ``wrong``, ``unreadable`` or of another ``size``."""
+
+    digest: str
+    found_s: float
+    why: str
+
+
+@attrs.frozen(slots=True)
+class UpkeepState:
+    """The scrub. ``every_s`` None: only when asked for; ``full``: a pass that somebody asked for runs.
+
+    ``share``, ``blobs``, ``bytes`` and ``bad`` are of the running pass, ``total_bytes`` is what there is;
+    times are seconds since the epoch.
+    """
+
+    every_s: float | None
+    full: bool
+    began_s: float | None
+    share: float | None
+    blobs: int
+    bytes: int
+    bad: int
+    total_bytes: int
+    last: ScrubPass | None
+    found: tuple[BadBlob, ...]
+    surveyed_s: float | None
+
+
+@attrs.frozen(slots=True)
 class Now:
     """All that a document is made of.
 
@@ -138,6 +180,7 @@ class Now:
     moved_count: int = 0
     now_s: float = 0.0
     """Seconds since the epoch."""
+    upkeep: UpkeepState | None = None
 
 
 def status_document(now: Now) -> dict[str, object]:
@@ -159,6 +202,7 @@ def status_document(now: Now) -> dict[str, object]:
         "fills": _listed(sorted(now.fills, key=lambda fill: -fill.age_s), _fill),
         "expiry": {"entries": now.entries, "loaded": now.entries_loaded},
         "moved_tags": {**_listed(now.moved, _moved), "count": now.moved_count},
+        "scrub": None if now.upkeep is None else attrs.asdict(now.upkeep),
     }
 
 

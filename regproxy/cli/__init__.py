@@ -12,6 +12,7 @@ from regproxy.cli.check import check
 from regproxy.cli.explain import explain
 from regproxy.cli.offline import offline, online
 from regproxy.cli.purge import purge
+from regproxy.cli.scrub import scrub
 from regproxy.cli.status import status
 
 
@@ -29,4 +30,5 @@ main.add_command(explain)
 main.add_command(offline)
 main.add_command(online)
 main.add_command(purge)
+main.add_command(scrub)
 main.add_command(status)

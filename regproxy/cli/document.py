@@ -111,6 +111,42 @@ class Move:
 
 
 @attrs.frozen(slots=True)
+class Bad:
+    """A blob that was set aside."""
+
+    digest: str
+    found_s: float | None
+    why: str
+
+
+@attrs.frozen(slots=True)
+class Passed:
+    """A pass of the scrub that ended."""
+
+    ended_s: float | None
+    blobs: int | None
+    bytes: int | None
+    bad: int | None
+    full: bool
+
+
+@attrs.frozen(slots=True)
+class Scrub:
+    """``every_s`` None: only when asked for; ``full``: one that was asked for runs. Times since the epoch."""
+
+    every_s: float | None
+    full: bool
+    share: float | None
+    blobs: int
+    bytes: int
+    bad: int
+    total_bytes: int | None
+    last: Passed | None
+    found: tuple[Bad, ...]
+    surveyed_s: float | None
+
+
+@attrs.frozen(slots=True)
 class Document:
     """All of it. ``*_count`` is how many there are, which may be more than are listed."""
 
@@ -131,6 +167,7 @@ class Document:
     entries_loaded: bool | None
     moved: tuple[Move, ...]
     moved_count: int
+    scrub: Scrub | None = None
 
 
 def decode(body: bytes) -> dict[str, Any]:
@@ -176,7 +213,42 @@ def read(found: Mapping[str, Any]) -> Document:
         entries_loaded=expiry.flag("loaded"),
         moved=moved,
         moved_count=max(moved_tags.whole("count") or 0, len(moved)),
+        scrub=read_scrub(found),
     )
+
+
+def read_scrub(found: Mapping[str, Any]) -> Scrub | None:
+    """How far the scrub is; None of a daemon that has none. :exc:`Unreadable`."""
+    if found.get("scrub") is None:
+        return None
+    scrub = Object(found, "").object("scrub")
+    share = scrub.seconds("share")
+    return Scrub(
+        every_s=scrub.seconds("every_s"),
+        full=scrub.flag("full") is True,
+        share=None if share is None else min(share, 1.0),
+        blobs=scrub.whole("blobs") or 0,
+        bytes=scrub.whole("bytes") or 0,
+        bad=scrub.whole("bad") or 0,
+        total_bytes=scrub.whole("total_bytes"),
+        last=None if found["scrub"].get("last") is None else _passed(scrub.object("last")),
+        found=scrub.each("found", _bad),
+        surveyed_s=scrub.seconds("surveyed_s"),
+    )
+
+
+def _passed(last: Object) -> Passed:
+    return Passed(
+        last.seconds("ended_s"),
+        last.whole("blobs"),
+        last.whole("bytes"),
+        last.whole("bad"),
+        last.flag("full") is True,
+    )
+
+
+def _bad(bad: Object) -> Bad:
+    return Bad(bad.text("digest") or "?", bad.seconds("found_s"), bad.text("why") or "?")
 
 
 class Object:

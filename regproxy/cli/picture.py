@@ -24,6 +24,7 @@ def picture(document: Document, rates: Mapping[str, float], width: int) -> list[
     lines = [_head(document, width)]
     lines += [fitting(width, 0, [Part(f"not ready: {harmless(why)}", Tone.RED)]) for why in document.reasons]
     lines += [fitting(width, 0, [Part(harmless(what), Tone.YELLOW)]) for what in document.warnings]
+    lines += _scrub(document, width)
     lines += _content(document, width)
     lines += [_disk(document.disk, width), _entries(document, width)]
     lines += _fills(document, rates, width)
@@ -36,6 +37,15 @@ def _head(document: Document, width: int) -> Line:
     ready = Part("not ready", Tone.RED) if document.reasons else Part("ready", Tone.GREEN)
     up = Part(f"up {_span(document.uptime_s)}")
     return fitting(width, 0, [Part(f"regproxy {harmless(document.daemon_version)}", Tone.BOLD), ready, up])
+
+
+def _scrub(document: Document, width: int) -> Iterator[Line]:
+    """Only where the disk has spoilt something."""
+    if document.scrub is not None and document.scrub.found:
+        count = plural(len(document.scrub.found), "bad blob")
+        yield fitting(
+            width, 0, [Part(f"{count} found and set aside: regproxy scrub says which", Tone.YELLOW)]
+        )
 
 
 def _content(document: Document, width: int) -> Iterator[Line]:

@@ -21,8 +21,10 @@ from regproxy.settings import (
     FillSettings,
     LimitSettings,
     LogSettings,
+    ScrubSettings,
     Settings,
     StorageSettings,
+    SurveySettings,
     UpstreamSettings,
 )
 
@@ -66,6 +68,8 @@ def _read(report: Report, node: nodes.Mapping, environ: Mapping[str, str], sourc
         log=_log(root),
         limits=_limits(root),
         fill=_fill(root),
+        survey=_survey(root),
+        scrub=ScrubSettings(root.open(content.SCRUB).value(content.SCRUB_EVERY)),
         admin_written=root.has(listeners.ADMIN),
         admin_token_file=_below(root, root.optional(listeners.ADMIN_TOKEN_FILE)),
         admin_hosts=_admin_hosts(root),
@@ -155,6 +159,11 @@ def _fill(root: Section) -> FillSettings:
         section.value(content.RANGES_ABOVE),
         section.value(content.ABANDON),
     )
+
+
+def _survey(root: Section) -> SurveySettings:
+    section = root.open(content.SURVEY)
+    return SurveySettings(section.value(content.SURVEY_EVERY), section.value(content.SURVEY_FILES))
 
 
 def _log(root: Section) -> LogSettings:

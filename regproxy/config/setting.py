@@ -15,6 +15,8 @@ PLACES = {
     "tag": "tags[].",
     "access": "access.",
     "tokens": "access.tokens.",
+    "survey": "survey.",
+    "scrub": "scrub.",
     "fill": "fill.",
     "log": "log.",
     "limits": "limits.",

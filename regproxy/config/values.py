@@ -30,6 +30,7 @@ from regproxy.settings import Network
 _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 MAX_DURATION_S = 36_500 * 86_400.0
 MAX_LIMIT_S = 7 * 86_400.0
+MIN_PERIOD_S = 3600.0
 
 _SIZES = {
     "B": 1,
@@ -123,6 +124,24 @@ def some_time(text: str) -> float:
     if not 0 < seconds <= MAX_LIMIT_S:
         raise Unfit("expected more than 0 and at most 7d")
     return seconds
+
+
+def period(text: str) -> float:
+    """As :func:`duration`, for what is done again and again behind everything else: an hour at least."""
+    seconds = duration(text)
+    if seconds < MIN_PERIOD_S:
+        raise Unfit("expected at least 1h")
+    return seconds
+
+
+def period_or_off(text: str) -> float | None:
+    """As :func:`period`; None for ``off``."""
+    if text == "off":
+        return None
+    try:
+        return period(text)
+    except Unfit as wrong:
+        raise Unfit(f"{wrong}, or 'off'") from None
 
 
 def count(text: str) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from regproxy.expiry.adopting import UNFILED, WAITING, Adopting
@@ -31,6 +32,8 @@ from regproxy.interfaces import Held, IHoldings, IRemovals, IUsage, IUses, Kind,
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference
 
+_log = Logger()
+
 END_S = 0.8
 """A clean stop takes no longer to write the whole state; the journal has it all anyway."""
 MANY_JOURNALS = 4
@@ -46,7 +49,8 @@ class TTLExpirationScheduler:
 
     ``clock`` runs the slots, ``monotonic`` measures, ``wall`` gives seconds since the epoch.
     ``removed`` is told the type of each thing that expired; ``kept`` says of a key, in any thread, whether
-    it is pinned and stays.
+    it is pinned and stays; ``compared`` is told after a survey how many entries were of nothing, and how
+    many things had none.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class TTLExpirationScheduler:
         removed: Callable[[str], None] = lambda kind: None,
         freeze: Callable[[], None] = gc.freeze,
         kept: Callable[[str], bool] = lambda key: False,
+        compared: Callable[[int, int], object] = lambda dead, entered: None,
     ) -> None:
         self._clock = clock
         self._wall = wall
@@ -89,6 +94,10 @@ class TTLExpirationScheduler:
         self._spreading = Spreading(store, entries, Slices(clock), self._touch, self._spread_every_s)
         self._adopting = Adopting(entries, timeline, self._put, self._file, self._saver.note)
         self._flushing = Flushing(self._saver, timeline, self._works, clock, ttl_s)
+        self._compared = compared
+        self._surveys = 1
+        """The number of the survey that runs, or is to come."""
+        self._entered = 0
         self._unfrozen = 0
         self._surveyed = False
         self._stopped = False
@@ -162,7 +171,9 @@ class TTLExpirationScheduler:
             self._adopting.added(key)
             pulls = 1 if held.kind is Kind.BLOB else 0  # a blob is given to its first client before that
             self._enter(key, Entry(_type(held), self._timeline.now(), held.size_bytes, pulls))
-        elif (entry.type, entry.size_bytes) != (_type(held), held.size_bytes):
+            return
+        entry.seen = self._surveys
+        if (entry.type, entry.size_bytes) != (_type(held), held.size_bytes):
             self._entries.retype(entry, _type(held))
             entry.size_bytes = held.size_bytes
             self._flushing.note(key)
@@ -182,7 +193,10 @@ class TTLExpirationScheduler:
             entry = self._entries.get(key)
             if entry is None:
                 self._enter(key, Entry(_type(one), self._timeline.now(), one.size_bytes))
-            elif one.size_bytes and not entry.size_bytes:
+                self._entered += 1
+                continue
+            entry.seen = self._surveys
+            if one.size_bytes and not entry.size_bytes:
                 entry.size_bytes = one.size_bytes
 
     def surveyed(self) -> None:
@@ -190,8 +204,30 @@ class TTLExpirationScheduler:
         if not self._surveyed:
             self._surveyed = True
             self._freeze()
-        if self.loaded:
-            self._flushing.now()
+        if self.loaded and not self._stopped:
+            number, self._surveys = self._surveys, self._surveys + 1
+            self._works.begin("comparing", lambda: self._compare(number))
+
+    async def _compare(self, number: int) -> None:
+        """What a survey that saw everything has not seen is not there: its entries go."""
+        slices, dead = Slices(self._clock), 0
+        for looked, key in enumerate(self._entries):
+            entry = self._entries.get(key)
+            if entry is not None and entry.seen < number:
+                self._forget(key)
+                dead += 1
+            if not looked % LOOK_EVERY and slices.over:
+                await slices.give_way()
+        entered, self._entered = self._entered, 0
+        if dead or entered:
+            _log.info(
+                "{dead} entries were of nothing that is on disk and are gone; {entered} things got one",
+                dead=dead,
+                entered=entered,
+            )
+        self._compared(dead, entered)
+        await slices.give_way()  # writing has slices of its own
+        self._flushing.now()
 
     # begin and end
 
@@ -243,6 +279,7 @@ class TTLExpirationScheduler:
             self._freeze()
 
     def _enter(self, key: str, entry: Entry) -> None:
+        entry.seen = self._surveys
         self._put(key, entry)
         self._file(key, entry, 0.0)
         self._flushing.note(key)

@@ -20,6 +20,7 @@ from regproxy.interfaces.holdings import (
     Watchers,
 )
 from regproxy.interfaces.remote import IRemoteBlobs, IRemoteRegistry, IRemoteTags, RemoteTag
+from regproxy.interfaces.scrubbing import Examined, IScrubbed, Verdict
 from regproxy.interfaces.services import (
     BlobAnswer,
     IBlobService,
@@ -61,6 +62,7 @@ __all__ = [
     "BlobAnswer",
     "Circuit",
     "DiskUse",
+    "Examined",
     "Fate",
     "Held",
     "How",
@@ -83,6 +85,7 @@ __all__ = [
     "IRemoteTags",
     "IRemovals",
     "IRoom",
+    "IScrubbed",
     "ISpool",
     "IStock",
     "ITagService",
@@ -105,5 +108,6 @@ __all__ = [
     "Unlimited",
     "Use",
     "Validator",
+    "Verdict",
     "Watchers",
 ]

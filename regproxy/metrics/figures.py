@@ -28,6 +28,8 @@ EXPIRED_KINDS = ("blob", "manifest", "tag")
 REFUSAL_REASONS = ("full", "read-only", "other")
 EVICTED_KINDS = ("image", "blob", "spool")
 SPACE_SETTINGS = ("max_size", "min_free")
+SCRUBBED = ("right", "wrong", "unreadable")
+MENDED = ("orphan", "link", "size", "spool", "temporary", "entry", "unlisted", "repaired")
 CONNECTION_LIMITS = ("connections", "per_address")
 
 Read = Callable[[], float]
@@ -81,6 +83,21 @@ class Figures:
             ("setting",),
             [(setting,) for setting in SPACE_SETTINGS],
         )
+        self._scrubbed = Counts(
+            "regproxy_scrubbed_blobs",
+            "Blobs that were hashed again, by what that showed.",
+            ("verdict",),
+            [(verdict,) for verdict in SCRUBBED],
+        )
+        self._scrubbed_bytes = Counts(
+            "regproxy_scrubbed_bytes", "Their bytes.", ("verdict",), [(verdict,) for verdict in SCRUBBED]
+        )
+        self._mended = Counts(
+            "regproxy_mended",
+            "What a survey or the scrub put right, by what it was.",
+            ("kind",),
+            [(kind,) for kind in MENDED],
+        )
         self._turned_away = Counts(
             "regproxy_refused_connections",
             "Connections of clients that were turned away, by the limit that they were beyond.",
@@ -94,7 +111,8 @@ class Figures:
             "regproxy_reactor_late_seconds", "The same for each look, four a second.", (), LAG_SECONDS, [()]
         )
         space = (self._evicted, self._evicted_bytes, self._not_kept)
-        for family in (self._expired, self._refusals, *space, self._turned_away, self._lags):
+        upkeep = (self._scrubbed, self._scrubbed_bytes, self._mended)
+        for family in (self._expired, self._refusals, *space, *upkeep, self._turned_away, self._lags):
             registry.register(family)
         self._tell_of_the_process()
 
@@ -130,6 +148,17 @@ class Figures:
     def disk_refused(self, reason: str) -> None:
         """The disk refused: ``full``, ``read-only``, or anything else."""
         self._refusals.add((one_of(REFUSAL_REASONS, reason),))
+
+    def scrubbed(self, verdict: str, size_bytes: int) -> None:
+        """A blob was hashed again: ``right``, ``wrong`` or ``unreadable``."""
+        words = (one_of(SCRUBBED, verdict),)
+        self._scrubbed.add(words)
+        self._scrubbed_bytes.add(words, size_bytes)
+
+    def mended(self, kind: str, count: int = 1) -> None:
+        """So many things of one of the kinds in MENDED were put right."""
+        if count:
+            self._mended.add((one_of(MENDED, kind),), count)
 
     def turned_away(self, limit: str) -> None:
         """A client was turned away: ``connections`` or ``per_address``."""

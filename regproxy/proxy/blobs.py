@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -79,6 +79,11 @@ class ProxyBlobStore:
         return Deferred.fromCoroutine(self._open(repository, digest)).addCallback(
             self._used, repository, digest
         )
+
+    def bring(self, repository: Repository, digest: Digest) -> Deferred[None]:
+        """Have it on the disk, though nobody asks for it now. Fails as :meth:`FillTable.begin`."""
+        held = self._store.holds(digest)
+        return succeed(None) if held is not None else self._begin(repository, digest)
 
     def _begin(self, repository: Repository, digest: Digest) -> Deferred[None]:
         """Fetch it for nobody; fires when that is over."""

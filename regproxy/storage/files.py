@@ -21,6 +21,7 @@ from regproxy.storage.space import OpenFiles
 from regproxy.storage.thread import DiskThread, shield
 
 MAX_READ_BYTES = 1024 * 1024
+PAGE_BYTES = 4096
 AHEAD_BYTES = 8 * 1024 * 1024
 _NO_WAIT: int | None = getattr(os, "RWF_NOWAIT", None)
 _NOT_SUPPORTED = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
@@ -130,10 +131,18 @@ class StoredFile:
             return None if first is None else 0
         if warmed is None or self._no_wait is not None:
             self._warmed = None
-            return os.sendfile(socket_fd, self._descriptor, offset, max_bytes)
+            return os.sendfile(socket_fd, self._descriptor, offset, self._at_hand(offset, max_bytes))
         sent = os.sendfile(socket_fd, self._descriptor, offset, min(max_bytes, len(warmed)))
         self._warmed = (offset + sent, warmed[sent:]) if sent < len(warmed) else None
         return sent
+
+    def _at_hand(self, offset: int, max_bytes: int) -> int:
+        """How many bytes may be sent without waiting for the disk, when the first of them is in memory: all,
+        where the last one is too; pages come in order."""
+        for count in (max_bytes, max_bytes // 4, max_bytes // 16):
+            if count > PAGE_BYTES and self._read(offset + count - 1, 1):
+                return count
+        return min(max_bytes, PAGE_BYTES - offset % PAGE_BYTES)
 
     def _take_warmed(self, offset: int, wanted: int) -> bytes | None:
         """What warm() read at exactly ``offset``: taken from there, reading goes on for certain."""

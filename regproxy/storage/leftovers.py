@@ -127,6 +127,13 @@ class Leftovers:
                 self.drop_named(left.name)
         self.add()
 
+    def sweep_overdue(self) -> None:
+        """The same, where there are some whose time is over. OSError."""
+        with self._lock:
+            written = [left.map.written_s for left in self._left.values()]
+        if written and self._wall() - min(written) >= LIFE_S:
+            self.sweep()
+
     def take(self, digest: Digest) -> Left | None:
         """That of ``digest``, which is nobody else's now."""
         with self._lock:

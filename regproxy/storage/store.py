@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import stat
@@ -28,6 +29,7 @@ from regproxy.interfaces import (
     IPurges,
     IRemovals,
     IRoom,
+    IScrubbed,
     ISpool,
     IStock,
     Kind,
@@ -51,6 +53,7 @@ from regproxy.storage.layout import Layout
 from regproxy.storage.ledger import Ledger
 from regproxy.storage.leftovers import Leftovers
 from regproxy.storage.lock import FolderLock
+from regproxy.storage.mending import Mender
 from regproxy.storage.names import first_names
 from regproxy.storage.occupancy import Occupancy, Occupied
 from regproxy.storage.purging import Purges
@@ -58,6 +61,7 @@ from regproxy.storage.recovery import recover
 from regproxy.storage.refusals import storage_failed
 from regproxy.storage.remembered import Remembered
 from regproxy.storage.revocations import Revocations
+from regproxy.storage.scrubbing import Scrubbing
 from regproxy.storage.spool import Spool
 from regproxy.storage.stock import Stock
 from regproxy.storage.survey import Survey, Surveyor
@@ -109,7 +113,18 @@ class DiskStore:
         self._counter = Counter(
             self._layout, self._ledger, self._keeper, self._occupancy, under_way, self._leftovers
         )
-        self._surveyor = Surveyor(self._layout, self._counter, self._own, writer, self._teller)
+        self._mender = Mender(self._keeper, under_way)
+        self._surveyor = Surveyor(
+            self._layout,
+            self._counter,
+            self._mender,
+            self._own,
+            writer,
+            self._teller,
+            cast(IReactorTime, reactor),
+        )
+        self._scrubbing = Scrubbing(self._keeper, reactor, writer)
+        self.scrubbed: IScrubbed = self._scrubbing
         self._shelf = Shelf(self._layout, self._ledger, self._files, self._revocations, writer)
         self._shop = Workshop(
             self._layout,
@@ -182,6 +197,11 @@ class DiskStore:
     def revoked_s(self, repository: Repository) -> float:
         """When the repository or its upstream was last revoked; 0.0 for never."""
         return self._revocations.revoked_s(repository)
+
+    def survey_by(self, files_s: float | None, kept: Callable[[str], bool]) -> None:
+        """Look at so many files in a second at most; ``kept`` says, in any thread, which keys pins keep."""
+        self._surveyor.files_s = files_s
+        self._mender.kept = kept
 
     def survey(self) -> Deferred[Survey]:
         """Go through the folder behind everything else; TransferStopped when the store closes."""
@@ -260,6 +280,8 @@ class DiskStore:
         return self._makings.add(made, lambda spool: spool.discard())
 
     def _make_spool(self, digest: Digest, name: str) -> ISpool:
+        with contextlib.suppress(OSError):  # a survey tries again
+            self._leftovers.sweep_overdue()
         return Spool.create(self._shop, digest, name)
 
     def left(self, digest: Digest) -> Leftover | None:
@@ -380,7 +402,14 @@ class DiskStore:
         self._surveyor.stop()
         self.health.close()
         await self._makings.settled()
-        for thread in (self._own, self._syncer, self._hasher, self._writer, self._reader):
+        for thread in (
+            self._scrubbing,
+            self._own,
+            self._syncer,
+            self._hasher,
+            self._writer,
+            self._reader,
+        ):
             await thread.stop()
         if self._lock is not None:
             self._lock.release()

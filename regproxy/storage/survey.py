@@ -14,17 +14,21 @@ from collections import Counter as Counts
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from regproxy.errors import TransferStopped
+from regproxy.oci.digest import Digest
 from regproxy.singleflight import SingleFlight
 from regproxy.storage import durable
 from regproxy.storage.counting import Counter, LinkKey, TagKey
+from regproxy.storage.footfall import Footfall
 from regproxy.storage.layout import TAGS_FOLDER, Layout, parse_link, parse_tag
+from regproxy.storage.mending import Mended, Mender, size_of
 from regproxy.storage.records import MAX_RECORD_BYTES
 from regproxy.storage.telling import Teller
 from regproxy.storage.thread import DiskThread
@@ -55,6 +59,14 @@ class Survey:
     spools_removed: int = 0
     whole: bool = True
     """Whether all of it could be read; what nobody seems to hold stays where it is otherwise."""
+    links_removed: int = 0
+    """Links whose content was not there."""
+    wrong_sizes: int = 0
+    """Blobs of another size than their links say, which were set aside."""
+    lost: tuple[LinkKey, ...] = ()
+    """Links without content that pins keep."""
+    wrong: tuple[Digest, ...] = ()
+    """The blobs of another size."""
 
 
 @attrs.define(slots=True)
@@ -133,6 +145,7 @@ class Walk:
             self.count(links=1)
             self._found.links.append(link)
             _bring_in(path)
+            size_of(self._layout.blob(link[2]))  # so that the writer thread finds that in memory too
         elif TAGS_FOLDER in parts[:-1]:
             self.count(tags=1)
             if tag is not None:
@@ -152,7 +165,8 @@ class Walk:
 
     def counts(self, whole: bool) -> Survey:
         """What was counted."""
-        return Survey(**self._counts, whole=whole)
+        counts: dict[str, Any] = dict(self._counts)
+        return Survey(**counts, whole=whole)
 
     def _walk(self, top: Path) -> Iterator[_File]:
         """Every file below ``top``, with its path's parts from ``top`` on; what vanishes is left out."""
@@ -198,8 +212,20 @@ class Surveyor:
     """Runs surveys, one at a time, and keeps the last result."""
 
     def __init__(
-        self, layout: Layout, counter: Counter, own: DiskThread, writer: DiskThread, teller: Teller
+        self,
+        layout: Layout,
+        counter: Counter,
+        mender: Mender,
+        own: DiskThread,
+        writer: DiskThread,
+        teller: Teller,
+        clock: IReactorTime,
     ) -> None:
+        self.files_s: float | None = None
+        """How many files it looks at in a second, at most."""
+        self._clock = clock
+        self._mender = mender
+        self._pace: Footfall | None = None
         self._layout = layout
         self._counter = counter
         self._own = own
@@ -219,12 +245,17 @@ class Surveyor:
         self._stopping = True
         if self._walk is not None:
             self._walk.stopped = True
+        if self._pace is not None:
+            self._pace.hurry()
 
     async def _run(self) -> Survey:
         walk = self._walk = Walk(self._layout)
+        pace = self._pace = Footfall(self._clock, self.files_s)
         await self._writer.run(self._counter.begin)
+        await self._writer.run(self._mender.begin)
         while not self._stopping and (seen := await self._own.run(walk.slice)) is not None:
             await self._take(walk, seen)
+            await pace.went(SLICE)
         self._check_running()
         await self._own.run(walk.strangers)
         self._check_running()
@@ -237,18 +268,41 @@ class Surveyor:
             walk.count(blobs=blobs, blob_bytes=blob_bytes, orphans_removed=removed)
             for path in others:
                 await self._own.run(walk.other, path)
+            await pace.went(blobs + removed + len(others))
         for start in range(0, len(walk.bare), SLICE):
             await self._writer.run(self._counter.bare, walk.bare[start : start + SLICE])
         whole = await self._writer.run(self._counter.end) and not walk.troubled
-        self.last = found = walk.counts(whole)
+        mended = await self._mend() if whole else Mended()
+        found = attrs.evolve(
+            walk.counts(whole),
+            links_removed=mended.dropped,
+            wrong_sizes=len(mended.wrong),
+            lost=mended.lost,
+            wrong=mended.wrong,
+        )
+        self.last = found
         _tell(found)
         if whole:
             self._teller.surveyed()
         return found
 
+    async def _mend(self) -> Mended:
+        """What links lack their content, as far as that is for a survey to mend."""
+        done = Mended()
+        suspects = self._mender.suspects
+        if not suspects or not await self._writer.run(self._mender.plausible):
+            return done
+        for start in range(0, len(suspects), SLICE):
+            self._check_running()
+            more = await self._writer.run(self._mender.mend, suspects[start : start + SLICE])
+            done = Mended(done.dropped + more.dropped, done.lost + more.lost, done.wrong + more.wrong)
+        return done
+
     async def _take(self, walk: Walk, found: Records) -> None:
         if found.links or found.tags:
-            self._teller.found(await self._writer.run(self._counter.records, found.links, found.tags))
+            held = await self._writer.run(self._counter.records, found.links, found.tags)
+            self._teller.found(held)
+            await self._writer.run(self._mender.compare, held)
         for name in found.spools:
             walk.count(spools_removed=await self._writer.run(self._counter.spool, name))
 
@@ -260,12 +314,15 @@ class Surveyor:
 def _tell(found: Survey) -> None:
     _log.info(
         "The survey found {blobs} blobs ({blob_bytes} bytes), {links} links and {tags} tags; it removed "
-        "{orphans} blobs that nobody held, {spools} files of broken transfers, {temporaries} temporary ones",
+        "{orphans} blobs that nobody held, {dead} links without content, {spools} files of broken transfers, "
+        "{temporaries} temporary ones; {wrong} blobs of another size were set aside",
         blobs=found.blobs,
         blob_bytes=found.blob_bytes,
         links=found.links,
         tags=found.tags,
         orphans=found.orphans_removed,
+        dead=found.links_removed,
+        wrong=found.wrong_sizes,
         spools=found.spools_removed,
         temporaries=found.temporaries_removed,
     )

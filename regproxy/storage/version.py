@@ -12,7 +12,8 @@ from regproxy.storage.lock import READ_ONLY
 from regproxy.storage.records import read_record
 
 VERSION = b"regproxy storage 1\n"
-_OURS = frozenset({"lock", "admin.sock", "lost+found", "blobs", "fills", "repositories", "quarantine"})
+_FOLDERS = frozenset({"blobs", "fills", "repositories", "quarantine"})
+_OURS = _FOLDERS | {"lock", "admin.sock", "lost+found", "pins", "upkeep.json"}
 
 
 def check_version(layout: Layout) -> bool:

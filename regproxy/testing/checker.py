@@ -38,9 +38,12 @@ from regproxy.testing.saved_state import SavedState, key_of, read_state
 
 PAUSE_S = 0.5
 _CHUNK_BYTES = 1024 * 1024
-_TEMPORARY = re.compile(r"\.[0-9a-f]{16}-[0-9a-f]{16}\.tmp|\.scheduler-state\.json\.tmp", re.ASCII)
+_TEMPORARY = re.compile(
+    r"\.[0-9a-f]{16}-[0-9a-f]{16}\.tmp|\.(scheduler-state\.json|pins|upkeep\.json)\.tmp", re.ASCII
+)
 _TOP_FILES = re.compile(
-    r"VERSION|lock|admin\.sock|offline\.json|scheduler-state\.(json|journal\.[1-9][0-9]{0,9})", re.ASCII
+    r"VERSION|lock|pins|upkeep\.json|offline\.json|admin\.sock|scheduler-state\.(json|journal\.[1-9][0-9]{0,9})",
+    re.ASCII,
 )
 _DAMAGED = "scheduler-state.json.damaged"
 _FOLDERS = ("blobs", "fills", "quarantine", "repositories")

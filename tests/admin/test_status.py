@@ -17,9 +17,12 @@ from regproxy.admin.status import (
     MAX_LISTED,
     MAX_TEXT,
     VERSION,
+    BadBlob,
     DiskState,
     MovedState,
     Now,
+    ScrubPass,
+    UpkeepState,
     UpstreamState,
     status,
     status_document,
@@ -60,6 +63,19 @@ NOW = Now(
     moved=(MovedState("docker.io", "library/nginx", "1.29.3", DIGEST, OTHER, 3.14159),),
     moved_count=21,
     now_s=1_000_060.5,
+    upkeep=UpkeepState(
+        2592000.0,
+        False,
+        5.0,
+        0.5,
+        3,
+        30,
+        1,
+        60,
+        ScrubPass(1.0, 2.0, 6, 60, 0, True),
+        (BadBlob(str(DIGEST), 6.0, "wrong"),),
+        7.0,
+    ),
 )
 NO_LIMIT = allowance_document(Allowance(), 0.0)
 
@@ -142,6 +158,19 @@ def test_the_whole_document() -> None:
                     "ago_s": 3.142,
                 }
             ],
+        },
+        "scrub": {
+            "every_s": 2592000.0,
+            "full": False,
+            "began_s": 5.0,
+            "share": 0.5,
+            "blobs": 3,
+            "bytes": 30,
+            "bad": 1,
+            "total_bytes": 60,
+            "last": {"began_s": 1.0, "ended_s": 2.0, "blobs": 6, "bytes": 60, "bad": 0, "full": True},
+            "found": ({"digest": str(DIGEST), "found_s": 6.0, "why": "wrong"},),
+            "surveyed_s": 7.0,
         },
     }
 

@@ -18,8 +18,10 @@ from regproxy.settings import (
     FillSettings,
     LimitSettings,
     LogSettings,
+    ScrubSettings,
     Settings,
     StorageSettings,
+    SurveySettings,
     TagRule,
     UpstreamSettings,
 )
@@ -126,6 +128,8 @@ def test_the_records_have_the_same_defaults() -> None:
         content.RANGES_ABOVE.usual,
         content.ABANDON.usual,
     )
+    assert SurveySettings() == SurveySettings(content.SURVEY_EVERY.usual, content.SURVEY_FILES.usual)
+    assert ScrubSettings() == ScrubSettings(content.SCRUB_EVERY.usual)
     assert fields[AccessSettings]["catalog"] == usual(clients.CATALOG)
     for setting in (
         registries.DEFAULT,

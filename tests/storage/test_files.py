@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, gatherResults
 
 from regproxy.errors import StorageFailed, TransferStopped
 from regproxy.interfaces import How
@@ -105,6 +105,60 @@ async def test_cold_pages_are_read_in_the_thread(path: Path, reader: DiskThread,
     assert b"".join(parts) == CONTENT[3:700_000]
     assert waits == cold.preads == 1
     made.close()
+
+
+async def test_eight_cold_blobs_at_once(path: Path, reader: DiskThread, cold: ColdOs) -> None:
+    """Each of them is waited for in the thread: the reactor's never reads, and stays free for others."""
+    readers: set[int] = set()
+    real = cold.pread
+
+    def pread(*args: Any) -> bytes:
+        readers.add(threading.get_ident())
+        return real(*args)
+
+    cold.pread = pread  # type: ignore[method-assign]
+    bodies = [body(path, reader, 0, len(CONTENT)) for _ in range(8)]
+    assert [made.read(1 << 20) for made in bodies] == [None] * 8
+    await gatherResults([made.ready() for made in bodies])
+    assert [made.read(1 << 20) for made in bodies] == [CONTENT] * 8
+    assert threading.get_ident() not in readers
+    assert cold.preads == 8
+    for made in bodies:
+        made.close()
+
+
+class HalfColdOs(ColdOs):
+    """Pages from ``border`` on are not in memory."""
+
+    def __init__(self, border: int) -> None:
+        super().__init__(BlockingIOError(errno.EAGAIN, "cold"))
+        self.border = border
+        self.sent: list[tuple[int, int]] = []
+
+    def preadv(self, descriptor: int, buffers: Any, offset: int, flags: int) -> int:  # type: ignore[override]
+        if offset >= self.border:
+            raise self.answer
+        return os.preadv(descriptor, buffers, offset)
+
+    def sendfile(self, out: int, descriptor: int, offset: int, count: int) -> int:
+        self.sent.append((offset, count))
+        return count
+
+
+@pytest.mark.parametrize(
+    ("border", "sent"),
+    [(1 << 20, 1 << 19), (400_000, 1 << 17), (100_000, 1 << 15), (10_000, 4096), (0, None)],
+)
+async def test_no_more_is_sent_at_once_than_is_in_memory(
+    path: Path, reader: DiskThread, monkeypatch: pytest.MonkeyPatch, border: int, sent: int | None
+) -> None:
+    """Where pages behind the first are cold, sendfile would wait for the disk in the reactor's thread."""
+    half = HalfColdOs(border)
+    monkeypatch.setattr(files_module, "os", half)
+    file = opened(path, reader)
+    assert file.send_at(-1, 0, 1 << 19) == sent
+    assert all(offset + count <= border or count <= 4096 for offset, count in half.sent)
+    file.close()
 
 
 @pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS])

@@ -43,6 +43,11 @@ upstreams:
 OWN_MOUNTS = ("unshare", "--mount", "--propagation", "private")
 SMALL_DISK = 'mount -t tmpfs -o size=8m,mode=750 tmpfs "$0" && '
 ALL_OF_IT = 'mkdir "$0/lost+found" && { head -c 9m /dev/zero >"$0/lost+found/ballast" || true; } && '
+FEW_FILES = 'mount -t tmpfs -o size=64m,nr_inodes=200,mode=750 tmpfs "$0" && '
+ALL_FILES = (
+    'mkdir "$0/lost+found" && for number in $(seq 300); do touch "$0/lost+found/$number" || break; done '
+    "2>/dev/null; true"
+)
 READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && '
 TRIES = "takes no writes: "
 
@@ -183,6 +188,23 @@ async def test_a_disk_that_is_full_from_the_start(house: House) -> None:
     status, reasons = await house.ready()
     assert status == 503
     assert "the storage folder takes no writes: the disk is full (ENOSPC)" in reasons
+
+
+async def test_a_disk_without_room_for_more_files(house: House) -> None:
+    """Inodes are used up while there is room for bytes: what is there is served, all else passes."""
+    kept, *contents = blobs(house, 5000, 100, 300_000)
+    await house.start(FEW_FILES)
+    await house.assert_pulled(kept)
+    await house.inside(ALL_FILES)
+    for _ in range(2):
+        await house.assert_pulled(kept, *contents)
+    [line] = house.told()
+    assert "the disk is full (ENOSPC)" in line
+    await house.inside('rm -r "$0/lost+found"')
+    [new] = blobs(house, 70_000)
+    house.registry.clear()
+    await house.assert_pulled(new, new)
+    assert house.registry.count(method="GET", kind="blob") == 1, "kept again, without a restart"
 
 
 async def test_a_disk_that_another_process_fills_in_the_middle(house: House) -> None:

@@ -47,6 +47,27 @@ LOW_WATER: Setting[float] = Setting(
     "how far down it goes once something has to go, as a part of max_size",
     default="90 %",
 )
+SURVEY_EVERY: Setting[float] = Setting(
+    "survey",
+    "every",
+    values.period,
+    "how often all names on the disk are compared with what is known, beside once after each start",
+    default="7d",
+)
+SURVEY_FILES: Setting[int] = Setting(
+    "survey",
+    "files_per_second",
+    values.between(10, 1_000_000),
+    "how many files it looks at in a second, at most",
+    default="10000",
+)
+SCRUB_EVERY: Setting[float | None] = Setting(
+    "scrub",
+    "every",
+    values.period_or_off,
+    "within which time every blob is read and hashed again; off: only when regproxy scrub --now asks for it",
+    default="30d",
+)
 PINS: Setting[ImagePattern] = Setting(
     "",
     "pins",
@@ -151,6 +172,8 @@ ON_DENIED: Setting[str] = Setting(
 )
 
 STORAGE = Group("", "storage", "storage", "where content lies and how much of it")
+SURVEY = Group("", "survey", "survey", "how the folder is compared with what is known of it")
+SCRUB = Group("", "scrub", "scrub", "how what the disk may have spoilt is found")
 TAGS = Group(
     "",
     "tags",
@@ -165,6 +188,9 @@ TABLE: tuple[Setting[object], ...] = (
     MAX_SIZE,
     MIN_FREE,
     LOW_WATER,
+    SURVEY_EVERY,
+    SURVEY_FILES,
+    SCRUB_EVERY,
     TTL,
     PINS,
     MATCH,
@@ -183,6 +209,8 @@ TABLE: tuple[Setting[object], ...] = (
 """In the order of the reference file."""
 GROUPS = (
     STORAGE,
+    SURVEY,
+    SCRUB,
     TAGS,
     FILL,
 )

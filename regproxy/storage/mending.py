@@ -1,0 +1,147 @@
+"""Links whose bytes are not there, or not of their size: found by a survey, mended behind it.
+
+Laws: a link goes only where the system says that there is no such file, and nothing brings it now; content
+that is gone is fetched again by whoever asks. What pins keep has its link still, to be fetched by. Where
+very many links lack their bytes something else is wrong, as a file system that is not mounted, and nothing
+is touched.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import attrs
+from twisted.logger import Logger
+
+from regproxy.errors import StorageFailed
+from regproxy.interfaces import Held
+from regproxy.oci.digest import Digest
+from regproxy.storage.aside import set_aside
+from regproxy.storage.counting import LinkKey
+from regproxy.storage.keeping import Keeper
+from regproxy.storage.underway import UnderWay
+
+_log = Logger()
+
+MAX_SUSPECTS = 10_000
+FEW = 100
+"""So many links without bytes are mended in any case; beyond, only if they are not the greater part."""
+
+
+@attrs.frozen(slots=True)
+class Mended:
+    """What was done: links ``dropped``, those ``lost`` that pins keep, blobs of ``wrong`` size set aside."""
+
+    dropped: int = 0
+    lost: tuple[LinkKey, ...] = ()
+    wrong: tuple[Digest, ...] = ()
+
+
+class Mender:
+    """Each method is one job in the writer thread. ``kept`` says of a key whether pins keep it."""
+
+    def __init__(self, keeper: Keeper, under_way: UnderWay) -> None:
+        self._keeper = keeper
+        self._under_way = under_way
+        self.kept: Callable[[str], bool] = _nothing_is
+        self.suspects: list[LinkKey] = []
+        self._links = 0
+        self._lacking = 0
+
+    def begin(self) -> None:
+        """A survey begins."""
+        self.suspects, self._links, self._lacking = [], 0, 0
+
+    def compare(self, held: Sequence[Held]) -> None:
+        """Note the links among these whose bytes are not there, or of another size."""
+        for one in held:
+            if isinstance(one.reference, Digest) and one.kind is not None and one.size_bytes:
+                self._links += 1
+                there = self._size(one.reference)
+                if there not in (one.size_bytes, None):
+                    self._lacking += there == _ABSENT
+                    if len(self.suspects) < MAX_SUSPECTS:
+                        self.suspects.append((one.repository, one.kind, one.reference))
+
+    def plausible(self) -> bool:
+        """Whether what is lacking can have been lost; else the log says what it looks like."""
+        if self._lacking <= max(FEW, self._links // 2):
+            return True
+        _log.error(
+            "{lacking} of {links} links have no content under blobs/: nothing is mended, since that looks "
+            "like a file system that is not mounted; what is asked for is fetched",
+            lacking=self._lacking,
+            links=self._links,
+        )
+        return False
+
+    def mend(self, links: Sequence[LinkKey]) -> Mended:
+        """Look at these again, and mend what is so still. OSError, StorageFailed."""
+        dropped, lost, wrong = 0, [], []
+        for repository, kind, digest in links:
+            link = self._keeper.ledger.read(repository, digest, kind)
+            if link is None or digest in self._under_way:
+                continue
+            there = self._size(digest)
+            if there in (link.size_bytes, None):
+                continue
+            if there != _ABSENT and there not in self._sizes(digest):
+                if self._set_aside(digest):
+                    wrong.append(digest)
+                there = _ABSENT
+            if there == _ABSENT and self.kept(f"{repository}@{digest}"):
+                lost.append((repository, kind, digest))
+            else:
+                self._keeper.unlink(repository, digest, kind)
+                dropped += 1
+        return Mended(dropped, tuple(lost), tuple(wrong))
+
+    def _set_aside(self, digest: Digest) -> bool:
+        path = self._keeper.layout.blob(digest)
+        found = os.lstat(path)
+        set_aside(self._keeper, digest, found)
+        if os.path.lexists(path):
+            return False
+        _log.error(
+            "{digest} is on disk with {size} bytes, which is not its size; it was set aside",
+            digest=str(digest),
+            size=found.st_size,
+        )
+        return True
+
+    def _sizes(self, digest: Digest) -> set[int]:
+        """What its links say, as far as they can be read."""
+        sizes = set()
+        for repository, kind in self._keeper.ledger.holders(digest):
+            try:
+                link = self._keeper.ledger.read(repository, digest, kind)
+            except StorageFailed:
+                continue
+            if link is not None:
+                sizes.add(link.size_bytes)
+        return sizes
+
+    def _size(self, digest: Digest) -> int | None:
+        """The size of its file, ``_ABSENT`` where there is none for certain, None where nobody can tell."""
+        return size_of(self._keeper.layout.blob(digest))
+
+
+_ABSENT = -1
+
+
+def size_of(path: Path) -> int | None:
+    """As :meth:`Mender._size`; what is no regular file has none."""
+    try:
+        found = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return _ABSENT
+    except OSError:
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+
+def _nothing_is(key: str) -> bool:
+    return False

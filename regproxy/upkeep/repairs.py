@@ -1,0 +1,135 @@
+"""What was lost and is pinned is fetched again at once; all else when somebody asks for it.
+
+Laws: one at a time, since nobody waits for it; what cannot be had now is tried again, ever later. Bounded:
+beyond ``MAX_WAITING`` the next survey finds what is lacking still.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeAlias
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from regproxy.errors import RegproxyError
+from regproxy.interfaces import Kind
+from regproxy.oci.digest import Digest
+from regproxy.oci.repository import Repository
+
+_log = Logger()
+
+Lost: TypeAlias = tuple[Repository, Kind, Digest]
+Fetch: TypeAlias = Callable[[Repository, Kind, Digest], Awaitable[object]]
+
+MAX_WAITING = 10_000
+FIRST_S, LAST_S = 60.0, 3600.0
+MAX_TRIES = 24
+
+
+@attrs.frozen(slots=True)
+class _Waits:
+    tries: int
+    until_s: float
+
+
+class Repairs:
+    """``pinned`` says of a key whether it stays; ``fetch`` brings it back to the disk; ``counted`` is told of
+    each that came."""
+
+    def __init__(
+        self,
+        pinned: Callable[[str], bool],
+        fetch: Fetch,
+        clock: IReactorTime,
+        counted: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._pinned = pinned
+        self._fetch = fetch
+        self._clock = clock
+        self._counted = counted
+        self._waiting: OrderedDict[Lost, _Waits] = OrderedDict()
+        self._sleeping: Deferred[None] | None = None
+        self._working: Deferred[None] | None = None
+        self._stopped = False
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __repr__(self) -> str:
+        return f"<Repairs waiting={len(self)} working={self._working is not None}>"
+
+    def take(self, lost: Iterable[Lost]) -> None:
+        """These have no bytes any more: what of it is pinned comes back."""
+        for one in lost:
+            repository, _, digest = one
+            if len(self._waiting) < MAX_WAITING and self._pinned(f"{repository}@{digest}"):
+                self._waiting.setdefault(one, _Waits(0, self._clock.seconds()))
+        if self._sleeping is not None and not self._sleeping.called:
+            self._sleeping.cancel()
+        if self._waiting and self._working is None and not self._stopped:
+            self._working = Deferred.fromCoroutine(self._work())
+            self._working.addErrback(self._broke).addBoth(self._ended)
+
+    def _broke(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            _log.failure("Bringing back pinned content ended by a fault", failure)
+
+    def _ended(self, _: None) -> None:
+        self._working = None
+
+    def stop(self) -> None:
+        """Fetch nothing any more."""
+        self._stopped = True
+        if self._working is not None:
+            self._working.cancel()
+
+    async def _work(self) -> None:
+        while self._waiting:
+            now_s = self._clock.seconds()
+            one = next((one for one, waits in self._waiting.items() if waits.until_s <= now_s), None)
+            if one is None:
+                await self._sleep(min(waits.until_s for waits in self._waiting.values()) - now_s)
+                continue
+            tries = self._waiting.pop(one).tries
+            if not await self._brought(one) and tries + 1 < MAX_TRIES:
+                pause_s = min(FIRST_S * 2.0**tries, LAST_S)
+                self._waiting[one] = _Waits(tries + 1, self._clock.seconds() + pause_s)
+
+    def _sleep(self, seconds: float) -> Deferred[None]:
+        """Until then, or until something new is taken."""
+        self._sleeping = deferLater(self._clock, seconds)
+        return self._sleeping.addErrback(self._woken)
+
+    def _woken(self, failure: Failure) -> None:
+        failure.trap(CancelledError)
+        if self._stopped:
+            failure.raiseException()
+
+    async def _brought(self, one: Lost) -> bool:
+        """Whether nothing is left to do for it."""
+        repository, kind, digest = one
+        if not self._pinned(f"{repository}@{digest}"):
+            return True
+        try:
+            await self._fetch(repository, kind, digest)
+        except RegproxyError as error:
+            _log.warn(
+                "{repository}@{digest} is pinned, was lost and cannot be fetched now: {error}",
+                repository=str(repository),
+                digest=str(digest),
+                error=str(error),
+            )
+            return False
+        self._counted()
+        _log.info(
+            "{repository}@{digest} is pinned, was lost and is here again",
+            repository=str(repository),
+            digest=str(digest),
+        )
+        return True
