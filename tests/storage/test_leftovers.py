@@ -240,6 +240,18 @@ class TestBounds:
             assert folder.files("fills") == []
             await folder.close()
 
+    async def test_or_when_something_else_is_fetched(self, folder: Folder) -> None:
+        """Surveys are a week apart."""
+        store = folder.open()
+        await keep(store)
+        for more_s, there in ((LIFE_S - 1, True), (1, False)):
+            folder.wall.now_s += more_s
+            made = await store.spool(Digest.of(b"other"))
+            assert (store.left(DIGEST) is not None) is there
+            await made.discard()
+        assert folder.files("fills") == []
+        assert store.disk_use().spools == 0
+
     async def test_the_oldest_make_way(self, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(leftovers, "MOST", 2)
         store = folder.open()
