@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, cast
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -25,7 +25,11 @@ from regproxy.expiry.files import StateFiles
 from regproxy.expiry.pulse import Pulse
 from regproxy.expiry.scheduler import TTLExpirationScheduler
 from regproxy.gauges import show_ahead, show_connections, show_eviction, show_limits, show_rooms
-from regproxy.interfaces import IRemoteRegistry, Watchers
+from regproxy.interfaces import NOBODY, IRemoteRegistry, IUses, Watchers
+from regproxy.inventory.jobs import Jobs
+from regproxy.inventory.looking import Looking
+from regproxy.inventory.pinning import Pinning
+from regproxy.inventory.warming import Warming
 from regproxy.metrics.figures import Figures
 from regproxy.metrics.lag import LagMeter
 from regproxy.proxy.explaining import Explaining
@@ -43,7 +47,7 @@ from regproxy.web.api import RegistryApi
 from regproxy.web.gate import Gate
 from regproxy.web.request import RegistryRequest
 from regproxy.web.resource import ApiResource
-from regproxy.web.routing import Routes
+from regproxy.web.routing import BlobRoute, ManifestRoute, Route, Routes
 from regproxy.web.sendfile import enable
 from regproxy.web.site import RegistrySite
 from regproxy.web.trace import Tracing
@@ -107,6 +111,16 @@ class Expiry:
 
 
 @attrs.frozen
+class Hand:
+    """What operators see of the content, and do to it by hand."""
+
+    looking: Looking
+    pinning: Pinning
+    warming: Warming
+    jobs: Jobs
+
+
+@attrs.frozen
 class Mirror:
     """What answers clients, and what the service must know of it to begin and to end it."""
 
@@ -134,6 +148,8 @@ class Mirror:
     """Sentences about what is wrong, although it serves."""
     offline: OfflineSwitch | None = None
     """By which operators have an upstream asked nothing."""
+    hand: Hand | None = None
+    """What operators look at and do by hand."""
 
 
 class CountedRequest(RegistryRequest):
@@ -147,6 +163,8 @@ class CountedRequest(RegistryRequest):
 
         def over(_: object) -> None:
             site.under_way -= 1
+            if self.sentLength and self.code in (200, 206):
+                site.note_sent(self.route, self.sentLength)
 
         self.notifyFinish().addBoth(over)
 
@@ -156,6 +174,15 @@ class MirrorSite(RegistrySite):
 
     request_type = CountedRequest
     under_way = 0
+    uses: IUses = NOBODY
+    """Who wants to know what clients were sent."""
+
+    def note_sent(self, route: Route, sent_bytes: int) -> None:
+        """A client was sent so much, all of it or not."""
+        if isinstance(route, ManifestRoute):
+            self.uses.sent(route.place.repository, route.reference, sent_bytes)
+        elif isinstance(route, BlobRoute):
+            self.uses.sent(route.place.repository, route.digest, sent_bytes)
 
 
 def build_remotes(
@@ -257,6 +284,7 @@ def build_mirror(
         TrustedProxies(settings.access.trusted_proxies),
         settings.access.networks,
     )
+    site.uses = expiry.scheduler
     show_connections(figures, lambda: site.connections.open)
     show_rooms(figures, lambda: site.under_way, registry.fills, store, expiry.scheduler, pulse, names)
     show_limits(figures, {name: remote.allowance for name, remote in remotes.items()})
@@ -264,6 +292,7 @@ def build_mirror(
         show_eviction(figures, store, expiry.eviction.evictor)
     looked = registry.blobs.ahead
     show_ahead(figures, lambda: looked.fetched_bytes, lambda: looked.wanted_bytes)
+    hand = build_hand(store, registry, expiry, remotes, reactor, wall)
     lag = LagMeter(reactor, time.monotonic, figures.late)
 
     def begin() -> Deferred[None]:
@@ -273,7 +302,8 @@ def build_mirror(
     def stop() -> Deferred[None]:
         lag.stop()
         close_entrance()
-        return registry.stop()
+        ended = succeed(None) if hand is None else hand.jobs.stop()
+        return ended.addCallback(lambda _: registry.stop())
 
     return Mirror(
         site,
@@ -289,7 +319,24 @@ def build_mirror(
         lambda: tuple(filter(None, (None if gate.is_open else STARTING, store.health.reason))),
         lambda: silence(pulse, names),
         offline,
+        hand,
     )
+
+
+def build_hand(
+    store: DiskStore,
+    registry: ProxyRegistry,
+    expiry: Expiry,
+    remotes: Mapping[str, IRemoteRegistry],
+    reactor: Any,
+    wall: Callable[[], float],
+) -> Hand | None:
+    """Over all that is cached; None where nothing knows of its use."""
+    if expiry.eviction is None:
+        return None
+    gathering, pins = expiry.eviction.evictor.gathering, expiry.eviction.pins
+    looking = Looking(gathering, pins, store, registry.rules, reactor, wall, expiry.scheduler.now_s)
+    return Hand(looking, Pinning(pins, looking), Warming(registry, store, remotes, reactor), Jobs(reactor))
 
 
 def is_asked(remote: IRemoteRegistry) -> bool:

@@ -35,7 +35,7 @@ GROUND = frozenset(
     }
 )
 STORES = frozenset({"fill", "expiry", "eviction", "storage", "upstream"})
-ROOMS = frozenset({"config", "proxy", "access", "web", "admin", "logs"})
+ROOMS = frozenset({"config", "proxy", "inventory", "access", "web", "admin", "logs"})
 
 MAY_KNOW: Mapping[str, frozenset[str]] = {
     "root": frozenset(),
@@ -56,8 +56,9 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     "http1": GROUND | {"access"},
     **dict.fromkeys(STORES, GROUND),
     "proxy": GROUND | STORES,
+    "inventory": GROUND | STORES | {"proxy"},
     "web": GROUND | {"proxy", "access", "http1"},
-    "admin": GROUND | {"proxy", "access", "http1"},
+    "admin": GROUND | {"proxy", "inventory", "access", "http1"},
     "tls": GROUND | {"access", "config"},
     "proxied": GROUND | {"access"},
     "listeners": GROUND | {"access", "config", "tls", "proxied"},
@@ -68,13 +69,14 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     "compose": GROUND | STORES | ROOMS | {"gauges"},
     "overview": GROUND | STORES | ROOMS | {"compose"},
     "operations": GROUND | STORES | ROOMS | {"compose"},
+    "alone": GROUND | STORES | ROOMS | {"compose", "operations"},
     "behind": GROUND | STORES | {"compose", "probes"},
     "service": GROUND
     | STORES
     | ROOMS
     | {"behind", "compose", "file_limit", "gauges", "listeners", "operations", "signals", "overview"},
     "tap": GROUND | {"service", "config", "logs"},
-    "cli": GROUND | {"access", "config", "service", "tls"},
+    "cli": GROUND | {"access", "alone", "config", "service", "tls"},
     "__main__": frozenset({"cli"}),
     "testing": GROUND | STORES | ROOMS | {"service", "compose"},
 }

@@ -21,13 +21,15 @@ _PARTS = 256
 
 @attrs.define(slots=True, eq=False, weakref_slot=False)
 class Entry:
-    """One cached thing. ``used_s`` is on the scheduler's own time line; ``slot`` where it is filed."""
+    """One cached thing. ``used_s`` is on the scheduler's own time line; ``slot`` where it is filed;
+    ``sent_bytes`` are those that clients were sent of it."""
 
     type: str
     used_s: float
     size_bytes: int = 0
     pulls: int = 0
     slot: int | None = None
+    sent_bytes: int = 0
 
 
 def key_of(repository: Repository, reference: Reference) -> str:
