@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import attrs
@@ -24,6 +25,7 @@ from regproxy.settings import Settings
 from regproxy.storage.store import DiskStore, open_store
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 Carry = Callable[[str, Mapping[str, object]], tuple[int, Mapping[str, Any]]]
 """Carries out an operation by its name: HTTP's status for its outcome, and the answer."""
@@ -41,14 +43,11 @@ def with_folder(settings: Settings, reactor: Any, talk: Callable[[Carry], T], *,
     ended: list[T | Failure] = []
 
     def carry(name: str, body: Mapping[str, object]) -> tuple[int, Mapping[str, Any]]:
-        answer: tuple[int, Mapping[str, Any]] = blockingCallFromThread(
-            reactor, lambda: Deferred.fromCoroutine(_carry_out(settings, mirror, name, body))
-        )
-        return answer
+        return _wait(reactor, partial(_carry_out, settings, mirror, name, body))
 
     def work() -> None:
         try:
-            blockingCallFromThread(reactor, lambda: Deferred.fromCoroutine(_begin(mirror, store, fetches)))
+            _wait(reactor, partial(_begin, mirror, store, fetches))
             ended.append(talk(carry))
         except BaseException:  # noqa: BLE001  whatever it is, it is raised where the reactor ran
             ended.append(Failure())
@@ -66,6 +65,13 @@ def with_folder(settings: Settings, reactor: Any, talk: Callable[[Carry], T], *,
         result.raiseException()
         raise AssertionError("it raises")
     return result
+
+
+def _wait(reactor: Any, begin: Callable[[], Coroutine[Deferred[Any], Any, R]]) -> R:
+    """What ``begin`` comes to in the reactor, for another thread."""
+    call: Callable[[], Any] = lambda: Deferred.fromCoroutine(begin())  # noqa: E731
+    came: R = blockingCallFromThread(reactor, call)
+    return came
 
 
 def kept_as_it_is(settings: Settings, fetches: bool) -> Settings:

@@ -117,7 +117,8 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
     elif found.get("written") and word == "not pinned":
         yield f"{image}: the settings pin it (pins); take it away there"
     else:
-        yield f"{image}: it is {word} already"
+        already = "pinned already" if found["action"] == "pin" else "not pinned by hand"
+        yield f"{image}: it is {already}"
     if "images" in found:
         keeps = f"{plural(int(found['images']), 'image')}, {size_text(int(found['size_bytes']))}"
         yield f"  keeps {keeps} as things are; what comes later is kept too"

@@ -99,10 +99,11 @@ class Warming:
             record = self._store.tag(repository, errand.reference)
             before = None if record is None else record.descriptor.digest
             platforms = await self._platforms_of(repository, before)
-            answer = await self._confirmed(repository, errand.reference, progress)
-            if answer.descriptor.digest == before:
+            moved_to = (await self._confirmed(repository, errand.reference, progress)).descriptor.digest
+            if moved_to == before:
                 return
             progress.moved += 1
+            answer = await self._registry.manifests.fetch(repository, moved_to)
         elif isinstance(errand.reference, Tag):
             answer = await self._registry.tags.get(repository, errand.reference)
             _check_stale(repository.upstream, answer)
@@ -117,7 +118,7 @@ class Warming:
     async def _confirmed(self, repository: Repository, tag: Tag, progress: Progress) -> TagAnswer:
         """What the upstream says now; a tag may be confirmed only so often (R54)."""
         for _ in range(TRIES):
-            answer = await self._registry.tags.get(repository, tag, True)
+            answer = await self._registry.tags.confirm(repository, tag)
             _check_stale(repository.upstream, answer)
             if answer.how in CONFIRMED:
                 progress.waits = None
