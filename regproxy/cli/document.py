@@ -111,6 +111,16 @@ class Move:
 
 
 @attrs.frozen(slots=True)
+class Used:
+    """A tag that was used lately."""
+
+    image: str
+    ago_s: float | None
+    pulls: int | None
+    sent_bytes: int | None
+
+
+@attrs.frozen(slots=True)
 class Document:
     """All of it. ``*_count`` is how many there are, which may be more than are listed."""
 
@@ -131,6 +141,7 @@ class Document:
     entries_loaded: bool | None
     moved: tuple[Move, ...]
     moved_count: int
+    used: tuple[Used, ...] = ()
 
 
 def decode(body: bytes) -> dict[str, Any]:
@@ -176,6 +187,7 @@ def read(found: Mapping[str, Any]) -> Document:
         entries_loaded=expiry.flag("loaded"),
         moved=moved,
         moved_count=max(moved_tags.whole("count") or 0, len(moved)),
+        used=page.each("last_used", _used),
     )
 
 
@@ -296,6 +308,12 @@ def _fill(fill: Object) -> Fill:
         fill.whole("front_bytes") or 0,
         fill.whole("readers"),
         fill.seconds("age_s") or 0.0,
+    )
+
+
+def _used(used: Object) -> Used:
+    return Used(
+        used.text("image") or "?", used.seconds("ago_s"), used.whole("pulls"), used.whole("sent_bytes")
     )
 
 

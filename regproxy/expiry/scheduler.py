@@ -20,6 +20,7 @@ from regproxy.expiry.files import StateFiles
 from regproxy.expiry.flushing import SAVING, Flushing
 from regproxy.expiry.loading import InThread, Loader
 from regproxy.expiry.pulse import Pulse
+from regproxy.expiry.recent import Recent
 from regproxy.expiry.removing import Removing
 from regproxy.expiry.saving import Saver
 from regproxy.expiry.slices import Slices
@@ -92,6 +93,7 @@ class TTLExpirationScheduler:
         self._adopting = Adopting(entries, timeline, self._put, self._file, self._saver.note)
         self._flushing = Flushing(self._saver, timeline, self._works, clock, ttl_s)
         self._early: dict[str, int] = {}
+        self._recent = Recent()
         self._unfrozen = 0
         self._surveyed = False
         self._stopped = False
@@ -154,6 +156,8 @@ class TTLExpirationScheduler:
             self._adopting.used(key, now_s)
             return
         entry.pulls += 1
+        if entry.type == "tag":
+            self._recent.note(key)
         self._touch(key, now_s)
         if entry.type != "blob" and self._spreading.used(key, repository, reference, now_s):
             self._works.begin("spreading", self._spreading.work)
@@ -176,6 +180,10 @@ class TTLExpirationScheduler:
         if entry is None:
             return None
         return self._timeline.to_wall(entry.used_s), entry.pulls, entry.sent_bytes
+
+    def recent(self) -> list[str]:
+        """The keys of the tags that were used last, the last one first."""
+        return [key for key in self._recent.newest() if key in self._entries]
 
     def added(self, held: Held) -> None:
         """It is on disk now, or again."""

@@ -21,6 +21,7 @@ from regproxy.admin.status import (
     MovedState,
     Now,
     UpstreamState,
+    UsedState,
     status,
     status_document,
 )
@@ -59,6 +60,7 @@ NOW = Now(
     entries_loaded=True,
     moved=(MovedState("docker.io", "library/nginx", "1.29.3", DIGEST, OTHER, 3.14159),),
     moved_count=21,
+    used=(UsedState("docker.io/library/nginx:1.29", 3.14159, 5, None),),
     now_s=1_000_060.5,
 )
 NO_LIMIT = allowance_document(Allowance(), 0.0)
@@ -128,6 +130,9 @@ def test_the_whole_document() -> None:
             ],
         },
         "expiry": {"entries": 7, "loaded": True},
+        "last_used": [
+            {"image": "docker.io/library/nginx:1.29", "ago_s": 3.142, "pulls": 5, "sent_bytes": None}
+        ],
         "moved_tags": {
             "count": 21,
             "listed": [
