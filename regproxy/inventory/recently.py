@@ -43,11 +43,11 @@ def recently(counts: Counts, store: ILocalStore, most: int) -> list[Recently]:
     found = []
     for key in counts.recent()[:most]:
         parsed = parse_key(key)
-        if parsed is None or not isinstance(parsed[1], Tag):
+        if parsed is None:
             continue
         repository, tag = parsed
         known = counts.counts(repository, tag)
-        if known is None:
+        if known is None or not isinstance(tag, Tag):
             continue
         used_s, pulls, by_tag = known
         below = _sent(counts, store, repository, tag)
