@@ -21,8 +21,8 @@ from regproxy.cli.where import admin_option, config_option, token_option
 
 SORTS = ("name", "size", "used", "pulls", "bytes")
 HEADS = ("IMAGE", "DIGEST", "SIZE", "USED", "PULLS", "SENT", "STATE")
-PAGE = 1000
-MAX_PAGES = 1000
+PAGE = 500
+MAX_PAGES = 2000
 
 
 @click.command(short_help="The images that are cached, and who uses them.")

@@ -113,6 +113,8 @@ class Warming:
             raise NotBrought("its manifest could not be read")
         images = await self._images(repository, answer.manifest, platforms)
         progress.layers = _layers(images)
+        for layer in progress.layers:
+            layer.fetched = self._store.holds(layer.digest) is None
         await self._blobs(repository, progress.layers)
 
     async def _confirmed(self, repository: Repository, tag: Tag, progress: Progress) -> TagAnswer:
@@ -183,7 +185,6 @@ class Warming:
     async def _blob(self, repository: Repository, layer: Layer) -> None:
         layer.stage = Stage.FETCHING
         blob = await self._registry.blobs.open(repository, layer.digest)
-        layer.fetched = blob.how is not How.HIT
         fill = self._registry.fills.running(layer.digest)
         blob.close()
         if fill is not None:

@@ -66,9 +66,9 @@ def children(index: Manifest) -> list[Child]:
 
 def _platform(words: Sequence[object]) -> Platform | None:
     texts = [word if isinstance(word, str) else "" for word in words]
-    if not texts[0] or not texts[1] or "unknown" in texts[:2]:
-        return None
-    return Platform(*texts)
+    found = Platform(*texts)
+    is_one = _WORD.fullmatch(str(found)) is not None and "unknown" not in texts and all(texts[:2])
+    return found if is_one else None
 
 
 def chosen(listed: Sequence[Child], wanted: Sequence[Platform] | None) -> list[Digest]:
