@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
+from twisted.internet.defer import Deferred
 
 from regproxy.errors import ContentError, StorageFailed
 from regproxy.eviction.holdings import Holdings, by_repository
 from regproxy.interfaces import ILocalStore, Kind
 from regproxy.oci import media_type as types
 from regproxy.oci.digest import Digest
+from regproxy.oci.manifest import Manifest
 from regproxy.oci.platforms import children
 from regproxy.oci.repository import Repository
+from regproxy.proxy.parts import MAX_READ_BYTES
 from regproxy.proxy.permission import rightful
 
 MAX_HOLDERS = 100
 MAX_NAMES = 100
 MAX_NODES = 1000
 MAX_DEPTH = 4
+SLICE = 50
 
 
 @attrs.frozen(slots=True)
@@ -75,37 +81,71 @@ class Node:
     platform: str | None = None
 
 
-async def tree(store: ILocalStore, repository: Repository, top: Digest) -> tuple[list[Node], bool]:
-    """The tree below ``top`` by what is cached, and whether that is all of it. StorageFailed."""
+async def tree(
+    store: ILocalStore, repository: Repository, top: Digest, turn: Callable[[], Deferred[None]]
+) -> tuple[list[Node], bool]:
+    """The tree below ``top`` by what is cached, and whether that is all of it. StorageFailed.
+
+    ``turn`` lets others have theirs: looking at a node takes 30 us.
+    """
     link = store.link(repository, top)
     media_type = "" if link is None or link[0] is not Kind.MANIFEST else link[1].media_type
-    nodes: list[Node] = []
-    whole = await _below(store, repository, _node(store, repository, top, 0, media_type, None), nodes)
-    return nodes, whole
+    climb = _Climb(store, repository, turn)
+    await climb.below(_node(store, repository, top, 0, media_type, None))
+    return climb.nodes, climb.whole
 
 
-async def _below(store: ILocalStore, repository: Repository, node: Node, nodes: list[Node]) -> bool:
-    if len(nodes) >= MAX_NODES:
-        return False
-    nodes.append(node)
-    if node.depth >= MAX_DEPTH or not node.right:
-        return True
-    if node.depth and node.media_type not in types.MANIFEST_TYPES:
-        return True
-    try:
-        manifest = await store.manifests.get(repository, node.digest)
-    except (ContentError, StorageFailed):
-        return True
-    platforms = {child.digest: child.platform for child in children(manifest)}
-    whole = True
-    for named in manifest.names():
-        platform = platforms.get(named.digest)
-        below = _node(store, repository, named.digest, node.depth + 1, named.media_type, named.size_bytes)
-        below = attrs.evolve(below, platform=None if platform is None else str(platform))
-        whole = await _below(store, repository, below, nodes) and whole
-        if not whole and len(nodes) >= MAX_NODES:
-            break
-    return whole
+class _Climb:
+    """From the top down, each manifest followed by what it names."""
+
+    def __init__(
+        self, store: ILocalStore, repository: Repository, turn: Callable[[], Deferred[None]]
+    ) -> None:
+        self._store = store
+        self._repository = repository
+        self._turn = turn
+        self.nodes: list[Node] = []
+        self.whole = True
+
+    async def below(self, node: Node) -> None:
+        """``node``, and what it names."""
+        if len(self.nodes) >= MAX_NODES:
+            self.whole = False
+            return
+        self.nodes.append(node)
+        if not len(self.nodes) % SLICE:
+            await self._turn()
+        manifest = await self._manifest(node)
+        if manifest is None:
+            return
+        platforms = {child.digest: child.platform for child in children(manifest)}
+        for named in manifest.names()[: MAX_NODES + 1]:
+            below = _node(
+                self._store,
+                self._repository,
+                named.digest,
+                node.depth + 1,
+                named.media_type,
+                named.size_bytes,
+            )
+            platform = platforms.get(named.digest)
+            await self.below(attrs.evolve(below, platform=None if platform is None else str(platform)))
+            if not self.whole and len(self.nodes) >= MAX_NODES:
+                return
+
+    async def _manifest(self, node: Node) -> Manifest | None:
+        """What it is, where that is to be looked into; one that is too large is not."""
+        is_one = not node.depth or node.media_type in types.MANIFEST_TYPES
+        if node.depth >= MAX_DEPTH or not node.right or not is_one:
+            return None
+        try:
+            found = await self._store.manifests.stat(self._repository, node.digest)
+            if found.size_bytes > MAX_READ_BYTES:
+                self.whole = False
+                return None
+            return await self._store.manifests.get(self._repository, node.digest)
+        except (ContentError, StorageFailed):
+            return None
 
 
 def _node(

@@ -38,7 +38,7 @@ T = TypeVar("T")
 MAX_WAITING = 4
 SLICE = 20
 """So many records of tags are read, of 20 us each; then others have a turn."""
-BREATH = 64
+BREATH = 256
 BREATH_S = 0.0005
 MAX_TAGS = 10_000
 """So many tags are refreshed by one pattern."""
@@ -114,7 +114,7 @@ class Looking:
 
     async def sums(self, wanted: Wanted) -> Sums:
         """What takes the disk. StorageFailed, Busy."""
-        return await self._look(partial(sums, wanted=wanted), EVERYTHING)
+        return await self._look(partial(sums, wanted=wanted, slowly=breathing), EVERYTHING)
 
     async def tags(self, wanted: Wanted) -> list[tuple[Repository, Tag]]:
         """The first MAX_TAGS cached tags that are meant, by name. StorageFailed, Busy."""
@@ -159,7 +159,11 @@ class Looking:
         place = repository
         if place is None and found:
             place = _repository(found[0].repository)
-        nodes, whole = ([], True) if place is None else await tree(self._store, place, digest)
+        nodes, whole = (
+            ([], True)
+            if place is None
+            else await tree(self._store, place, digest, lambda: deferLater(self._clock, 0))
+        )
         pins = {
             str(pattern)
             for holder in found

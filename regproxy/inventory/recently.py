@@ -16,6 +16,8 @@ from regproxy.oci.tag import Reference, Tag
 
 MAX_DIGESTS = 200
 """Of one image; what names more is counted so far."""
+MAX_READ_BYTES = 64 * 1024
+"""A larger manifest is not looked into."""
 
 
 class Counts(Protocol):
@@ -69,6 +71,8 @@ def _sent(counts: Counts, store: ILocalStore, repository: Repository, tag: Tag) 
         known = counts.counts(repository, digest)
         sent += 0 if known is None else known[2]
         manifest = store.manifest_at_hand(repository, digest) if known is not None else None
+        if manifest is not None and len(manifest.content) > MAX_READ_BYTES:
+            return None
         for named in () if manifest is None else manifest.names():
             if named.digest not in seen and len(seen) < MAX_DIGESTS:
                 seen.add(named.digest)

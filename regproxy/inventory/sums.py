@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar
 
 import attrs
 
 from regproxy.eviction.holdings import Holdings
 from regproxy.inventory.images import EVERYTHING, Wanted
+
+T = TypeVar("T")
 
 
 @attrs.frozen(slots=True)
@@ -35,20 +38,38 @@ class Sums:
     repositories: tuple[Share, ...]
 
 
-def sums(held: Holdings, wanted: Wanted = EVERYTHING) -> Sums:
+class Slowly(Protocol):
+    """Goes through many things, and lets others run meanwhile."""
+
+    def __call__(self, found: Iterable[T], /) -> Iterable[T]:
+        """The same things."""
+
+
+def at_once(found: Iterable[T], /) -> Iterable[T]:
+    """For where nobody waits."""
+    return found
+
+
+def sums(held: Holdings, wanted: Wanted = EVERYTHING, slowly: Slowly = at_once) -> Sums:
     """The largest first. Shared is what anybody else holds, wanted or not."""
-    sizes = {thing.digest: thing.disk_bytes for thing in held.things}
-    here = {thing.digest for thing in held.things if wanted.touches(thing.repository)}
-    tags = [tag.repository for tag in held.tags]
-    things = [(thing.repository, thing.digest) for thing in held.things]
-    by_upstream = [(_upstream(name), digest) for name, digest in things]
-    repositories = _shares(things, sizes, tags)
-    upstreams = _shares(by_upstream, sizes, map(_upstream, tags))
-    names = {_upstream(share.name) for share in repositories if wanted.touches(share.name)}
+    sizes: dict[str, int] = {}
+    here: set[str] = set()
+    touched: dict[str, bool] = {}
+    for thing in slowly(held.things):
+        name = thing.repository
+        sizes[thing.digest] = thing.disk_bytes
+        if name not in touched:
+            touched[name] = wanted.touches(name)
+        if touched[name]:
+            here.add(thing.digest)
+    repositories = _shares(held, sizes, lambda name: name, slowly)
+    upstreams = _shares(held, sizes, _upstream, slowly)
+    shown = tuple(share for share in repositories if wanted.touches(share.name))
+    names = {_upstream(share.name) for share in shown}
     return Sums(
         sum(sizes[digest] for digest in here),
         tuple(share for share in upstreams if share.name in names),
-        tuple(share for share in repositories if wanted.touches(share.name)),
+        shown,
     )
 
 
@@ -56,21 +77,26 @@ def _upstream(repository: str) -> str:
     return repository.partition("/")[0]
 
 
-def _shares(held: Iterable[tuple[str, str]], sizes: dict[str, int], tags: Iterable[str]) -> list[Share]:
+def _shares(
+    held: Holdings, sizes: dict[str, int], place_of: Callable[[str], str], slowly: Slowly
+) -> list[Share]:
     places: dict[str, set[str]] = {}
     holders: dict[str, int] = {}
-    for name, digest in held:
-        place = places.setdefault(name, set())
-        if digest not in place:
-            place.add(digest)
-            holders[digest] = holders.get(digest, 0) + 1
-    counts: dict[str, int] = {}
-    for name in tags:
-        counts[name] = counts.get(name, 0) + 1
+    for thing in slowly(held.things):
+        place = places.setdefault(place_of(thing.repository), set())
+        if thing.digest not in place:
+            place.add(thing.digest)
+            holders[thing.digest] = holders.get(thing.digest, 0) + 1
+    tags: dict[str, int] = {}
+    for tag in slowly(held.tags):
+        name = place_of(tag.repository)
+        tags[name] = tags.get(name, 0) + 1
         places.setdefault(name, set())
     found = []
     for name, digests in places.items():
-        own = sum(sizes[digest] for digest in digests if holders[digest] == 1)
-        both = sum(sizes[digest] for digest in digests)
-        found.append(Share(name, own, both - own, len(digests), counts.get(name, 0)))
+        own = both = 0
+        for digest in slowly(digests):
+            both += sizes[digest]
+            own += sizes[digest] if holders[digest] == 1 else 0
+        found.append(Share(name, own, both - own, len(digests), tags.get(name, 0)))
     return sorted(found, key=lambda share: (-share.all_bytes, share.name))

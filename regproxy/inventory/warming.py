@@ -23,6 +23,7 @@ from regproxy.oci.manifest import Manifest
 from regproxy.oci.platforms import Platform, children, chosen
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
+from regproxy.proxy.parts import MAX_READ_BYTES
 from regproxy.proxy.permission import rightful
 from regproxy.proxy.registry import ProxyRegistry
 
@@ -145,6 +146,8 @@ class Warming:
         self, repository: Repository, top: Manifest, platforms: Platforms, depth: int = 0
     ) -> list[Manifest]:
         """The manifests that name layers, for the platforms that are wanted."""
+        if len(top.content) > MAX_READ_BYTES:
+            raise NotBrought("its manifest is larger than what is looked into")
         if top.media_type not in types.INDEX_TYPES:
             return [top]
         listed = children(top)

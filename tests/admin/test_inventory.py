@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -129,10 +130,8 @@ def test_what_is_no_such_request_is_refused(action: str, body: dict[str, Any]) -
     st.dictionaries(st.sampled_from(["pattern", "image", "images"]), st.text() | st.lists(st.text())),
 )
 def test_whatever_is_said_is_read_or_refused(action: str, body: dict[str, Any]) -> None:
-    try:
-        READERS[action](body)
-    except InvalidRequest as error:
-        assert len(error.message) < 400
+    with suppress(InvalidRequest):
+        assert len(str(READERS[action](body))) < 100_000
 
 
 @pytest.mark.parametrize(
