@@ -85,8 +85,7 @@ def refresh_action(
         return RefreshRequest(wanted, _dry_run(known))
 
     async def carry_out(asked: RefreshRequest) -> Outcome:
-        found = [await looking.tags(wanted) for wanted in asked.wanted]
-        tags = dict.fromkeys(each for some in found for each in some)
+        tags = await looking.tags(*asked.wanted)
         errands = tuple(Errand(repository, tag, confirm=True) for repository, tag in tags)
         return begin(jobs, warming, "refresh", errands, asked.dry_run)
 

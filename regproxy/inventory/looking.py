@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from heapq import nsmallest
 from typing import TypeVar
 
 import attrs
@@ -116,14 +117,15 @@ class Looking:
         """What takes the disk. StorageFailed, Busy."""
         return await self._look(partial(sums, wanted=wanted, slowly=breathing), EVERYTHING)
 
-    async def tags(self, wanted: Wanted) -> list[tuple[Repository, Tag]]:
-        """The first MAX_TAGS cached tags that are meant, by name. StorageFailed, Busy."""
+    async def tags(self, *wanted: Wanted) -> list[tuple[Repository, Tag]]:
+        """The first MAX_TAGS cached tags that one of ``wanted`` means, by name. StorageFailed, Busy."""
 
         def decide(held: Holdings) -> list[tuple[str, str]]:
             found = ((tag.repository, tag.tag) for tag in held.tags)
-            return sorted(breathing(each for each in found if wanted.means(*each, None)))[:MAX_TAGS]
+            meant = (each for each in breathing(found) if any(one.means(*each, None) for one in wanted))
+            return nsmallest(MAX_TAGS, meant)
 
-        found = await self._look(decide, wanted)
+        found = await self._look(decide, EVERYTHING)
         return [(_repository(name), Tag.parse(tag)) for name, tag in found]
 
     async def kept_by(self, pattern: ImagePattern) -> tuple[int, int]:

@@ -23,7 +23,7 @@ def told(line: Line | None) -> object:
     if line is None or line.entry is None:
         return line
     entry = line.entry
-    return line.key, entry.type, entry.used_s, entry.size_bytes, entry.pulls
+    return line.key, entry.type, entry.used_s, entry.size_bytes, entry.pulls, entry.sent_bytes
 
 
 keys = st.sampled_from(
