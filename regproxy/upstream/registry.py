@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
@@ -27,19 +26,19 @@ from regproxy.interfaces import Allowance, IRemoteRegistry, Standing
 from regproxy.metrics.upstreams import UpstreamFigures
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference
-from regproxy.settings import Quirks, UpstreamSettings
+from regproxy.settings import UpstreamSettings
 from regproxy.upstream.agents import BUFFER_BYTES, ExactAgent, Pool
 from regproxy.upstream.answers import DENIED
 from regproxy.upstream.attempts import Attempts, Holding, Question
-from regproxy.upstream.authorization import NO_QUIRKS, Door
 from regproxy.upstream.bandwidth import Bandwidth, read_size
 from regproxy.upstream.blobs import RemoteBlobs
 from regproxy.upstream.breaker import Breaker
 from regproxy.upstream.budget import Budget
-from regproxy.upstream.calls import Calls, Doors
+from regproxy.upstream.calls import Calls
 from regproxy.upstream.client import Client
 from regproxy.upstream.credentials import CredentialSource
 from regproxy.upstream.endpoints import Endpoints
+from regproxy.upstream.hall import Hall, trusted_realms
 from regproxy.upstream.limits import LIMITS, Limits
 from regproxy.upstream.manifests import ManifestReader, RemoteManifests
 from regproxy.upstream.notices import Notices
@@ -51,8 +50,6 @@ from regproxy.upstream.running import Running
 from regproxy.upstream.tags import RemoteTags
 from regproxy.upstream.threads import InThread, threads_of
 from regproxy.upstream.tls import TlsPolicy
-from regproxy.upstream.token_requests import Token, TokenNeed
-from regproxy.upstream.tokens import RealmRules, TokenCache, TokenFetcher
 from regproxy.upstream.ways import WayFinder
 
 
@@ -89,7 +86,7 @@ class RemoteRegistry:
         self._links = _Links(settings, reactor, realm, limits, agent)
         self._small = small = Client(settings.name, self._links.small, reactor, figures)
         bulk = Client(settings.name, self._links.bulk, reactor, figures)
-        doors = _Hall(settings, small, wall, realm, self._running, limits, self._credentials, figures).doors()
+        doors = Hall(settings, small, wall, realm, self._running, limits, self._credentials, figures).doors()
         self._budget = Budget(
             settings.name,
             Origin.of(settings.endpoints[0]),
@@ -248,7 +245,7 @@ class _Links:
         self._reactor = reactor
         self._limits = limits
         self._agent = agent
-        named = {*map(Origin.of, settings.endpoints), *_trusted(settings, realm)}
+        named = {*map(Origin.of, settings.endpoints), *trusted_realms(settings, realm)}
         self._bounds = Bounds.of(named, settings.private)
         self._policy = TlsPolicy(settings.name, settings.ca, settings.client_cert, named)
         self._pools = Pool(reactor), Pool(reactor, read_size(BUFFER_BYTES, settings.bandwidth_bytes_s))
@@ -269,40 +266,3 @@ class _Links:
     def close(self) -> None:
         for pool in self._pools:
             pool.abort_all()
-
-
-@attrs.frozen(slots=True)
-class _Hall:
-    """Makes the doors: own origins get the credentials, all others none."""
-
-    settings: UpstreamSettings
-    client: Client
-    wall: Callable[[], float]
-    realm: Origin | None
-    running: Running
-    limits: Limits
-    credentials: CredentialSource
-    figures: UpstreamFigures
-
-    def doors(self) -> Doors:
-        own = {
-            origin: self._door(origin, self.credentials, self.settings.quirks)
-            for origin in map(Origin.of, self.settings.endpoints)
-        }
-        nobody = CredentialSource(self.settings.name, None)
-        return Doors(own, lambda origin: self._door(origin, nobody))
-
-    def _door(self, origin: Origin, credentials: CredentialSource, quirks: Quirks = NO_QUIRKS) -> Door:
-        trusted = _trusted(self.settings, self.realm) if credentials else ()
-        rules = RealmRules(origin, trusted, self.settings.insecure)
-        fetcher = TokenFetcher(self.settings.name, self.client, rules, credentials, self.wall)
-
-        def fetch(need: TokenNeed) -> Deferred[Token]:
-            return self.running.call(fetcher.fetch(need), "a token", self.limits.first_byte_s, nested=True)
-
-        tokens = TokenCache(fetch, self.wall, told=self.figures.token)
-        return Door(self.settings.name, origin, tokens, credentials, self.settings.insecure, quirks)
-
-
-def _trusted(settings: UpstreamSettings, realm: Origin | None) -> tuple[Origin, ...]:
-    return settings.token_realms if realm is None else (*settings.token_realms, realm)
