@@ -8,9 +8,8 @@ from functools import partial
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
-from twisted.logger import Logger
 
 from regproxy.access.entrance import Entrance
 from regproxy.access.forwarded import TrustedProxies
@@ -18,26 +17,19 @@ from regproxy.access.opening import open_entrance
 from regproxy.caretaker import Caretaker, build_caretaker
 from regproxy.config import builtin_realm
 from regproxy.credentials import compare_credentials
-from regproxy.errors import StorageFailed
-from regproxy.eviction.evictor import Evictor
-from regproxy.eviction.limits import Limits
-from regproxy.eviction.pins import PinFile, Pins
-from regproxy.expiry.files import StateFiles
 from regproxy.expiry.pulse import Pulse
-from regproxy.expiry.scheduler import TTLExpirationScheduler
 from regproxy.gauges import show_ahead, show_connections, show_eviction, show_limits, show_rooms
-from regproxy.interfaces import IRemoteRegistry, Watchers
+from regproxy.hand import Hand, build_hand
+from regproxy.interfaces import NOBODY, IRemoteRegistry, IUses
 from regproxy.metrics.figures import Figures
 from regproxy.metrics.lag import LagMeter
-from regproxy.oci.repository import Repository
-from regproxy.oci.tag import Tag
 from regproxy.proxy.explaining import Explaining
 from regproxy.proxy.offline import OfflineSwitch
 from regproxy.proxy.registry import ProxyRegistry
+from regproxy.removal import Expiry, build_expiry
 from regproxy.settings import Settings
 from regproxy.storage.offline import OfflineNotes
 from regproxy.storage.store import DiskStore
-from regproxy.storage.thread import DiskThread
 from regproxy.upstream.credentials import CredentialSource
 from regproxy.upstream.registry import RemoteRegistry
 from regproxy.web.access_log import AccessLog, AccessRecord, Recorder, Sink, write_nothing
@@ -45,74 +37,15 @@ from regproxy.web.api import RegistryApi
 from regproxy.web.gate import Gate
 from regproxy.web.request import RegistryRequest
 from regproxy.web.resource import ApiResource
-from regproxy.web.routing import Routes
+from regproxy.web.routing import BlobRoute, ManifestRoute, Route, Routes
 from regproxy.web.sendfile import enable
 from regproxy.web.site import RegistrySite
 from regproxy.web.trace import Tracing
-
-log = Logger()
 
 BUSY = 16
 """So many responses under way need the disk more than the scrub does."""
 
 STARTING = "it is starting: requests for content wait"
-
-
-@attrs.frozen
-class Eviction:
-    """What takes content for want of space, what never goes, and the thread that decides."""
-
-    evictor: Evictor
-    pins: Pins
-    thread: DiskThread
-
-
-@attrs.frozen
-class Expiry:
-    """The scheduler, the thread that its files are written in, and what goes before its time."""
-
-    scheduler: TTLExpirationScheduler
-    store: DiskStore
-    thread: DiskThread
-    pulse: Pulse
-    eviction: Eviction | None = None
-
-    def begin(self) -> Deferred[None]:
-        """Read pins and state, behind the serving daemon; the store tells of all that comes and goes from
-        now, and asks for room."""
-        return Deferred.fromCoroutine(self._begin())
-
-    async def _begin(self) -> None:
-        if self.eviction is None:
-            self.store.watch(self.scheduler)
-            await self.scheduler.start()
-            return
-        evictor = self.eviction.evictor
-        self.store.watch(Watchers(self.scheduler, evictor))
-        self.store.limit(evictor)
-        await evictor.start()
-        await self.scheduler.start()
-        try:
-            await self.store.census()
-        except StorageFailed as error:
-            log.error("The content cannot be counted yet: {error}", error=str(error))
-
-    def pins(self, repository: Repository, tag: Tag) -> bool:
-        """Whether that tag is pinned."""
-        return self.eviction is not None and self.eviction.pins.covers(repository, tag)
-
-    async def end(self) -> None:
-        """Write the state and end the threads, which end too when this is cancelled."""
-        threads = [self.thread]
-        try:
-            if self.eviction is not None:
-                threads.append(self.eviction.thread)
-                await self.eviction.evictor.stop()
-            await self.scheduler.stop()
-        finally:
-            ended = [thread.stop() for thread in threads]
-        for each in ended:
-            await each
 
 
 @attrs.frozen
@@ -145,6 +78,8 @@ class Mirror:
     """Sentences about what is wrong, although it serves."""
     offline: OfflineSwitch | None = None
     """By which operators have an upstream asked nothing."""
+    hand: Hand | None = None
+    """What operators look at and do by hand."""
 
 
 class CountedRequest(RegistryRequest):
@@ -158,6 +93,8 @@ class CountedRequest(RegistryRequest):
 
         def over(_: object) -> None:
             site.under_way -= 1
+            if self.sentLength and self.code in (200, 206):
+                site.note_sent(self.route, self.sentLength)
 
         self.notifyFinish().addBoth(over)
 
@@ -167,6 +104,15 @@ class MirrorSite(RegistrySite):
 
     request_type = CountedRequest
     under_way = 0
+    uses: IUses = NOBODY
+    """Who wants to know what clients were sent."""
+
+    def note_sent(self, route: Route, sent_bytes: int) -> None:
+        """A client was sent so much, all of it or not."""
+        if isinstance(route, ManifestRoute):
+            self.uses.sent(route.place.repository, route.reference, sent_bytes)
+        elif isinstance(route, BlobRoute):
+            self.uses.sent(route.place.repository, route.digest, sent_bytes)
 
 
 def build_remotes(
@@ -188,52 +134,6 @@ def build_remotes(
         )
         for upstream in settings.upstreams
     }
-
-
-def build_expiry(
-    settings: Settings,
-    store: DiskStore,
-    pulse: Pulse,
-    reactor: Any,
-    wall: Callable[[], float],
-    figures: Figures | None = None,
-) -> Expiry:
-    """The scheduler and the evictor over ``store``; nothing is read yet."""
-    figures = Figures() if figures is None else figures
-    thread = DiskThread(reactor, "regproxy-state", store.health.refused)
-    lives = {upstream.name: upstream.ttl_s for upstream in settings.upstreams}
-    scheduler = TTLExpirationScheduler(
-        store,
-        StateFiles(settings.storage.root),
-        thread.run,
-        pulse,
-        lambda upstream: lives.get(upstream, settings.ttl_s),
-        reactor,
-        wall,
-        time.monotonic,
-        figures.expired,
-        kept=lambda key: eviction.evictor.pinned.holds(key),
-        compared=lambda dead, entered: _compared(figures, dead, entered),
-    )
-    eviction = build_eviction(settings, store, scheduler, reactor, figures)
-    return Expiry(scheduler, store, thread, pulse, eviction)
-
-
-def _compared(figures: Figures, dead: int, entered: int) -> None:
-    figures.mended("entry", dead)
-    figures.mended("unlisted", entered)
-
-
-def build_eviction(
-    settings: Settings, store: DiskStore, scheduler: TTLExpirationScheduler, reactor: Any, figures: Figures
-) -> Eviction:
-    """What goes when ``store`` has too much, by what ``scheduler`` knows of its use."""
-    storage = settings.storage
-    thread = DiskThread(reactor, "regproxy-planner", store.health.refused)
-    pins = Pins(settings.pins, PinFile(storage.root), thread.run)
-    limits = Limits(storage.max_size_bytes, storage.min_free_bytes, storage.low_water)
-    evictor = Evictor(store, scheduler, limits, pins, thread.run, reactor, figures.evicted, figures.not_kept)
-    return Eviction(evictor, pins, thread)
 
 
 def build_mirror(
@@ -284,6 +184,7 @@ def build_mirror(
         TrustedProxies(settings.access.trusted_proxies),
         settings.access.networks,
     )
+    site.uses = expiry.scheduler
     show_connections(figures, lambda: site.connections.open)
     show_rooms(figures, lambda: site.under_way, registry.fills, store, expiry.scheduler, pulse, names)
     show_limits(figures, {name: remote.allowance for name, remote in remotes.items()})
@@ -291,6 +192,7 @@ def build_mirror(
         show_eviction(figures, store, expiry.eviction.evictor)
     looked = registry.blobs.ahead
     show_ahead(figures, lambda: looked.fetched_bytes, lambda: looked.wanted_bytes)
+    hand = build_hand(store, registry, expiry, remotes, reactor, wall)
     lag = LagMeter(reactor, time.monotonic, figures.late)
     caretaker = None
     if expiry.eviction is not None:
@@ -306,7 +208,8 @@ def build_mirror(
     def stop() -> Deferred[None]:
         lag.stop()
         close_entrance()
-        return registry.stop()
+        ended = succeed(None) if hand is None else hand.jobs.stop()
+        return ended.addCallback(lambda _: registry.stop())
 
     return Mirror(
         site,
@@ -323,6 +226,7 @@ def build_mirror(
         lambda: tuple(filter(None, (None if gate.is_open else STARTING, store.health.reason))),
         lambda: silence(pulse, names),
         offline,
+        hand,
     )
 
 

@@ -99,6 +99,10 @@ class Busy(RegproxyError):
     """More work of one kind waits for its thread than gets done in the time that clients wait."""
 
 
+class NotBrought(RegproxyError):
+    """An image that an operator wants here could not be brought, or not all of it."""
+
+
 class ContentError(RegproxyError):
     """The store has not got it, or not any more."""
 

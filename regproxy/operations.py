@@ -10,12 +10,16 @@ from twisted.internet.interfaces import IReactorTime
 from regproxy.access.policy import Policy
 from regproxy.admin.door import Action, Door, Doorkeeping
 from regproxy.admin.explain import explain_action
+from regproxy.admin.inventory import inspect_action, list_action, sum_action
 from regproxy.admin.names import ImageNames
 from regproxy.admin.offline import offline_action
+from regproxy.admin.pins import pin_action, pins_action, unpin_action
 from regproxy.admin.purge import purge_action
 from regproxy.admin.scrub import scrub_action
+from regproxy.admin.warming import job_action, refresh_action, warm_action
 from regproxy.compose import Mirror
 from regproxy.errors import SecretUnusable
+from regproxy.hand import Hand
 from regproxy.proxy.purging import Purging
 from regproxy.settings import Settings
 
@@ -40,6 +44,20 @@ def actions(settings: Settings, mirror: Mirror) -> Iterator[tuple[str, Action[An
         yield "purge", purge_action(purging, names)
     if mirror.caretaker is not None:
         yield "scrub", scrub_action(mirror.caretaker.scrubber.now)
+    if mirror.hand is not None:
+        yield from _by_hand(mirror.hand, ImageNames(settings.upstreams))
     if mirror.explaining is not None:
         policy = Policy(settings.upstreams, settings.access.anonymous)
         yield "explain", explain_action(mirror.explaining, ImageNames(settings.upstreams), policy)
+
+
+def _by_hand(hand: Hand, names: ImageNames) -> Iterator[tuple[str, Action[Any]]]:
+    yield "ls", list_action(hand.looking, names)
+    yield "du", sum_action(hand.looking, names)
+    yield "inspect", inspect_action(hand.looking, names)
+    yield "pin", pin_action(hand.pinning, names)
+    yield "unpin", unpin_action(hand.pinning, names)
+    yield "pins", pins_action(hand.pinning)
+    yield "warm", warm_action(hand.warming, hand.jobs, names)
+    yield "refresh", refresh_action(hand.looking, hand.warming, hand.jobs, names)
+    yield "job", job_action(hand.jobs)

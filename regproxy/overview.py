@@ -20,15 +20,19 @@ from regproxy.admin.status import (
     ScrubPass,
     UpkeepState,
     UpstreamState,
+    UsedState,
 )
-from regproxy.compose import Eviction, Mirror
+from regproxy.compose import Mirror
 from regproxy.errors import StorageFailed
+from regproxy.inventory.recently import recently
 from regproxy.proxy.moved import MovedTags
+from regproxy.removal import Eviction
 from regproxy.settings import Settings, UpstreamSettings
 from regproxy.singleflight import SingleFlight
 from regproxy.storage.store import DiskStore
 from regproxy.upkeep.scrubber import Scrubber
 
+MAX_USED = 10
 ROOM_S = 1.0
 """A mount that does not answer delays the page for so long, and nobody else."""
 
@@ -59,6 +63,7 @@ def overview(
             entries_loaded=None if scheduler is None else scheduler.loaded,
             moved=() if mirror.registry is None else moved_states(mirror.registry.moved, wall()),
             moved_count=0 if mirror.registry is None else mirror.registry.moved.number,
+            used=used_states(mirror, wall()),
             now_s=wall(),
             upkeep=None if mirror.caretaker is None else upkeep_state(mirror.caretaker.scrubber),
         )
@@ -140,6 +145,16 @@ def moved_states(moved: MovedTags, now_s: float) -> list[MovedState]:
             max(0.0, now_s - move.seen_s),
         )
         for move in moved.last
+    ]
+
+
+def used_states(mirror: Mirror, now_s: float) -> list[UsedState]:
+    """The tags that were used last."""
+    if mirror.expiry is None:
+        return []
+    found = recently(mirror.expiry.scheduler, mirror.expiry.store, MAX_USED)
+    return [
+        UsedState(each.image, max(0.0, now_s - each.used_s), each.pulls, each.sent_bytes) for each in found
     ]
 
 

@@ -37,7 +37,7 @@ GROUND = frozenset(
     }
 )
 STORES = frozenset({"fill", "expiry", "eviction", "storage", "upkeep", "upstream"})
-ROOMS = frozenset({"config", "proxy", "access", "web", "admin", "logs"})
+ROOMS = frozenset({"config", "proxy", "inventory", "access", "web", "admin", "logs"})
 
 MAY_KNOW: Mapping[str, frozenset[str]] = {
     "root": frozenset(),
@@ -60,8 +60,9 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     "http1": GROUND | {"access"},
     **dict.fromkeys(STORES, GROUND),
     "proxy": GROUND | STORES,
+    "inventory": GROUND | STORES | {"proxy"},
     "web": GROUND | {"proxy", "access", "http1"},
-    "admin": GROUND | {"proxy", "access", "http1"},
+    "admin": GROUND | {"proxy", "inventory", "access", "http1"},
     "tls": GROUND | {"access", "config"},
     "proxied": GROUND | {"access"},
     "listeners": GROUND | {"access", "config", "tls", "proxied"},
@@ -71,9 +72,12 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     "file_limit": frozenset(),
     "credentials": GROUND | STORES | {"upstream"},
     "caretaker": GROUND | STORES | {"proxy", "gauges"},
-    "compose": GROUND | STORES | ROOMS | {"credentials", "gauges", "caretaker"},
-    "overview": GROUND | STORES | ROOMS | {"compose"},
-    "operations": GROUND | STORES | ROOMS | {"compose"},
+    "removal": GROUND | STORES,
+    "hand": GROUND | STORES | {"inventory", "proxy", "removal"},
+    "compose": GROUND | STORES | ROOMS | {"caretaker", "credentials", "gauges", "hand", "removal"},
+    "overview": GROUND | STORES | ROOMS | {"compose", "removal"},
+    "operations": GROUND | STORES | ROOMS | {"compose", "hand"},
+    "alone": GROUND | STORES | ROOMS | {"compose", "operations"},
     "behind": GROUND | STORES | {"compose", "probes"},
     "service": GROUND
     | STORES
@@ -81,7 +85,7 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     | {"behind", "compose", "file_limit", "gauges", "listeners", "operations", "signals", "overview"},
     "tap": GROUND | {"service", "config", "logs"},
     "halted": GROUND | STORES,
-    "cli": GROUND | {"access", "config", "halted", "service", "tls"},
+    "cli": GROUND | {"access", "alone", "config", "halted", "service", "tls"},
     "__main__": frozenset({"cli"}),
     "testing": GROUND | STORES | ROOMS | {"service", "compose"},
 }

@@ -22,7 +22,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from regproxy.admin.attempts import Attempt, caller
 from regproxy.admin.pages import BROKEN, Sheet, as_json, send
-from regproxy.errors import InvalidRequest, RegproxyError, SecretUnusable, StorageFailed, UnknownRoute
+from regproxy.errors import Busy, InvalidRequest, RegproxyError, SecretUnusable, StorageFailed, UnknownRoute
 from regproxy.secretfile import read_secret
 from regproxy.seldom import Seldom
 
@@ -48,11 +48,12 @@ class Action(Generic[T]):
     """One operation. ``read`` makes its request of a JSON object, or raises :exc:`InvalidRequest`.
 
     The text of a request stands in the log; ``carry_out`` runs to its end, whether or not who asked
-    still waits for it.
+    still waits for it. ``quiet``: it only looks on at an operation that has its line already.
     """
 
     read: Callable[[Body], T]
     carry_out: Callable[[T], Awaitable[Outcome]]
+    quiet: bool = False
 
 
 @attrs.frozen(slots=True)
@@ -114,27 +115,28 @@ class Door(Resource):
         return NOT_DONE_YET
 
     async def _carry_out(self, name: str, action: Action[Any], who: str, body: bytes) -> Sheet:
-        what, told = "-", "a fault in the mirror"
+        what, told, quiet = "-", "a fault in the mirror", False
         try:
             asked = action.read(_object(body))
             what = _on_one_line(str(asked))
             outcome = await action.carry_out(asked)
-            told = outcome.told
+            told, quiet = outcome.told, action.quiet and outcome.status == 200
             return as_json(outcome.answer, outcome.status)
         except RegproxyError as error:
             told = f"failed: {error.message}"
-            return as_json({"error": error.message}, _status(error))
+            return as_json({"error": error.message}, status_of(error))
         except Exception:  # noqa: BLE001  the last resort at the edge: logged whole, told as a bare 500
             self.log.failure("An operation could not be carried out", Failure())
             return BROKEN
         finally:
-            self.log.info(
-                "Operation {operation} for {who}: {what}: {outcome}",
-                operation=name,
-                who=who,
-                what=what,
-                outcome=told,
-            )
+            if not quiet:
+                self.log.info(
+                    "Operation {operation} for {who}: {what}: {outcome}",
+                    operation=name,
+                    who=who,
+                    what=what,
+                    outcome=told,
+                )
 
 
 def _on_one_line(text: str) -> str:
@@ -158,10 +160,11 @@ def fields(body: Body, known: Sequence[str]) -> Body:
     return body
 
 
-def _status(error: RegproxyError) -> int:
+def status_of(error: RegproxyError) -> int:
+    """What an operation that failed is answered with."""
     if isinstance(error, InvalidRequest):
         return 400
-    return 503 if isinstance(error, StorageFailed) else 500
+    return 503 if isinstance(error, StorageFailed | Busy) else 500
 
 
 def _answered(sheet: Sheet, request: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from regproxy.errors import InvalidName, InvalidRequest, UnknownUpstream
 from regproxy.namespaces import Namespaces
 from regproxy.oci.digest import Digest
+from regproxy.oci.images import ImagePattern
 from regproxy.oci.repository import Repository, is_host_name
 from regproxy.oci.tag import Reference, Tag
 from regproxy.settings import UpstreamSettings
@@ -37,6 +38,28 @@ class ImageNames:
         if at:
             return repository, Digest.parse(digest)
         return repository, None if tag is None else Tag.parse(tag)
+
+    def pattern(self, text: str) -> ImagePattern:
+        """What ``text`` means, with ``*`` and ``?``; a name without its registry is of the default upstream.
+
+        Raises :exc:`InvalidRequest` and its kin.
+        """
+        name = text.partition("@")[0]
+        before, _ = _without_tag(name)
+        parts = before.split("/")
+        upstream = self._namespaces.registry(parts[0])
+        if len(parts) > 1 and (upstream is not None or is_host_name(parts[0])):
+            whole = [parts[0].lower() if upstream is None else upstream.name, *parts[1:]]
+            if upstream is not None and upstream.library and len(whole) == 2 and "*" not in whole[1]:
+                whole.insert(1, "library")
+        else:
+            default = self._namespaces.listed(None, None)
+            if default is None:
+                raise InvalidName("this mirror has no default upstream: put the registry before the name")
+            library = default.library and len(parts) == 1 and "*" not in before
+            whole = [default.name, *(["library"] if library else []), *parts]
+        rest = text[len(before) :]
+        return ImagePattern.parse("/".join(whole) + rest)
 
     def _repository(self, parts: list[str]) -> Repository:
         first = parts[0].lower()

@@ -159,6 +159,16 @@ class UpkeepState:
 
 
 @attrs.frozen(slots=True)
+class UsedState:
+    """A tag that was used so long ago. ``sent_bytes`` are of its image; None: not known now."""
+
+    image: str
+    ago_s: float
+    pulls: int
+    sent_bytes: int | None
+
+
+@attrs.frozen(slots=True)
 class Now:
     """All that a document is made of.
 
@@ -178,6 +188,8 @@ class Now:
     entries_loaded: bool | None
     moved: Sequence[MovedState] = ()
     moved_count: int = 0
+    used: Sequence[UsedState] = ()
+    """The tags that were used last, the newest first."""
     now_s: float = 0.0
     """Seconds since the epoch."""
     upkeep: UpkeepState | None = None
@@ -201,6 +213,7 @@ def status_document(now: Now) -> dict[str, object]:
         "upstreams": _listed(now.upstreams, partial(_upstream, now.now_s)),
         "fills": _listed(sorted(now.fills, key=lambda fill: -fill.age_s), _fill),
         "expiry": {"entries": now.entries, "loaded": now.entries_loaded},
+        "last_used": [_used(each) for each in now.used[:MAX_LISTED]],
         "moved_tags": {**_listed(now.moved, _moved), "count": now.moved_count},
         "scrub": None if now.upkeep is None else attrs.asdict(now.upkeep),
     }
@@ -245,6 +258,15 @@ def _fill(state: FillState) -> dict[str, object]:
         "front_bytes": state.front,
         "readers": state.readers,
         "age_s": round(state.age_s, 3),
+    }
+
+
+def _used(state: UsedState) -> dict[str, object]:
+    return {
+        "image": _short(state.image),
+        "ago_s": round(state.ago_s, 3),
+        "pulls": state.pulls,
+        "sent_bytes": state.sent_bytes,
     }
 
 

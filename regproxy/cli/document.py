@@ -147,6 +147,16 @@ class Scrub:
 
 
 @attrs.frozen(slots=True)
+class Used:
+    """A tag that was used lately."""
+
+    image: str
+    ago_s: float | None
+    pulls: int | None
+    sent_bytes: int | None
+
+
+@attrs.frozen(slots=True)
 class Document:
     """All of it. ``*_count`` is how many there are, which may be more than are listed."""
 
@@ -168,6 +178,7 @@ class Document:
     moved: tuple[Move, ...]
     moved_count: int
     scrub: Scrub | None = None
+    used: tuple[Used, ...] = ()
 
 
 def decode(body: bytes) -> dict[str, Any]:
@@ -214,6 +225,7 @@ def read(found: Mapping[str, Any]) -> Document:
         moved=moved,
         moved_count=max(moved_tags.whole("count") or 0, len(moved)),
         scrub=read_scrub(found),
+        used=page.each("last_used", _used),
     )
 
 
@@ -368,6 +380,12 @@ def _fill(fill: Object) -> Fill:
         fill.whole("front_bytes") or 0,
         fill.whole("readers"),
         fill.seconds("age_s") or 0.0,
+    )
+
+
+def _used(used: Object) -> Used:
+    return Used(
+        used.text("image") or "?", used.seconds("ago_s"), used.whole("pulls"), used.whole("sent_bytes")
     )
 
 

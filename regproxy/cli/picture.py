@@ -30,6 +30,7 @@ def picture(document: Document, rates: Mapping[str, float], width: int) -> list[
     lines += _fills(document, rates, width)
     lines += _upstreams(document, width)
     lines += _moved(document, width)
+    lines += _used(document, width)
     return lines
 
 
@@ -188,6 +189,19 @@ def _moved(document: Document, width: int) -> Iterator[Line]:
             width, 4, [Part(f"from {_cut(move.before)}", Tone.FAINT), Part(f"to {_cut(move.after)}")]
         )
     yield from _unlisted(document.moved_count - len(document.moved), width)
+
+
+def _used(document: Document, width: int) -> Iterator[Line]:
+    """Who pulls what; nothing where nobody did since the start."""
+    if not document.used:
+        return
+    yield ()
+    yield fitting(width, 0, [Part("pulled last", Tone.BOLD)])
+    for used in document.used:
+        pulls = "-" if used.pulls is None else plural(used.pulls, "pull")
+        sent = "" if used.sent_bytes is None else f"{_size(used.sent_bytes)} sent"
+        told = [Part(f"{_span(used.ago_s)} ago"), Part(pulls), *([Part(sent)] if sent else [])]
+        yield fitting(width, 2, [Part(harmless(used.image)), *told])
 
 
 def _cut(digest: str) -> str:

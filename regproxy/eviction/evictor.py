@@ -82,7 +82,7 @@ class Evictor:
         self._evicted = evicted
         self._refused = refused
         self._gone: OrderedDict[str, int] = OrderedDict()
-        self._gathering = Gathering(usage, store.stock, in_thread, self._gone)
+        self.gathering = self._gathering = Gathering(usage, store.stock, in_thread, self._gone)
         self.pinned = Pinned(pins, self._gathering, usage, clock)
         self._disk: DiskRoom | None = None
         self._looked_s = float("-inf")

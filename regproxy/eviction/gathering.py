@@ -84,7 +84,7 @@ class Gathering:
         names: dict[str, tuple[str, ...]] = {}
         repositories: dict[str, bool] = {}
         while uses:  # let go of one by one
-            key, kind, used_s, pulls, size_bytes = uses.pop()
+            key, kind, used_s, pulls, size_bytes, sent_bytes = uses.pop()
             if not len(uses) % BREATH:
                 time.sleep(BREATH_S)
             name, reference, tagged = split_key(key)
@@ -94,13 +94,13 @@ class Gathering:
             if not repositories[name]:
                 continue
             if tagged:
-                tags.append(Tagged(name, reference, self._tagged(key), used_s, pulls))
+                tags.append(Tagged(name, reference, self._tagged(key), used_s, pulls, sent_bytes))
                 continue
             manifest = kind == "manifest"
             if manifest:
                 names[reference] = self._named(reference)
             size = -(-size_bytes // BLOCK_BYTES) * BLOCK_BYTES
-            things.append(Thing(name, reference, manifest, used_s, pulls, size))
+            things.append(Thing(name, reference, manifest, used_s, pulls, size, sent_bytes))
         return things, tags, names
 
     def _tagged(self, key: str) -> str | None:

@@ -23,6 +23,7 @@ class Thing:
     used_s: float
     pulls: int
     disk_bytes: int
+    sent_bytes: int = 0
 
     @property
     def key(self) -> str:
@@ -39,6 +40,7 @@ class Tagged:
     digest: str | None
     used_s: float
     pulls: int
+    sent_bytes: int = 0
 
     @property
     def key(self) -> str:

@@ -66,6 +66,7 @@ class Adopting:
         if current is not None and current.slot != UNFILED:
             if line.entry is not None:
                 current.pulls = max(current.pulls, line.entry.pulls + 1)
+                current.sent_bytes = max(current.sent_bytes, line.entry.sent_bytes)
             return
         if line.key in self._gone:
             self._note(line.key)

@@ -22,7 +22,8 @@ _PARTS = 256
 @attrs.define(slots=True, eq=False, weakref_slot=False)
 class Entry:
     """One cached thing. ``used_s`` is on the scheduler's own time line; ``slot`` where it is filed;
-    ``seen``: the number of the survey by which it was last known to be on disk."""
+    ``seen``: the number of the survey by which it was last known to be on disk; ``sent_bytes`` are those that
+    clients were sent of it."""
 
     type: str
     used_s: float
@@ -30,6 +31,7 @@ class Entry:
     pulls: int = 0
     slot: int | None = None
     seen: int = 0
+    sent_bytes: int = 0
 
 
 def key_of(repository: Repository, reference: Reference) -> str:

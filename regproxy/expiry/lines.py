@@ -29,7 +29,7 @@ _OURS = re.compile(
     rb'@(?P<digest>sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})":\{"type":"(?P<type>blob|manifest)",'
     rb'"used":(?P<used>0|[1-9][0-9]{0,10}),"size":(?P<size>0|[1-9][0-9]{0,17})|'
     rb':(?P<tag>[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127})":\{"type":"tag","used":(?P<seen>0|[1-9][0-9]{0,10}))'
-    rb',"pulls":(?P<pulls>0|[1-9][0-9]{0,17})\}'
+    rb',"pulls":(?P<pulls>0|[1-9][0-9]{0,17})(?:,"sent":(?P<sent>[1-9][0-9]{0,17}))?\}'
 )
 """A member as we write it: ten times as fast as reading JSON, which is for what others wrote."""
 _ZULU = "%Y-%m-%dT%H:%M:%SZ"
@@ -66,9 +66,9 @@ def journal_header(journal: int) -> bytes:
 def member(key: str, entry: Entry, used_s: float) -> str:
     """``"key":{…}``; keys are plain ASCII without quotes."""
     text = f'"{key}":{{"type":"{entry.type}","used":{ceil(used_s)}'
-    if entry.type == "tag":
-        return f'{text},"pulls":{entry.pulls}}}'
-    return f'{text},"size":{entry.size_bytes},"pulls":{entry.pulls}}}'
+    size = "" if entry.type == "tag" else f',"size":{entry.size_bytes}'
+    sent = f',"sent":{entry.sent_bytes}' if entry.sent_bytes else ""
+    return f'{text}{size},"pulls":{entry.pulls}{sent}}}'
 
 
 def journal_line(key: str, entry: Entry | None, used_s: float) -> str:
@@ -96,15 +96,16 @@ def parse_line(line: bytes) -> Line | None:
 
 
 def _member(ours: re.Match[bytes]) -> Line | None:
-    name, digest, kind, used, size, tag, seen, pulls = ours.groups()
+    name, digest, kind, used, size, tag, seen, pulls, sent = ours.groups()
     repository = _repository(name)
     if repository is None:
         return None
     if digest is None:
         key = f"{repository}:{tag.decode()}"
-        return Line(key, Entry("tag", float(seen), 0, int(pulls)))
+        return Line(key, Entry("tag", float(seen), 0, int(pulls), sent_bytes=int(sent or 0)))
     key = f"{repository}@{digest.decode()}"
-    return Line(key, Entry("blob" if kind == b"blob" else "manifest", float(used), int(size), int(pulls)))
+    type = "blob" if kind == b"blob" else "manifest"
+    return Line(key, Entry(type, float(used), int(size), int(pulls), sent_bytes=int(sent or 0)))
 
 
 @lru_cache(maxsize=1024)
@@ -135,13 +136,13 @@ def parse_json_line(text: bytes) -> Line | None:
 def _entry(key: str, record: object) -> Entry | None:
     if not isinstance(record, dict) or record.get("type") not in TYPES:
         return None
-    numbers = record.get("used"), record.get("size", 0), record.get("pulls", 0)
+    numbers = record.get("used"), record.get("size", 0), record.get("pulls", 0), record.get("sent", 0)
     if not all(type(number) is int and 0 <= number < 2**63 for number in numbers):
         return None
-    used, size, pulls = (int(number or 0) for number in numbers)
+    used, size, pulls, sent = (int(number or 0) for number in numbers)
     if used >= _LATEST_S or (record["type"] == "tag") is ("@" in key):
         return None
-    return Entry(record["type"], float(used), size, pulls)
+    return Entry(record["type"], float(used), size, pulls, sent_bytes=sent)
 
 
 def _time(text: object) -> int | None:

@@ -1,8 +1,8 @@
 """TTLExpirationScheduler: content goes a while after its last use, and never by accident.
 
 Laws: the store says what there is and what went, clients say what is used; the scheduler alone owns
-``used`` and ``pulls``. Deadlines are computed from ``used``, so a changed ttl applies to old entries.
-A jump of the wall clock removes nothing. No piece of work holds the reactor for more than 5 ms.
+``used``, ``pulls`` and ``sent``. Deadlines are computed from ``used``, so a changed ttl applies to old
+entries. A jump of the wall clock removes nothing. No piece of work holds the reactor for more than 5 ms.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from regproxy.expiry.files import StateFiles
 from regproxy.expiry.flushing import SAVING, Flushing
 from regproxy.expiry.loading import InThread, Loader
 from regproxy.expiry.pulse import Pulse
+from regproxy.expiry.recent import Recent
 from regproxy.expiry.removing import Removing
 from regproxy.expiry.saving import Saver
 from regproxy.expiry.slices import Slices
@@ -41,6 +42,8 @@ FREEZE_EVERY = 5000
 LOOK_EVERY = 32
 KEPT_S = 3600.0
 """What is past its time and pinned is looked at again so often: it may be unpinned."""
+MAX_EARLY = 1024
+"""Of so many things it is remembered what was sent before they came to the disk."""
 
 
 @implementer(IUses, IHoldings, IUsage)
@@ -98,6 +101,8 @@ class TTLExpirationScheduler:
         self._surveys = 1
         """The number of the survey that runs, or is to come."""
         self._entered = 0
+        self._early: dict[str, int] = {}
+        self._recent = Recent()
         self._unfrozen = 0
         self._surveyed = False
         self._stopped = False
@@ -139,7 +144,8 @@ class TTLExpirationScheduler:
         for number, key in enumerate(self._entries):
             entry = self._entries.get(key)
             if entry is not None:
-                uses.append((key, entry.type, entry.used_s, entry.pulls, entry.size_bytes))
+                known = key, entry.type, entry.used_s, entry.pulls, entry.size_bytes
+                uses.append((*known, entry.sent_bytes))
             if not number % LOOK_EVERY and slices.over:
                 await slices.give_way()
         return uses
@@ -159,9 +165,34 @@ class TTLExpirationScheduler:
             self._adopting.used(key, now_s)
             return
         entry.pulls += 1
+        if entry.type == "tag":
+            self._recent.note(key)
         self._touch(key, now_s)
         if entry.type != "blob" and self._spreading.used(key, repository, reference, now_s):
             self._works.begin("spreading", self._spreading.work)
+
+    def sent(self, repository: Repository, reference: Reference, size_bytes: int) -> None:
+        """As :meth:`IUses.sent`: what is on its way to the disk has it once it is there."""
+        key = key_of(repository, reference)
+        entry = self._entries.get(key)
+        if entry is None:
+            self._early[key] = self._early.pop(key, 0) + size_bytes
+            if len(self._early) > MAX_EARLY:
+                del self._early[next(iter(self._early))]
+            return
+        entry.sent_bytes += size_bytes
+        self._flushing.note(key)
+
+    def counts(self, repository: Repository, reference: Reference) -> tuple[float, int, int] | None:
+        """When it was last used, in seconds since the epoch, how often, and bytes sent; None: no entry."""
+        entry = self._entries.get(key_of(repository, reference))
+        if entry is None:
+            return None
+        return self._timeline.to_wall(entry.used_s), entry.pulls, entry.sent_bytes
+
+    def recent(self) -> list[str]:
+        """The keys of the tags that were used last, the last one first."""
+        return [key for key in self._recent.newest() if key in self._entries]
 
     def added(self, held: Held) -> None:
         """It is on disk now, or again."""
@@ -170,7 +201,9 @@ class TTLExpirationScheduler:
         if entry is None:
             self._adopting.added(key)
             pulls = 1 if held.kind is Kind.BLOB else 0  # a blob is given to its first client before that
-            self._enter(key, Entry(_type(held), self._timeline.now(), held.size_bytes, pulls))
+            entry = Entry(_type(held), self._timeline.now(), held.size_bytes, pulls)
+            entry.sent_bytes = self._early.pop(key, 0)
+            self._enter(key, entry)
             return
         entry.seen = self._surveys
         if (entry.type, entry.size_bytes) != (_type(held), held.size_bytes):
@@ -258,12 +291,22 @@ class TTLExpirationScheduler:
         loaded = await loader.load()
         shift_s = shift_at_start(self._wall(), loaded.saved_s, loaded.seen_s)
         await self._adopting.adopt(shift_s, Slices(self._clock))
+        self._add_early()
         self._freeze()
         # what was written by another clock must not be read once more, beside what this one writes
         tidy = loaded.sound and not shift_s and loaded.journals <= MANY_JOURNALS
         self._flushing.begin()
         await self._saver.begin(loaded.last_journal, loaded.journal_lines, tidy, shift_s)
         self._flushing.later()
+
+    def _add_early(self) -> None:
+        """What was sent while the state was read."""
+        for key, sent_bytes in list(self._early.items()):
+            entry = self._entries.get(key)
+            if entry is not None:
+                entry.sent_bytes += sent_bytes
+                self._flushing.note(key)
+                del self._early[key]
 
     # entries and slots
 

@@ -33,6 +33,9 @@ class IUses(Interface):
     def used(repository: Repository, reference: Reference) -> None:
         """A client was given this tag or digest, or its headers; costs a microsecond."""
 
+    def sent(repository: Repository, reference: Reference, size_bytes: int) -> None:
+        """A client was sent so many bytes of its content; costs a microsecond."""
+
 
 class IHoldings(Interface):
     """Who wants to know what comes to the disk and goes from it. Called in the reactor's thread, in
@@ -126,6 +129,9 @@ class NobodyWatches:
     """For where nobody wants to know."""
 
     def used(self, repository: Repository, reference: Reference) -> None:
+        """Nothing."""
+
+    def sent(self, repository: Repository, reference: Reference, size_bytes: int) -> None:
         """Nothing."""
 
     def added(self, held: Held) -> None:

@@ -13,8 +13,9 @@ from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
 
-Use: TypeAlias = tuple[str, str, float, int, int]
-"""What is known of the use of one cached thing, at one moment: key, type, last use, pulls, size in bytes.
+Use: TypeAlias = tuple[str, str, float, int, int, int]
+"""What is known of the use of one cached thing, at one moment: key, type, last use, pulls, size in bytes,
+bytes sent of it.
 
 The key is as people write it: ``docker.io/library/nginx:1.29``, ``docker.io/library/nginx@sha256:…``; the
 type is ``blob``, ``manifest`` or ``tag``; the last use is on the time line of who tells it, in seconds. A

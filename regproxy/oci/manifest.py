@@ -81,6 +81,19 @@ class Manifest:
             return []
 
 
+def children_of(index: Manifest) -> list[tuple[Digest, tuple[object, object, object]]]:
+    """What an index lists, each with os, architecture and variant as it says; :exc:`InvalidManifest`."""
+    found = []
+    for entry in islice(_listed(_parse(index.content), ("manifests",)), _MAX_DESCRIPTORS):
+        for descriptor in _descriptor(entry):
+            said = entry.get("platform") if isinstance(entry, dict) else None
+            words = said if isinstance(said, dict) else {}
+            found.append(
+                (descriptor.digest, (words.get("os"), words.get("architecture"), words.get("variant")))
+            )
+    return found
+
+
 def judge_type(content: bytes, content_type: str | None) -> str:
     """The manifest's media type: as sent when that is one, else by its field, else by its shape (R19)."""
     document = _parse(content)

@@ -114,6 +114,11 @@ class ProxyTagService:
         asking = Deferred.fromCoroutine(self._stat(repository, tag, rule, forced))
         return asking.addCallback(self._used, repository, tag, rule)
 
+    def confirm(self, repository: Repository, tag: Tag) -> Deferred[TagAnswer]:
+        """As a forced :meth:`stat`, for an operator: nobody uses the tag by that, so it ages as before."""
+        rule = self._rules[repository.upstream].of(tag)
+        return Deferred.fromCoroutine(self._stat(repository, tag, rule, True))
+
     def list(self, repository: Repository) -> Deferred[TagList]:
         """As :meth:`ITagService.list`."""
         return self._lists.get(repository)

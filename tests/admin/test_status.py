@@ -24,6 +24,7 @@ from regproxy.admin.status import (
     ScrubPass,
     UpkeepState,
     UpstreamState,
+    UsedState,
     status,
     status_document,
 )
@@ -62,6 +63,7 @@ NOW = Now(
     entries_loaded=True,
     moved=(MovedState("docker.io", "library/nginx", "1.29.3", DIGEST, OTHER, 3.14159),),
     moved_count=21,
+    used=(UsedState("docker.io/library/nginx:1.29", 3.14159, 5, None),),
     now_s=1_000_060.5,
     upkeep=UpkeepState(
         2592000.0,
@@ -146,6 +148,9 @@ def test_the_whole_document() -> None:
             ],
         },
         "expiry": {"entries": 7, "loaded": True},
+        "last_used": [
+            {"image": "docker.io/library/nginx:1.29", "ago_s": 3.142, "pulls": 5, "sent_bytes": None}
+        ],
         "moved_tags": {
             "count": 21,
             "listed": [

@@ -176,6 +176,9 @@ documents = st.fixed_dictionaries(
             )
         ),
         "expiry": _fields(entries=_counts, loaded=st.booleans()),
+        "last_used": st.lists(
+            _fields(image=_words, ago_s=_seconds, pulls=_counts, sent_bytes=_counts), max_size=3
+        ),
         "moved_tags": _listed(
             _fields(
                 upstream=_words, repository=_words, tag=_words, before=_words, after=_words, ago_s=_seconds

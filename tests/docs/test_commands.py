@@ -54,6 +54,7 @@ PLANS: tuple[tuple[str, Run | Begin | Not], ...] = (
     (r"(docker|podman|buildah|ctr|oras|helm) .*", CLIENTS),
     (r"twistd .*regproxy.*", Begin(b" serves on ")),
     (r"regproxy purge .*", Run(frozenset({0, 7}))),  # 7: what came before it has left nothing there
+    (r"regproxy (ls|unpin|pin|inspect|refresh)\b.*", Run(frozenset({0, 7}))),  # 7: nothing of it was there
     (r"regproxy explain .*", Run()),
     (r"regproxy (offline|online) .*", Run()),
     (r"(watch|tail -f) .*", Not("it goes on for ever and shows a file or a command")),

@@ -67,7 +67,7 @@ def test_what_is_used_of_what_may_be() -> None:
     eviction: Any = SimpleNamespace(evictor=evictor)
     found = looking(DiskLook(store, Clock(), eviction))
     store.asked[0].callback((10, 20))
-    assert found == [DiskState(3, 300, True, 10, 20, 17, 100, 4)]
+    assert found == [DiskState(3, 300, True, 10, 20, used_bytes=17, limit_bytes=100, pinned_bytes=4)]
 
 
 def test_a_disk_that_cannot_be_asked_has_no_room_to_tell_of() -> None:

@@ -52,6 +52,7 @@ class Entry:
     used_s: float
     size_bytes: int
     pulls: int = 1
+    sent_bytes: int = 0
 
 
 @implementer(IUsage, IEvictable, IStock)
@@ -124,7 +125,8 @@ class Shelf:
     def uses(self) -> Deferred[list[Use]]:
         self.looks += 1
         found: list[Use] = [
-            (key, one.type, one.used_s, one.pulls, one.size_bytes) for key, one in self.entries.items()
+            (key, one.type, one.used_s, one.pulls, one.size_bytes, one.sent_bytes)
+            for key, one in self.entries.items()
         ]
         gathered: Deferred[list[Use]] = Deferred()
         self.clock.callLater(0, gathered.callback, found)

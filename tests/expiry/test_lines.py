@@ -23,7 +23,7 @@ def told(line: Line | None) -> object:
     if line is None or line.entry is None:
         return line
     entry = line.entry
-    return line.key, entry.type, entry.used_s, entry.size_bytes, entry.pulls
+    return line.key, entry.type, entry.used_s, entry.size_bytes, entry.pulls, entry.sent_bytes
 
 
 keys = st.sampled_from(
@@ -40,7 +40,7 @@ counts = st.integers(0, 10**12)
 @st.composite
 def members(draw: st.DrawFn) -> bytes:
     kind, key = draw(keys)
-    entry = Entry(kind, 0.0, draw(counts) if kind != "tag" else 0, draw(counts))
+    entry = Entry(kind, 0.0, draw(counts) if kind != "tag" else 0, draw(counts), sent_bytes=draw(counts))
     used_s = draw(st.integers(0, 10**11 - 1))
     in_journal = draw(st.booleans())
     text = journal_line(key, entry, used_s)[:-1] if in_journal else member(key, entry, used_s)
@@ -71,7 +71,7 @@ def test_what_others_write_is_read_as_json(line: bytes, place: int, byte: int, i
 def test_lines_are_read_as_they_were_written(used: int, size: int, pulls: int, kind: str) -> None:
     """In the state and in a journal."""
     used %= 10**11
-    entry = Entry(kind, float(used), size, pulls)
+    entry = Entry(kind, float(used), size, pulls, sent_bytes=size // 3)
     key = f"{CORP}@{ONE}"
     for text in (
         member(key, entry, used) + ",",
@@ -83,6 +83,13 @@ def test_lines_are_read_as_they_were_written(used: int, size: int, pulls: int, k
         assert line.entry is not None
         assert (line.key, line.entry.type, line.entry.used_s) == (key, kind, used)
         assert (line.entry.size_bytes, line.entry.pulls) == (size, pulls)
+        assert line.entry.sent_bytes == size // 3
+
+
+def test_lines_without_bytes_sent_are_as_they_always_were() -> None:
+    """So that a version that knows nothing of them reads them the fast way."""
+    assert member("k", Entry("tag", 0.0, 0, 3), 7) == '"k":{"type":"tag","used":7,"pulls":3}'
+    assert member("k", Entry("blob", 0.0, 9, 3), 7) == '"k":{"type":"blob","used":7,"size":9,"pulls":3}'
 
 
 @given(st.binary(max_size=200))

@@ -12,11 +12,11 @@ import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 
-from regproxy.compose import Expiry
 from regproxy.expiry import saving
 from regproxy.expiry import scheduler as scheduler_module
 from regproxy.expiry.files import StateFiles
 from regproxy.expiry.slices import Slices
+from regproxy.removal import Expiry
 from regproxy.storage.thread import DiskThread
 from tests.expiry.world import (
     DAY_S,

@@ -13,6 +13,7 @@ from regproxy.expiry.scheduler import KEPT_S
 from regproxy.interfaces import Held, IRemovals, IUsage, Kind, Use
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Manifest
+from regproxy.oci.tag import Tag
 from regproxy.testing.images import make_index, sized_image
 from tests.conftest import LoggedFailures
 from tests.expiry.world import CORP, DAY_S, HUB, NGINX, TAG, TTL_S, WALL_S, Shelf, World, digest
@@ -467,7 +468,23 @@ def test_what_was_used_when_is_told_to_who_asks(world: World) -> None:
     scheduler.uses().addCallback(found.extend)
     world.settle()
     blob, tag, now_s = key_of(NGINX, ONE), key_of(NGINX, TAG), scheduler.now_s()
-    assert sorted(found) == [(tag, "tag", now_s, 1, 0), (blob, "blob", now_s - 100, 1, 10)]
+    assert sorted(found) == [(tag, "tag", now_s, 1, 0, 0), (blob, "blob", now_s - 100, 1, 10, 0)]
     assert scheduler.unused_since(blob, now_s - 100)
     assert not scheduler.unused_since(blob, now_s - 101)
     assert not scheduler.unused_since("docker.io/no/such:thing", 1e18)
+
+
+def test_bytes_sent_are_counted_also_of_what_is_not_on_disk_yet(world: World) -> None:
+    """A first pull ends before its blob is kept; what never comes is forgotten."""
+    scheduler = world.begin()
+    scheduler.sent(NGINX, ONE, 7)
+    world.shelf.put(NGINX, ONE)
+    scheduler.sent(NGINX, ONE, 3)
+    assert scheduler.counts(NGINX, ONE) == (world.wall(), 1, 10)
+    for number in range(2000):
+        scheduler.sent(NGINX, Tag.parse(f"never-{number}"), 1)
+    world.shelf.put(NGINX, TAG, None)
+    scheduler.sent(NGINX, TAG, 5)
+    assert scheduler.counts(NGINX, TAG) == (world.wall(), 0, 5)
+    assert scheduler.counts(NGINX, Tag.parse("never-1")) is None
+    assert len(scheduler._early) <= 1024

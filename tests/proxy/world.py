@@ -64,6 +64,9 @@ class Uses:
     def used(self, repository: Repository, reference: Reference) -> None:
         self.seen.append((repository, reference))
 
+    def sent(self, repository: Repository, reference: Reference, size_bytes: int) -> None:
+        pass
+
 
 class World:
     """One upstream unless more are named, one rule unless more are given, content by hand."""

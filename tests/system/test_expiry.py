@@ -13,10 +13,10 @@ from twisted.internet import reactor
 from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 
-from regproxy.compose import Expiry, build_expiry
 from regproxy.expiry.pulse import Pulse
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Tag
+from regproxy.removal import Expiry, build_expiry
 from regproxy.settings import Settings, StorageSettings, UpstreamSettings
 from regproxy.storage.store import open_store
 from regproxy.testing.images import Image, sized_image

@@ -1,0 +1,1 @@
+"""What an operator sees of all that is cached, and brings here by hand."""

@@ -1,0 +1,205 @@
+"""What ``ls``, ``du``, ``inspect``, ``pin``, ``warm`` and ``refresh`` make of answers, whoever gives them."""
+
+from __future__ import annotations
+
+import io
+import json
+from contextlib import suppress
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from regproxy.cli import bars, main, tables
+from regproxy.cli.asking import AskFailed
+from regproxy.cli.du import told as du_told
+from regproxy.cli.inspect import told as inspect_told
+from regproxy.cli.lines import width_of
+from regproxy.cli.ls import fetched
+from regproxy.cli.ls import told as ls_told
+from regproxy.cli.pin import told as pin_told
+from regproxy.cli.warm import BATCH, batches, follow, read_names
+from tests.cli.pages import anything
+
+IMAGE: dict[str, Any] = {
+    "repository": "docker.io/library/nginx",
+    "tag": "1.29",
+    "digest": f"sha256:{'ab' * 32}",
+    "size_bytes": 53 << 20,
+    "used_s": 1000,
+    "pulls": 41,
+    "sent_bytes": 2 << 30,
+    "pinned": True,
+    "missing": 0,
+    "fresh": True,
+    "checked_s": 1000,
+}
+JOB: dict[str, Any] = {
+    "job": 1,
+    "state": "running",
+    "images": 4,
+    "done": 1,
+    "failed": 0,
+    "moved": 0,
+    "fetched_bytes": 1 << 20,
+    "present": "docker.io/library/nginx:1.29",
+    "waits": None,
+    "layers": [
+        {"digest": f"sha256:{'a' * 64}", "size_bytes": 100, "front_bytes": 50, "state": "fetching"},
+        {"digest": f"sha256:{'b' * 64}", "size_bytes": 100, "front_bytes": 100, "state": "here"},
+    ],
+    "layer_count": 2,
+    "present_bytes": 150,
+    "present_size_bytes": 200,
+    "failures": [],
+}
+
+
+def test_a_list_of_images() -> None:
+    other = {**IMAGE, "tag": None, "pinned": False, "missing": 2, "fresh": None, "pulls": 3}
+    assert list(ls_told([IMAGE, {**other, "repository": "ghcr.io/a/b\x1b[2J"}], 8200)) == [
+        "IMAGE                         DIGEST            SIZE  USED  PULLS      SENT  STATE",
+        "docker.io/library/nginx:1.29  abababababab  53.0 MiB    2h     41  2.00 GiB  whole pinned fresh",
+        "ghcr.io/a/b?[2J               abababababab  53.0 MiB    2h      3  2.00 GiB  partial",
+    ]
+
+
+@given(anything)
+def test_answers_of_another_form_are_told_in_one_line_or_refused(answer: Any) -> None:
+    found = answer if isinstance(answer, dict) else {"images": answer, "action": "pin"}
+    for told in (
+        lambda: list(ls_told([found], 0)),
+        lambda: list(du_told(found, True)),
+        lambda: list(inspect_told(found, 0)),
+        lambda: list(pin_told(found)),
+    ):
+        with suppress(AskFailed):
+            told()
+
+
+def test_all_pages_are_asked_for_and_no_more_than_the_limit() -> None:
+    asked: list[Any] = []
+
+    def ask(action: str, body: Any) -> dict[str, Any]:
+        asked.append(dict(body))
+        count = min(int(body["count"]), 500)
+        done = int(body.get("after", [0, "0"])[1])
+        left = min(count, 2500 - done)
+        more = None if done + left >= 2500 else [0, str(done + left)]
+        return {"images": [IMAGE] * left, "more": more}
+
+    assert len(list(fetched(ask, "nginx", "used", None))) == 2500
+    assert [body.get("after") for body in asked] == [
+        None,
+        *([0, str(500 * number)] for number in range(1, 5)),
+    ]
+    assert all(body["pattern"] == "nginx" and body["sort"] == "used" for body in asked)
+    assert len(list(fetched(ask, None, "name", 1200))) == 1200
+
+
+@given(
+    st.lists(st.lists(st.text("abc", max_size=9), min_size=3, max_size=3), max_size=6),
+    st.sets(st.integers(0, 2)),
+)
+def test_columns_of_a_table_begin_at_the_same_place(rows: list[list[str]], right: set[int]) -> None:
+    lines = list(tables.table(("A", "B", "C"), rows, frozenset(right)))
+    assert len(lines) == len(rows) + 1
+    widths = [max(map(len, column)) for column in zip(("A", "B", "C"), *rows, strict=True)]
+    for line, row in zip(lines, (("A", "B", "C"), *rows), strict=True):
+        padded = line.ljust(sum(widths) + 4)
+        at = 0
+        for width, cell in zip(widths, row, strict=True):
+            assert padded[at : at + width].strip() == cell
+            at += width + 2
+
+
+def test_bars_of_a_job() -> None:
+    drawn = ["".join(part.text for part in line) for line in bars.picture(JOB, 80)]
+    assert drawn == [
+        "docker.io/library/nginx:1.29",
+        "  aaaaaaaaaaaa  [###############...............]  50 B of 100 B  fetching",
+        "  bbbbbbbbbbbb  [##############################]  100 B of 100 B  here",
+        "total         [#############.................]  1 of 4 images, 1.00 MiB fetched",
+    ]
+
+
+@given(st.integers(-5, 1 << 40), st.integers(-5, 1 << 40), st.integers(1, 60))
+def test_a_bar_is_full_where_all_is_there_only(part: int, whole: int, cells: int) -> None:
+    drawn = bars.bar(part, whole, cells)
+    assert len(drawn) == cells + 2
+    assert set(drawn[1:-1]) <= {"#", "."}
+    if whole > 0:
+        assert ("." not in drawn) == (part >= whole)
+
+
+@given(st.integers(1, 200))
+def test_no_line_is_wider_than_the_screen(width: int) -> None:
+    found = {**JOB, "waits": "w" * 300, "present": "p" * 300, "failed": 3, "moved": 2, "state": "cancelled"}
+    assert all(width_of(line) <= width for line in bars.picture(found, width))
+
+
+@given(st.lists(st.text("abc/:é", min_size=1, max_size=3000), max_size=300))
+def test_batches_are_all_names_and_small_enough(names: list[str]) -> None:
+    found = list(batches(names))
+    assert [name for batch in found for name in batch] == names
+    assert all(len(batch) <= BATCH for batch in found)
+    assert all(len(json.dumps(batch)) < 64 * 1024 - 2000 for batch in found)
+
+
+def test_a_file_of_names_may_have_remarks() -> None:
+    assert read_names(io.StringIO("# ours\n\n nginx:1.29 \nredis\n")) == ["nginx:1.29", "redis"]
+    assert read_names(None) == []
+
+
+class Daemon:
+    """Has a job, which is over after some looks."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks = looks
+        self.asked: list[Any] = []
+
+    def ask(self, action: str, body: Any) -> dict[str, Any]:
+        self.asked.append((action, dict(body)))
+        self.looks -= 1
+        return {**JOB, "state": "running" if self.looks >= 0 else "done"}
+
+
+def test_a_job_is_followed_to_its_end() -> None:
+    daemon, shown, slept = Daemon(3), [], []
+    found = follow(daemon.ask, {"job": 1}, shown.append, slept.append)
+    assert (found["state"], len(shown), len(slept)) == ("done", 3, 3)
+    assert follow(daemon.ask, {"job": None, "count": 0}, shown.append, slept.append)["count"] == 0
+
+
+def test_an_interrupt_ends_the_job_too() -> None:
+    daemon = Daemon(10)
+
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        follow(daemon.ask, {"job": 1}, lambda found: None, interrupted)
+    assert daemon.asked[-1] == ("job", {"job": 1, "cancel": True})
+
+
+@pytest.mark.parametrize("verb", ["ls", "du", "inspect", "pin", "unpin", "warm", "refresh"])
+def test_each_verb_says_what_its_codes_mean(verb: str) -> None:
+    found = CliRunner().invoke(main, [verb, "--help"])
+    assert found.exit_code == 0
+    assert "Exit codes:" in found.output
+    assert all(option in found.output for option in ("--json", "--admin", "--config", "--token-file"))
+    changes = verb not in ("ls", "du", "inspect")
+    assert ("--dry-run" in found.output) is changes
+
+
+def test_without_daemon_and_folder_nothing_is_made(tmp_path: Any) -> None:
+    settings = tmp_path / "regproxy.yml"
+    settings.write_text(f'{{storage: {{root: "{tmp_path}/no"}}, admin: ["unix:{tmp_path}/no.sock"]}}')
+    found = CliRunner(env={"REGPROXY_CONFIG": str(settings)}).invoke(main, ["ls"])
+    assert found.exit_code == 3
+    assert "there is no storage folder" in found.stderr
+    assert not (tmp_path / "no").exists()
+    assert isinstance(main, click.Group)
