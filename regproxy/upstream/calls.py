@@ -26,6 +26,7 @@ from regproxy.upstream.deadlines import within
 from regproxy.upstream.endpoints import Endpoint, Endpoints
 from regproxy.upstream.reach import PUBLIC_ONLY, Reach
 from regproxy.upstream.redirects import Refuse, decide_redirect
+from regproxy.upstream.retrying import RETRIES, WITH_OTHERS, Retrying
 from regproxy.upstream.scopes import scope_at
 
 MAX_FOREIGN_DOORS = 64
@@ -98,9 +99,12 @@ class Calls:
         endpoint_s: float,
         insecure: bool = False,
         by_speed: bool = False,
+        *,
+        retrying: Retrying,
     ) -> None:
         """``insecure``: a redirect may lead from https to http. ``endpoint_s`` is what one endpoint of
         several may take. ``by_speed``: one that was found slow is asked after the others."""
+        self.retrying = retrying
         self._by_speed = by_speed
         self._name = name
         self._endpoints = endpoints
@@ -111,20 +115,21 @@ class Calls:
         self._wall = wall
         self._insecure = insecure
 
-    async def ask(self, question: Question) -> Answer:
+    async def ask(self, question: Question, *, again: bool = True) -> Answer:
         """The answer after authorisation and redirects, of any other status.
 
+        Where a connection breaks before it has brought one it is asked ``again``, unless who asks does that.
         Of several endpoints that of the first one that is not in trouble. What another than the first
         of the settings refuses, or does not have, is no answer: it may only be behind (R90).
         """
         base = self._endpoints.first
         if len(self._endpoints) == 1 or not question.url.startswith(base + "/"):
-            return await self._walk(question)
+            return await self._walk_again(question, again)
         trouble: UpstreamError | None = None
         for endpoint in self._endpoints.order(self._by_speed):
             there = attrs.evolve(question, url=endpoint.url + question.url[len(base) :])
             try:
-                answer = await self._walk_in_time(there)
+                answer = await self._walk_in_time(there, again)
             except UpstreamRefused:
                 raise
             except UpstreamTrouble as error:
@@ -161,12 +166,18 @@ class Calls:
             return found
         return UpstreamFailed(self._name, f"{answer.origin.host}, asked instead, has no {question.what}")
 
-    def _walk_in_time(self, question: Question) -> Deferred[Answer]:
+    def _walk_in_time(self, question: Question, again: bool) -> Deferred[Answer]:
         def late() -> UpstreamTimeout:
             reason = f"one of its endpoints took longer than {self._endpoint_s:g} s to give {question.what}"
             return UpstreamTimeout(self._name, reason)
 
-        return within(self._clock, self._endpoint_s, self._walk(question), late)
+        return within(self._clock, self._endpoint_s, self._walk_again(question, again), late)
+
+    async def _walk_again(self, question: Question, again: bool) -> Answer:
+        if not again:
+            return await self._walk(question)
+        most = WITH_OTHERS if len(self._endpoints) > 1 else RETRIES
+        return await self.retrying.run(partial(self._walk, question), most)
 
     async def _walk(self, question: Question) -> Answer:
         visited: tuple[str, ...] = (question.url,)
