@@ -88,6 +88,7 @@ class Fill(FillView):
         self._opening = Opening(clock, self._sources, self._heard)
         self._running: Deferred[None] | None = None
         self._transferring: Deferred[None] | None = None
+        self._cancelled = False
 
     def start(self) -> None:
         """Begin; called once."""
@@ -109,7 +110,7 @@ class Fill(FillView):
     def stop(self) -> Deferred[None]:
         """End it now: the transfer is closed, the spool left, everyone told. Fires when done."""
         over = self.when_over()
-        if not over.called and not self.pausing:
+        if not over.called:
             self._cancel()
         return over
 
@@ -117,7 +118,8 @@ class Fill(FillView):
         """End it since nobody reads it, unless its bytes are all there, or come from the disk, or the disk
         does not take them."""
         local = self._current is not None and self._current.local
-        if self.state is State.RUNNING and not self.pausing and not self.followed and not local:
+        idle = not self.followed and not self._cancelled
+        if self.state is State.RUNNING and idle and not local:
             _log.info("{digest} pauses after {front} bytes: nobody reads it", **self._described())
             self.pausing = True
             self._why_stopped = "nobody reads it; it goes on when it is asked for"
@@ -128,8 +130,9 @@ class Fill(FillView):
         return Attendance(self.followed, self.asked_for, attended)
 
     def _cancel(self) -> None:
-        if self._transferring is not None:
-            self._transferring.cancel()  # letting go is never cut short
+        if self._transferring is not None and not self._cancelled:
+            self._cancelled = True  # a second time would cut short what waits for the disk's last writes
+            self._transferring.cancel()
 
     def when_over(self) -> Deferred[None]:
         """Fires when it has let go of everything; never fails."""
