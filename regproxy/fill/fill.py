@@ -2,15 +2,17 @@
 
 ::
 
-    OPENING --begin() ok--> RUNNING --all bytes, hash right--> VERIFIED --committed--> DONE
-       |  \\__answer: its repository's waiters fail, next source __/|
-       |                                                           |
-       +--no source left--> FAILED <------- transfer broke --------+
-       ^                      ^                                    |
-       |                      +--paused, when nobody reads it------+
-       |                      +-broke-- PASSING <--disk refused----+
-       |                                   +--all bytes right--> DONE
-       +------- bytes wrong: rejected, begun anew -----------------+
+                headers, a spool           all bytes, hash right          committed, or not
+      OPENING -----------------> RUNNING ----------------------> VERIFIED ----------------> DONE
+       |  |  ^                   |  |  |                                                     ^
+       |  |  +--- bytes wrong ---+  |  |                                                     |
+       |  |                         |  |                                                     |
+       |  +---- the disk refuses ---+--|--> PASSING ------------- all bytes right -----------+
+       |                               |       |
+       +-- no source left, a stop, ----+-------+--> FAILED
+           or a pause
+
+A file of ours of VERIFY_FIRST_BYTES at most goes from OPENING to VERIFIED.
 
 Laws: at most one transfer runs. Nothing reaches ``blobs/`` that the digest does not name. Every
 waiter and reader is told of the end at once. Readers may leave at any time; the fill goes on. A disk
