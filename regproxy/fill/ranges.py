@@ -39,6 +39,7 @@ from regproxy.fill.source import Source
 from regproxy.fill.supply import Supply
 from regproxy.fill.tail import Tail
 from regproxy.fill.transfer import pump
+from regproxy.fill.unsized import bring_rest
 from regproxy.fill.watch import Watch
 from regproxy.interfaces import IBody, ISpool
 from regproxy.singleflight import Waiters
@@ -93,6 +94,8 @@ class Ranges:
         self._enough = False
         """Whether one connection was too many: none is added."""
         self._refusal: BaseException | None = None
+        self._broke: UpstreamError | None = None
+        """What the first connection died of, where nobody tells the size."""
         self._news: Waiters[None] = Waiters()
         self._brought = 0
         self._may_leave = not source.plain and source.resume is not None and tail.size is not None
@@ -145,10 +148,13 @@ class Ranges:
             looked_at = self._look_at(self._tail.line(), lambda: self._room() or 0)
             await self._all_of_first()
         except UpstreamTrouble as error:
-            if isinstance(error, ContentMismatch) or self._size is None or not self._supply.goes_on:
+            if isinstance(error, ContentMismatch) or not self._supply.goes_on:
                 raise
             _log.info("{error}; it is asked on from {front}", error=str(error), front=self._spool.front)
-            self._shares.give_up(self._reached)
+            if self._size is None:
+                self._broke, self.mixed = error, True
+            else:
+                self._shares.give_up(self._reached)
         except TransferStopped:
             if self._refusal is None:
                 raise
@@ -346,6 +352,8 @@ class Ranges:
 
     async def _rest(self) -> None:
         """Bring what nobody brings, wait for the others; then all is there, and hashed."""
+        if self._broke is not None:
+            await bring_rest(self._broke, self._supply, self._spool, self._clock, self._landed)
         failures = 0
         while self._refusal is None:
             piece = self._next()
