@@ -32,6 +32,7 @@ from regproxy.errors import (
 from regproxy.extents import Extent, Extents
 from regproxy.fill import pieces
 from regproxy.fill.errand import Errand
+from regproxy.fill.first import First
 from regproxy.fill.lines import Lines
 from regproxy.fill.pace import Pace
 from regproxy.fill.shares import Shares
@@ -84,12 +85,11 @@ class Ranges:
         self._size = tail.size
         self._shares = Shares(tail.size, () if left is None else left.there)
         self._spool = spool
+        self._whole = First(tail, spool, self._shares, self.there, clock)
         self._lines = lines
         self._clock = clock
         self._tell = landed
-        self._written = tail.start
         self._beside: set[Deferred[None]] = set()
-        self._first_runs = True
         self._over = False
         self._enough = False
         """Whether one connection was too many: none is added."""
@@ -145,8 +145,8 @@ class Ranges:
     async def _first(self) -> None:
         looked_at = _nothing
         try:
-            looked_at = self._look_at(self._tail.line(), lambda: self._room() or 0)
-            await self._all_of_first()
+            looked_at = self._look_at(self._tail.line(), lambda: self._whole.room() or 0)
+            await self._whole.bring(self._landed)
         except UpstreamTrouble as error:
             if isinstance(error, ContentMismatch) or not self._supply.goes_on:
                 raise
@@ -154,45 +154,15 @@ class Ranges:
             if self._size is None:
                 self._broke, self.mixed = error, True
             else:
-                self._shares.give_up(self._reached)
+                self._shares.give_up(self._whole.reached)
         except TransferStopped:
             if self._refusal is None:
                 raise
         finally:
             looked_at()
-            self._first_runs = False
+            self._whole.runs = False
         if self._tail.offset != self._size:
             self._tail.close()
-
-    async def _all_of_first(self) -> None:
-        """Up to the border, which may move while the last bytes before it go to the disk."""
-        more = True
-        while more:
-            before = self._tail.offset
-            await pump(self._tail, self._write, self._clock, self._landed, self._room)
-            more = before < self._tail.offset < (self._shares.border or 0)
-
-    def _write(self, batch: list[bytes]) -> Deferred[int]:
-        if not self._tail.start:
-            return self._spool.append(batch)
-        start = self._written
-        self._written += sum(map(len, batch))
-        return self._spool.place(start, batch).addCallback(self._came, start, self._written)
-
-    def _came(self, front: int, start: int, stop: int) -> int:
-        self.there.add(start, stop)
-        return front
-
-    @property
-    def _reached(self) -> int:
-        """Up to where the first connection's bytes are on disk."""
-        front = self._spool.front
-        return max(front, self.there.reach(self._tail.start)) if self._tail.start else front
-
-    def _room(self) -> int | None:
-        """How many bytes more the first connection is to bring; None: all that come."""
-        border = self._shares.border
-        return None if border is None else border - self._tail.offset
 
     # those beside it
 
@@ -283,7 +253,7 @@ class Ranges:
         full = self._enough or len(self._beside) >= pieces.MAX_BESIDE
         if (
             not full
-            and self._first_runs
+            and self._whole.runs
             and pieces.far(start, self._tail.offset, self._pace.bytes_s)
             and start < (self._shares.border or 0)
         ):
@@ -312,7 +282,7 @@ class Ranges:
         self._supply.learn(failure.value or failure)
         if not failure.check(UpstreamError, TransferStopped):
             self._refusal = failure.value
-        if self._first_runs:
+        if self._whole.runs:
             self._shares.give_back()
 
     # what all of them do
@@ -345,7 +315,7 @@ class Ranges:
 
     def _landed(self, front: int) -> None:
         self.there.add(0, front)
-        self._tail.landed(self._reached)
+        self._tail.landed(self._whole.reached)
         self._tell(front)
 
     # the end

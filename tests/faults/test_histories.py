@@ -651,6 +651,10 @@ def _follows_wrong_bytes(self: FillReader) -> Any:
     return _BEGIN_ANEW(self)
 
 
+async def _first_alone(self: Ranges) -> None:
+    await self._whole.bring(self._landed)
+
+
 def _all_fails(self: Fill, source: Any, tail: Any, error: StorageFailed) -> Any:
     raise error
 
@@ -678,7 +682,7 @@ SABOTAGES: dict[str, tuple[Any, str, Any, str]] = {
     "the first connection stays open": (Tail, "close", _nothing, "left open"),
     "files of readers stay open": (FillReader, "_close_file", _nothing, "files are left open"),
     "somebody looks at the pace for ever": (Pace, "stop", _nothing, "timers are left"),
-    "a line that breaks is the end": (Ranges, "_first", Ranges._all_of_first, "a pull failed|came twice"),
+    "a line that breaks is the end": (Ranges, "_first", _first_alone, "a pull failed|came twice"),
     "a pause throws away what came": (
         FillView,
         "leaves_some",
