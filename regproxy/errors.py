@@ -196,7 +196,12 @@ class UpstreamTrouble(UpstreamError):
 
 
 class UpstreamUnreachable(UpstreamTrouble):
-    """No connection, reset, TLS or DNS failure."""
+    """No connection, reset, TLS or DNS failure.
+
+    ``passing``: it may be a matter of one connection, so that another one brings the answer.
+    """
+
+    passing = False
 
 
 class UpstreamTimeout(UpstreamTrouble):

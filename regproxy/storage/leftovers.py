@@ -7,8 +7,10 @@ one costs nothing; all that changes the disk runs in the writer's thread.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable
 from threading import Lock
+from typing import TypeVar
 
 import attrs
 
@@ -24,6 +26,9 @@ MOST_BYTES = 32 * 1024 * 1024 * 1024
 LIFE_S = 24 * 3600.0
 """Since the last byte was written. A client that has not come back by then is not about to."""
 _BLOCK_BYTES = 512
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+T = TypeVar("T")
 
 
 @attrs.frozen(slots=True)
@@ -134,6 +139,15 @@ class Leftovers:
         left = self.take(digest)
         if left is not None:
             self._remove([left])
+
+    def with_room(self, job: Callable[[], T]) -> T:
+        """Do it, once more where the disk is full and there were leftovers that could go. OSError."""
+        try:
+            return job()
+        except OSError as error:
+            if error.errno not in FULL or not self.clear():
+                raise
+            return job()
 
     def clear(self) -> bool:
         """Make room: whether there were any. OSError."""

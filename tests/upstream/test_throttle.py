@@ -167,6 +167,18 @@ def test_refusals_in_a_row_take_longer(gate: Gate) -> None:
     assert gate.enter(Lane.MANIFEST) == Stopped(FIRST_S)
 
 
+def test_blobs_wait_for_moments(gate: Gate) -> None:
+    """A host that has too much to do now is soon asked again: a transfer waits for it."""
+    waits = []
+    for _ in range(5):
+        gate.throttle.refused(Lane.BLOB, None)
+        stopped = gate.enter(Lane.BLOB)
+        waits.append(stopped.retry_s)
+        gate.clock.advance(stopped.retry_s)
+        assert gate.enter(Lane.BLOB) is None
+    assert waits == [1, 2, 4, 8, 16]
+
+
 def test_what_is_stopped_for_nothing_left_goes_when_there_is_more(gate: Gate) -> None:
     """A 429 is not undone by that."""
     gate.throttle.stop(Lane.MANIFEST, 60)
