@@ -39,7 +39,9 @@ class Refreshing:
         if key in self._running or len(self._running) >= MAX_BEHIND or self._pauses(key):
             return
         self._running.add(key)
-        maybeDeferred(ask).addCallbacks(lambda _: None, self._fail, errbackArgs=(key,)).addBoth(self._end, key)
+        maybeDeferred(ask).addCallbacks(lambda _: None, self._fail, errbackArgs=(key,)).addBoth(
+            self._end, key
+        )
 
     def _pauses(self, key: Hashable) -> bool:
         failed_s = self._failed.get(key)
