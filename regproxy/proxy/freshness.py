@@ -203,7 +203,7 @@ def follow(outcome: Outcome, rule: TagRule, *, servable: bool) -> Verdict:
 
 
 def confirmed_s(stamp_s: float, now_s: float, revoked_s: float) -> float:
-    """The date of what is asked for at ``now_s``, where the store's ``stamp_s`` is never before an earlier one.
+    """The date of what is asked for at ``now_s``; the store's ``stamp_s`` is never before an earlier one.
 
     A clock that was ahead for a moment is in every stamp from then on, for ever: no tag would be fresh again,
     nor young enough for an outage. The clock's own time does as long as it is after the last revocation.

@@ -224,7 +224,7 @@ class Budget:
         self._told = None
 
     def _should_tell(self, account: _Account, lane: Lane, answer: Heard) -> bool:
-        """Whether an answer like this one has told what is left: a plan without a limit has no such headers."""
+        """Whether answers like this one have told what is left: who has no limit has no such headers."""
         asked_here = self._accounts.get(answer.origin) is account
         told = account.ledger.remaining is not None
         return told and asked_here and (lane is Lane.MANIFEST or (lane is Lane.LOOK and account.heads_tell))

@@ -1,4 +1,4 @@
-"""A wall clock that was ahead for a moment: what is confirmed after it is dated by the clock as it is then."""
+"""A wall clock that was ahead for a moment: what is confirmed after it has the date that is right again."""
 
 from __future__ import annotations
 

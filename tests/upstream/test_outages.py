@@ -91,8 +91,8 @@ async def test_who_refuses_connections_is_down_after_so_many(new_registry: NewRe
 
 
 async def test_silence_is_noticed_while_calls_wait(server: Server, new_registry: NewRegistry) -> None:
-    """Long before they are given up: at 2 s it is asked whether it is there, at 7 s it is known not to be. They
-    are told so then, as who comes later is."""
+    """Long before they are given up: at 2 s it is asked whether it is there, at 7 s it is known not to be.
+    They are told so then, as who comes later is."""
     for path in ("/v2/", TAG_PATH, BLOB_PATH):
         server.on(path, lambda asked: None)
     registry = new_registry(server.url, {"limits": QUICK})
