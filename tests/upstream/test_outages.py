@@ -302,6 +302,22 @@ async def test_a_wrong_password_is_not_tried_for_each_repository(
     assert len(server.asked) == before + 2
 
 
+async def test_a_refusal_that_is_told_from_memory_is_no_news(
+    server: Server, new_registry: NewRegistry, lines: list[str]
+) -> None:
+    """No line of the log for each client that asks, and no word of whether the upstream is there."""
+    heard: list[UpstreamTrouble | None] = []
+    guarded(server, lambda scope: False)
+    registry = new_registry(server.url, {"heard": heard.append}, credentials=ME)
+    first = await outcome(registry.tags.get(REPOSITORY, TAG))
+    before = len(heard)
+    for _ in range(20):
+        again = await outcome(registry.tags.get(REPOSITORY, TAG))
+        assert isinstance(again, UpstreamRefused)
+        assert (again.status, again.since_s) == (first.status, first.since_s)
+    assert (len(lines), len(heard)) == (1, before)
+
+
 async def test_offline_asks_nothing_whatever_is_wanted(server: Server, new_registry: NewRegistry) -> None:
     registry = new_registry(server.url, offline=True)
     for asking in (
