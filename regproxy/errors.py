@@ -142,8 +142,8 @@ class UpstreamError(RegproxyError):
     ``upstream`` is its name in the settings; ``reason`` one clause, without secrets, that says
     what it did. What else is known is set where it is known: ``status`` is the HTTP status that it
     gave, ``tried_s`` for how many seconds it was asked, ``since_s`` since when it has given no answer,
-    seconds since the epoch, ``inner`` what only the log may say: files of this machine. ``remembered``: it was
-    not asked, since an earlier answer said so.
+    seconds since the epoch, ``inner`` what only the log may say: files of this machine. ``remembered``: it
+    was not asked, since an earlier answer said so.
     """
 
     status: int | None = None
