@@ -88,6 +88,6 @@ def test_hostile_headers_are_read_in_linear_time() -> None:
 
 def test_what_is_read_of_them_is_bounded_together() -> None:
     """Hundreds of short ones in each of many headers would cost 40 ms an answer."""
-    flood = ['199 - "x" ' * 900 + '299 - "last"'] * 32
-    assert read_warnings(flood) == ()
+    flood = ['199 - "x" ' * 200] * 20
+    assert read_warnings([*flood, '299 - "last"']) == ()
     assert read_warnings(['299 - "first"', *flood]) == ("first",)
