@@ -156,6 +156,8 @@ class TagQuestions:
             await self._believe(repository, tag, known, error)
             raise
         await self._write(self._store.set_tag(repository, tag, record))
+        if known is None:
+            self._moved.found(repository, tag, record.descriptor.digest, checked_s)
         return record
 
     async def _believe(
@@ -167,6 +169,8 @@ class TagQuestions:
             servable = await self.holds(repository, known)
         verdict = follow(outcome_of(error), rule, servable=servable)
         if verdict.forget:
+            if known is not None:
+                self._moved.gone(repository, tag, known.descriptor.digest)
             await self.forget(repository, tag)
         if verdict.revoke:
             _log.warn(

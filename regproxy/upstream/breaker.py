@@ -148,8 +148,9 @@ class Breaker:
     # what follows
 
     def _go(self, state: CircuitState) -> None:
-        """Be in ``state`` from now on, with all that belongs to a change; at rest all stays as it is."""
-        if self._rests:
+        """Be in ``state`` from now on, with all that belongs to a change; at rest, and at
+        the end, all stays as it is."""
+        if self._rests or self._ended:
             return
         before, self._state = self._state, state
         if state.circuit is not before.circuit:

@@ -303,6 +303,13 @@ def test_the_end_is_one(it: Scene, under_way: bool) -> None:
     assert it.clock.getDelayedCalls() == []
 
 
+def test_what_the_end_cuts_off_is_no_outage(it: Scene, lines: list[str]) -> None:
+    it.fail(FAILURES - 1)
+    it.breaker.close()
+    it.fail()
+    assert (it.states, lines) == ([], [])
+
+
 class Life(Scene):
     """A scene whose moves have names."""
 
