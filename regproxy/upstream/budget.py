@@ -202,6 +202,11 @@ class Budget:
 
     def _judge(self, account: _Account, lane: Lane, answer: Heard, report: LimitReport | None) -> None:
         now_s = self._clock.seconds()
+        wish_s = retry_after_s(answer.header("Retry-After"), self._wall()) if answer.status == 429 else None
+        if wish_s is None and report is not None and report.remaining == 0:
+            wish_s = report.reset_s
+        if report is not None and report.is_brake:
+            report = None
         if report is not None and report.remaining is not None:
             account.silent = 0
             account.heads_tell = account.heads_tell or lane is Lane.LOOK
@@ -212,9 +217,6 @@ class Budget:
         if report is not None:
             self._enters(account, accounts.reported(account.ledger, report, now_s, account.under_way))
         if answer.status == 429:
-            wish_s = retry_after_s(answer.header("Retry-After"), self._wall())
-            if wish_s is None and report is not None and report.remaining == 0:
-                wish_s = report.reset_s
             account.throttle.refused(lane, wish_s)
         else:
             account.throttle.answered(lane)

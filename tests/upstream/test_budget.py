@@ -309,6 +309,26 @@ def test_a_login_that_is_refused_spends_nothing(room: Room) -> None:
     assert room.thrift is Thrift.FREE
 
 
+@pytest.mark.parametrize("remaining", ["0;w=1", "3;w=30", "0"])
+def test_a_brake_on_bursts_is_no_budget(room: Room, remaining: str) -> None:
+    """Who reads an index, and a manifest of it within the second, is refused by nobody but the upstream."""
+    told = {"ratelimit-limit": f"10;w={30 if '30' in remaining else 1}", "ratelimit-remaining": remaining}
+    for _ in range(5):
+        assert isinstance(room.ask(Told(200, told)), Told)
+    assert room.budget.allowance() == Allowance()
+    assert isinstance(room.ask(Told(429, {**told, "ratelimit-reset": "2"})), Told)
+    refused = room.ask(Told(200, told))
+    assert isinstance(refused, Throttled)
+
+
+def test_of_a_brake_and_a_budget_the_budget_counts(room: Room) -> None:
+    room.ask(
+        Told(200, {"ratelimit-limit": "10;w=1, 100;w=21600", "ratelimit-remaining": "2;w=1, 60;w=21600"})
+    )
+    assert room.budget.allowance().remaining == 60
+    assert room.budget.allowance().limit == 100
+
+
 def test_another_login_has_another_budget(room: Room) -> None:
     """A password file that was changed counts within seconds, not after an hour."""
     room.ask(hub(0, 429, **{"retry-after": "3600"}))
