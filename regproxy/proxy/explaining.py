@@ -27,7 +27,7 @@ from regproxy.oci.tag import Reference, Tag
 from regproxy.proxy import freshness
 from regproxy.proxy.closure import Closure, closure_of
 from regproxy.proxy.completeness import Chosen, Completeness
-from regproxy.proxy.freshness import Act, timestamp
+from regproxy.proxy.freshness import Act, Plan, Why, timestamp
 from regproxy.proxy.permission import rightful
 from regproxy.proxy.tag_rules import TagRules
 from regproxy.settings import TagRule
@@ -111,7 +111,8 @@ class Explaining:
             found = attrs.evolve(found, decision=decide(found, revoked_s))
         if found.content is None or found.content.kind is not Kind.MANIFEST:
             return found
-        closure = await closure_of(self._store, repository, found.content.digest)
+        digest, turn = found.content.digest, self._complete.turn
+        closure = await closure_of(self._store, repository, digest, turn)
         return attrs.evolve(found, content=attrs.evolve(found.content, closure=closure))
 
     def look(self, repository: Repository, reference: Reference | None) -> Explanation:
@@ -180,7 +181,20 @@ def _tag(found: Explanation, revoked_s: float) -> Decision:
         servable=held or (not found.standing.asked and found.in_outage is not None),
         void=found.record is not None and found.record.checked_s <= revoked_s,
     )
+    if plan.act in (Act.SERVE, Act.REFRESH) and not held and found.record is not None:
+        return _believed(found, found.record, plan)
     return Decision(plan.act.value, plan.why.value, _question(found, plan.act))
+
+
+def _believed(found: Explanation, record: TagRecord, plan: Plan) -> Decision:
+    """A tag whose meaning is believed and is not here, or not by right: that is all that is asked for, unless
+    something stands in for it."""
+    if not found.standing.asked and found.in_outage is not None:
+        return Decision(Act.STALE.value, plan.why.value)
+    if not found.standing.asked:
+        return Decision(Act.REFUSE.value, Why.NOT_HELD.value)
+    path = f"GET /v2/{found.repository.path}/manifests/{record.descriptor.digest}"
+    return Decision("fetch the manifest that it means by digest", Why.NOT_HELD.value, path)
 
 
 def _question(found: Explanation, act: Act) -> str:

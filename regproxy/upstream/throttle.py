@@ -104,11 +104,11 @@ class Throttle:
 
     async def enter(self, lane: Lane) -> Stopped | None:
         """Whether a question may go; what may not is told so within PROBE_WAIT_S. Tell :meth:`over` then."""
-        hold = self._holds.get(lane)
+        hold, told_s = self._holds.get(lane), self._clock.seconds() + PROBE_WAIT_S
         while hold is not None and self.left_s(lane) == 0.0 and hold.probing:
             waiter: Deferred[None] = hold.waiting.add()
-            try:
-                await waiter.addTimeout(PROBE_WAIT_S, self._clock)
+            try:  # one question after the other may come to nothing
+                await waiter.addTimeout(max(0.0, told_s - self._clock.seconds()), self._clock)
             except TimeoutError:
                 return Stopped(1, hold.refusals > 0)
             hold = self._holds.get(lane)

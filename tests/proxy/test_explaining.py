@@ -95,6 +95,24 @@ def test_a_fresh_tag_asks_nobody(world: World) -> None:
     assert "fresh" in found.decision.why
 
 
+def test_a_fresh_tag_whose_manifest_is_not_here(world: World) -> None:
+    """A HEAD has told what it means; who pulls it makes us fetch that."""
+    result_of(world.proxy.tags.stat(APP, TAG))
+    found = explain(world, TAG)
+    assert found.decision.why == Why.NOT_HELD.value
+    assert found.decision.asked == f"GET /v2/team/app/manifests/{INDEX.digest}"
+    world.remote.script.calls.clear()
+    result_of(world.proxy.tags.get(APP, TAG))
+    assert [call.operation for call in world.remote.script.calls] == ["manifests.get"]
+
+
+def test_and_in_an_outage(world: World) -> None:
+    result_of(world.proxy.tags.stat(APP, TAG))
+    world.remote.stands = Standing(Circuit.OPEN, 999_000.0, "it refuses connections", 7.5)
+    found = explain(world, TAG)
+    assert (found.decision.act, found.decision.asked) == (Act.REFUSE.value, "nothing")
+
+
 def test_an_expired_one_is_asked_about(world: World) -> None:
     pull(world)
     world.clock.advance(RULE.fresh_s + 1)

@@ -210,3 +210,19 @@ def test_every_hold_is_bounded(wish_s: float | None, refusals: int, chance: floa
         assert found <= LONGEST_S * 1.1
     else:
         assert found >= min(wish_s, MAX_RETRY_AFTER_S)
+
+
+def test_nobody_waits_longer_since_one_question_after_the_other_comes_to_nothing(gate: Gate) -> None:
+    """Each fails just before those who wait would be told: they were told within a second all the same."""
+    gate.throttle.refused(Lane.MANIFEST, 5)
+    gate.clock.advance(5)
+    assert gate.enter(Lane.MANIFEST) is None
+    told: list[float] = []
+    began_s = gate.clock.seconds()
+    for _ in range(5):
+        gate.enter(Lane.MANIFEST).addCallback(lambda _: told.append(gate.clock.seconds() - began_s))
+    for _ in range(5):
+        gate.clock.pump([0.09 * PROBE_WAIT_S] * 10)
+        gate.throttle.left_alone(Lane.MANIFEST)
+    assert len(told) == 5
+    assert max(told) < 1.0
