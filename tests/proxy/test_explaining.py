@@ -192,6 +192,19 @@ def test_an_upstream_that_is_down_is_not_asked(world: World) -> None:
     assert (found.decision.act, found.decision.why) == (Act.STALE.value, Why.DOWN.value)
     unknown = explain(world, Tag("other"))
     assert (unknown.decision.act, unknown.decision.asked) == (Act.REFUSE.value, "nothing")
+    assert unknown.decision.why == "nothing is known of the tag, and the upstream is not asked now: 503"
+    missing = explain(world, BLOBS[0]).decision
+    assert (missing.act, missing.asked) == (Act.REFUSE.value, "nothing")
+    assert missing.why == "it is not on disk, and the upstream is not asked now: 503"
+
+
+def test_a_429_holds_back_what_is_not_known(world: World) -> None:
+    world.remote.allows = Allowance(Thrift.EMPTY, retry_after_s=37.2)
+    found = explain(world, TAG).decision
+    assert found.why == "nothing is known of the tag; until it may be asked again: 429"
+    assert found.asked == "GET /v2/team/app/manifests/1.27, in 37 s"
+    world.remote.allows = Allowance(Thrift.EMPTY)
+    assert explain(world, TAG).decision.why == Why.UNKNOWN.value, "without a 429 there may be one more"
 
 
 def test_a_repository_of_an_upstream_that_is_no_more(world: World) -> None:
