@@ -185,7 +185,7 @@ class RemoteBlobs:
         Where the registry sends us on and the other host refuses, that is no answer but a signature that
         has expired: the registry may be asked again (R87). A transfer has retries of its own.
         """
-        answer = await self._calls.ask(question, again=False)
+        answer = await self._calls.ask(question, again=0)
         if answer.status in DENIED and not self._calls.is_home(answer):
             answer.discard()
             host = answer.origin.host

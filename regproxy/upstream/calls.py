@@ -108,10 +108,10 @@ class Calls:
         self._wall = wall
         self._insecure = insecure
 
-    async def ask(self, question: Question, *, again: bool = True) -> Answer:
+    async def ask(self, question: Question, *, again: int = RETRIES) -> Answer:
         """The answer after authorisation and redirects, of any other status.
 
-        Where a connection breaks before it has brought one it is asked ``again``, unless who asks does that.
+        Where a connection breaks before it has brought one it is asked ``again``, so many times at most.
         Of several endpoints that of the first one that is not in trouble. What another than the first
         of the settings refuses, or does not have, is no answer: it may only be behind (R90). UpstreamDown,
         at once, where none is asked now.
@@ -169,17 +169,18 @@ class Calls:
         """What the token server of a later endpoint refuses."""
         return UpstreamFailed(self._name, f"asked instead for {question.what}: {error.reason}")
 
-    async def _ask_at(self, endpoint: Endpoint, question: Question, again: bool) -> Answer:
+    async def _ask_at(self, endpoint: Endpoint, question: Question, again: int) -> Answer:
         """The answer of one endpoint, unless its rate limit says not now: :exc:`Throttled`."""
-        walk = self._walk_again if again else self._walk
+        walk = partial(self._walk_again, again if len(self._endpoints) == 1 else min(again, WITH_OTHERS))
         asking = partial(self._attempts.ask, endpoint, question, walk)
         answer = await self._budget.ask(question.method, question.kind, Origin.of(endpoint.url), asking)
         if question.kind == "manifest" and answer.status == 200:
             self.known = question
         return answer
 
-    async def _walk_again(self, question: Question, trip: Trip) -> Answer:
-        most = WITH_OTHERS if len(self._endpoints) > 1 else RETRIES
+    async def _walk_again(self, most: int, question: Question, trip: Trip) -> Answer:
+        if not most:
+            return await self._walk(question, trip)
         return await self.retrying.run(partial(self._walk, question, trip), most)
 
     async def _walk(self, question: Question, trip: Trip) -> Answer:

@@ -29,6 +29,7 @@ from regproxy.upstream.client import Answer
 from regproxy.upstream.limits import Limits
 from regproxy.upstream.notices import Notices
 from regproxy.upstream.questions import Questions
+from regproxy.upstream.retrying import RETRIES, WHERE_CACHED
 from regproxy.upstream.running import Running
 from regproxy.upstream.threads import InThread, by_size
 
@@ -99,7 +100,7 @@ class ManifestReader:
         """The answer to a HEAD, conditional with ``etag``, its empty body done; not yet judged."""
         headers = {} if etag is None else {"If-None-Match": etag}
         question = self.questions.manifest("HEAD", repository, reference, headers)
-        answer = await self._calls.ask(question)
+        answer = await self._calls.ask(question, again=RETRIES if etag is None else WHERE_CACHED)
         if answer.status != 304 and answer.status not in HEAD_UNSUPPORTED:
             self._calls.insist(answer, question)
         if answer.status not in HEAD_UNSUPPORTED:

@@ -25,6 +25,8 @@ _log = Logger()
 RETRIES = 3
 WITH_OTHERS = 1
 """Where there is another endpoint that may be asked instead."""
+WHERE_CACHED = 1
+"""Where it is asked whether what is cached has changed: who waits may have that instead."""
 WAIT_S = 0.1
 AWAY = frozenset({502, 503, 504})
 """What a proxy in front of a registry says while that one begins anew."""

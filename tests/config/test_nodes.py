@@ -57,7 +57,8 @@ def test_a_value_may_be_written_once_and_used_twice() -> None:
         (
             'a: 1\nb: "/\\d+/"\n',
             [
-                "f:2: not YAML: found unknown escape character 'd'; with a backslash, write it in single quotes"
+                "f:2: not YAML: found unknown escape character 'd'; with a backslash, write it in single "
+                "quotes"
             ],
         ),
         ("a: [1\n", ["f:2: not YAML: expected ',' or ']', but got '<stream end>'"]),
