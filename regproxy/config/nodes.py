@@ -120,7 +120,7 @@ def _decode(content: bytes, file: str) -> str:
 def _advice(error: yaml.MarkedYAMLError) -> str:
     """What is meant mostly, where the parser's words do not tell: a regular expression in double quotes."""
     escape = "escape character" in (error.problem or "")
-    return "; with a backslash, write it in single quotes" if escape else ""
+    return "; with a backslash, use single quotes" if escape else ""
 
 
 def parse_nodes(text: str, file: str) -> Mapping:

@@ -79,6 +79,7 @@ class Ranges:
         self.mixed = left is not None
         """Whether the bytes came over more than one connection."""
         self._local = source.local
+        self._began_from = source.repository
         self._supply = Supply(source, tail, lines, clock, another, faster)
         self._upstream = self._supply.upstream
         self._tail = tail
@@ -150,7 +151,13 @@ class Ranges:
         except UpstreamTrouble as error:
             if isinstance(error, ContentMismatch) or not self._supply.goes_on:
                 raise
-            _log.info("{error}; it is asked on from {front}", error=str(error), front=self._spool.front)
+            _log.info(
+                "{error}; what {server} began to send of {repository} is asked for anew from byte {front} on",
+                error=str(error),
+                server=self._tail.endpoint or self._upstream,
+                repository=str(self._began_from),
+                front=self._spool.front,
+            )
             if self._size is None:
                 self._broke, self.mixed = error, True
             else:
