@@ -146,13 +146,15 @@ class UpstreamError(RegproxyError):
     ``upstream`` is its name in the settings; ``reason`` one clause, without secrets, that says
     what it did. What else is known is set where it is known: ``status`` is the HTTP status that it
     gave, ``tried_s`` for how many seconds it was asked, ``since_s`` since when it has given no answer,
-    seconds since the epoch, ``inner`` what only the log may say: files of this machine.
+    seconds since the epoch, ``inner`` what only the log may say: files of this machine. ``remembered``: it
+    was not asked, since an earlier answer said so.
     """
 
     status: int | None = None
     tried_s: float | None = None
     since_s: float | None = None
     inner: str | None = None
+    remembered: bool = False
 
     def __init__(self, upstream: str, reason: str) -> None:
         super().__init__(f"{upstream}: {reason}")
@@ -184,7 +186,7 @@ class Denied(UpstreamAnswered):
 class Throttled(UpstreamAnswered):
     """429. ``retry_after_s`` is the upstream's wish in seconds, capped, or None.
 
-    ``remembered``: it was not asked, since an earlier answer said so; the wish is what is left of it.
+    Where that is ``remembered`` the wish is what is left of it.
     """
 
     def __init__(
@@ -200,7 +202,12 @@ class UpstreamTrouble(UpstreamError):
 
 
 class UpstreamUnreachable(UpstreamTrouble):
-    """No connection, reset, TLS or DNS failure."""
+    """No connection, reset, TLS or DNS failure.
+
+    ``passing``: it may be a matter of one connection, so that another one brings the answer.
+    """
+
+    passing = False
 
 
 class UpstreamTimeout(UpstreamTrouble):

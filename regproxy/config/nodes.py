@@ -117,6 +117,12 @@ def _decode(content: bytes, file: str) -> str:
         raise ConfigError([Problem(file, line, "", "not UTF-8 text; save the file as UTF-8")]) from None
 
 
+def _advice(error: yaml.MarkedYAMLError) -> str:
+    """What is meant mostly, where the parser's words do not tell: a regular expression in double quotes."""
+    escape = "escape character" in (error.problem or "")
+    return "; with a backslash, use single quotes" if escape else ""
+
+
 def parse_nodes(text: str, file: str) -> Mapping:
     """As :func:`read_nodes`, from text that is at hand."""
     builder = _Builder(file)
@@ -129,7 +135,7 @@ def parse_nodes(text: str, file: str) -> Mapping:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 0
-        raise ConfigError([Problem(file, line, "", f"not YAML: {error.problem}")]) from None
+        raise ConfigError([Problem(file, line, "", f"not YAML: {error.problem}{_advice(error)}")]) from None
     except (ValueError, OverflowError):
         # PyYAML lets chr() and int() fail on escapes and versions out of range
         raise ConfigError([Problem(file, builder.line, "", "not YAML: a number out of range")]) from None

@@ -2,15 +2,17 @@
 
 ::
 
-    OPENING --begin() ok--> RUNNING --all bytes, hash right--> VERIFIED --committed--> DONE
-       |  \\__answer: its repository's waiters fail, next source __/|
-       |                                                           |
-       +--no source left--> FAILED <------- transfer broke --------+
-       ^                      ^                                    |
-       |                      +--paused, when nobody reads it------+
-       |                      +-broke-- PASSING <--disk refused----+
-       |                                   +--all bytes right--> DONE
-       +------- bytes wrong: rejected, begun anew -----------------+
+                headers, a spool           all bytes, hash right          committed, or not
+      OPENING -----------------> RUNNING ----------------------> VERIFIED ----------------> DONE
+       |  |  ^                   |  |  |                                                     ^
+       |  |  +--- bytes wrong ---+  |  |                                                     |
+       |  |                         |  |                                                     |
+       |  +---- the disk refuses ---+--|--> PASSING ------------- all bytes right -----------+
+       |                               |       |
+       +-- no source left, a stop, ----+-------+--> FAILED
+           or a pause
+
+A file of ours of VERIFY_FIRST_BYTES at most goes from OPENING to VERIFIED.
 
 Laws: at most one transfer runs. Nothing reaches ``blobs/`` that the digest does not name. Every
 waiter and reader is told of the end at once. Readers may leave at any time; the fill goes on. A disk
@@ -88,6 +90,7 @@ class Fill(FillView):
         self._opening = Opening(clock, self._sources, self._heard)
         self._running: Deferred[None] | None = None
         self._transferring: Deferred[None] | None = None
+        self._cancelled = False
 
     def start(self) -> None:
         """Begin; called once."""
@@ -109,7 +112,7 @@ class Fill(FillView):
     def stop(self) -> Deferred[None]:
         """End it now: the transfer is closed, the spool left, everyone told. Fires when done."""
         over = self.when_over()
-        if not over.called and not self.pausing:
+        if not over.called:
             self._cancel()
         return over
 
@@ -117,7 +120,8 @@ class Fill(FillView):
         """End it since nobody reads it, unless its bytes are all there, or come from the disk, or the disk
         does not take them."""
         local = self._current is not None and self._current.local
-        if self.state is State.RUNNING and not self.pausing and not self.followed and not local:
+        idle = not self.followed and not self._cancelled
+        if self.state is State.RUNNING and idle and not local:
             _log.info("{digest} pauses after {front} bytes: nobody reads it", **self._described())
             self.pausing = True
             self._why_stopped = "nobody reads it; it goes on when it is asked for"
@@ -128,8 +132,9 @@ class Fill(FillView):
         return Attendance(self.followed, self.asked_for, attended)
 
     def _cancel(self) -> None:
-        if self._transferring is not None:
-            self._transferring.cancel()  # letting go is never cut short
+        if self._transferring is not None and not self._cancelled:
+            self._cancelled = True  # a second time would cut short what waits for the disk's last writes
+            self._transferring.cancel()
 
     def when_over(self) -> Deferred[None]:
         """Fires when it has let go of everything; never fails."""

@@ -32,6 +32,7 @@ from regproxy.errors import (
 from regproxy.extents import Extent, Extents
 from regproxy.fill import pieces
 from regproxy.fill.errand import Errand
+from regproxy.fill.first import First
 from regproxy.fill.lines import Lines
 from regproxy.fill.pace import Pace
 from regproxy.fill.shares import Shares
@@ -39,6 +40,7 @@ from regproxy.fill.source import Source
 from regproxy.fill.supply import Supply
 from regproxy.fill.tail import Tail
 from regproxy.fill.transfer import pump
+from regproxy.fill.unsized import bring_rest
 from regproxy.fill.watch import Watch
 from regproxy.interfaces import IBody, ISpool
 from regproxy.singleflight import Waiters
@@ -77,22 +79,24 @@ class Ranges:
         self.mixed = left is not None
         """Whether the bytes came over more than one connection."""
         self._local = source.local
+        self._began_from = source.repository
         self._supply = Supply(source, tail, lines, clock, another, faster)
         self._upstream = self._supply.upstream
         self._tail = tail
         self._size = tail.size
         self._shares = Shares(tail.size, () if left is None else left.there)
         self._spool = spool
+        self._whole = First(tail, spool, self._shares, self.there, clock)
         self._lines = lines
         self._clock = clock
         self._tell = landed
-        self._written = tail.start
         self._beside: set[Deferred[None]] = set()
-        self._first_runs = True
         self._over = False
         self._enough = False
         """Whether one connection was too many: none is added."""
         self._refusal: BaseException | None = None
+        self._broke: UpstreamError | None = None
+        """What the first connection died of, where nobody tells the size."""
         self._news: Waiters[None] = Waiters()
         self._brought = 0
         self._may_leave = not source.plain and source.resume is not None and tail.size is not None
@@ -142,51 +146,30 @@ class Ranges:
     async def _first(self) -> None:
         looked_at = _nothing
         try:
-            looked_at = self._look_at(self._tail.line(), lambda: self._room() or 0)
-            await self._all_of_first()
+            looked_at = self._look_at(self._tail.line(), lambda: self._whole.room() or 0)
+            await self._whole.bring(self._landed)
         except UpstreamTrouble as error:
-            if isinstance(error, ContentMismatch) or self._size is None or not self._supply.goes_on:
+            if isinstance(error, ContentMismatch) or not self._supply.goes_on:
                 raise
-            _log.info("{error}; it is asked on from {front}", error=str(error), front=self._spool.front)
-            self._shares.give_up(self._reached)
+            _log.info(
+                "{error}; what {server} began to send of {repository} is asked for anew from byte {front} on",
+                error=str(error),
+                server=self._tail.endpoint or self._upstream,
+                repository=str(self._began_from),
+                front=self._spool.front,
+            )
+            if self._size is None:
+                self._broke, self.mixed = error, True
+            else:
+                self._shares.give_up(self._whole.reached)
         except TransferStopped:
             if self._refusal is None:
                 raise
         finally:
             looked_at()
-            self._first_runs = False
+            self._whole.runs = False
         if self._tail.offset != self._size:
             self._tail.close()
-
-    async def _all_of_first(self) -> None:
-        """Up to the border, which may move while the last bytes before it go to the disk."""
-        more = True
-        while more:
-            before = self._tail.offset
-            await pump(self._tail, self._write, self._clock, self._landed, self._room)
-            more = before < self._tail.offset < (self._shares.border or 0)
-
-    def _write(self, batch: list[bytes]) -> Deferred[int]:
-        if not self._tail.start:
-            return self._spool.append(batch)
-        start = self._written
-        self._written += sum(map(len, batch))
-        return self._spool.place(start, batch).addCallback(self._came, start, self._written)
-
-    def _came(self, front: int, start: int, stop: int) -> int:
-        self.there.add(start, stop)
-        return front
-
-    @property
-    def _reached(self) -> int:
-        """Up to where the first connection's bytes are on disk."""
-        front = self._spool.front
-        return max(front, self.there.reach(self._tail.start)) if self._tail.start else front
-
-    def _room(self) -> int | None:
-        """How many bytes more the first connection is to bring; None: all that come."""
-        border = self._shares.border
-        return None if border is None else border - self._tail.offset
 
     # those beside it
 
@@ -277,7 +260,7 @@ class Ranges:
         full = self._enough or len(self._beside) >= pieces.MAX_BESIDE
         if (
             not full
-            and self._first_runs
+            and self._whole.runs
             and pieces.far(start, self._tail.offset, self._pace.bytes_s)
             and start < (self._shares.border or 0)
         ):
@@ -306,7 +289,7 @@ class Ranges:
         self._supply.learn(failure.value or failure)
         if not failure.check(UpstreamError, TransferStopped):
             self._refusal = failure.value
-        if self._first_runs:
+        if self._whole.runs:
             self._shares.give_back()
 
     # what all of them do
@@ -339,13 +322,15 @@ class Ranges:
 
     def _landed(self, front: int) -> None:
         self.there.add(0, front)
-        self._tail.landed(self._reached)
+        self._tail.landed(self._whole.reached)
         self._tell(front)
 
     # the end
 
     async def _rest(self) -> None:
         """Bring what nobody brings, wait for the others; then all is there, and hashed."""
+        if self._broke is not None:
+            await bring_rest(self._broke, self._supply, self._spool, self._clock, self._landed)
         failures = 0
         while self._refusal is None:
             piece = self._next()

@@ -13,6 +13,8 @@ MAX_FAILURES = 5
 BACK_OFF_S = 0.25
 LONGEST_WAIT_S = 30
 """An upstream that wants to be left alone for longer has failed for now."""
+LONGER = 1.1
+"""A 429 is held to for up to so much of what it said, so that not all who wait come at once."""
 
 
 def retry_after_s(failures: int, chance: float) -> float | None:
@@ -41,5 +43,5 @@ def ask_again_after_s(error: UpstreamError, failures: int, chance: float) -> flo
         return None
     if isinstance(error, Throttled | UpstreamDown):
         wish_s = float(error.retry_after_s or 0)
-        return max(wait_s, wish_s) if wish_s <= LONGEST_WAIT_S else None
+        return max(wait_s, wish_s * LONGER) if wish_s <= LONGEST_WAIT_S else None
     return wait_s if isinstance(error, UpstreamTrouble) else None

@@ -10,8 +10,9 @@ GitHub and others              ``x-ratelimit-limit``, ``-remaining``, ``-reset``
                                seconds since the epoch)
 ============================== =========================================================
 
-Of several policies that with the least left counts. What is malformed, negative or contradicts itself is
-not there; every number is bounded. Pure, never raises, linear in a bounded length.
+Of several policies that with the least left counts, of those that are more than a brake on bursts. What is
+malformed, negative or contradicts itself is not there; every number is bounded. Pure, never raises, linear in
+a bounded length.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ import attrs
 MAX_COUNT = 1_000_000_000
 MAX_WINDOW_S = 31 * 86_400
 """A month: nobody counts for longer, and what is believed ends then at the latest."""
+BURST_S = 60
+"""A limit over a shorter window is a brake: its 429s say when, and nothing is to be saved up."""
 MAX_HEADERS = 8
 MAX_LENGTH = 1024
 """Of all values of one header together."""
@@ -52,6 +55,11 @@ class LimitReport:
     window_s: int | None = None
     reset_s: int | None = None
     source: str | None = attrs.field(default=None, repr=False)
+
+    @property
+    def is_brake(self) -> bool:
+        """Whether it is one on bursts alone."""
+        return self.window_s is not None and self.window_s < BURST_S
 
 
 @attrs.frozen(slots=True)
@@ -126,7 +134,9 @@ def _prefixed(headers: Headers, wall_s: float) -> LimitReport:
 
 def _three(headers: Headers, prefix: str, wall_s: float) -> LimitReport:
     limits = list(_items(headers(f"{prefix}-limit")))
-    left = _least(_items(headers(f"{prefix}-remaining")), lambda item: _number(item.value, MAX_COUNT))
+    told = list(_items(headers(f"{prefix}-remaining")))
+    saved = [item for item in told if (item.number("w", MAX_WINDOW_S) or BURST_S) >= BURST_S]
+    left = _least(saved or told, lambda item: _number(item.value, MAX_COUNT))
     window_s = None if left is None else left.number("w", MAX_WINDOW_S)
     same = [item for item in limits if item.number("w", MAX_WINDOW_S) == window_s]
     limit = next(iter(same or limits), _Item("", {}))

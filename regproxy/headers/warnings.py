@@ -16,7 +16,8 @@ MAX_WARNING_BYTES = 4096
 MAX_WARNINGS = 8
 """So many of an upstream's are passed on."""
 
-_MAX_HEADERS, _MAX_HEADER_LENGTH = 32, 8192
+_MAX_HEADERS, _MAX_LENGTH = 32, 8192
+"""So much is read, of all together: twice what may leave."""
 _PREFIX, _SUFFIX = '299 - "', '"'
 _QUOTED = r'"((?:[^"\\]|\\.)*)"'
 _ONE = re.compile(rf'[ \t,]*([0-9]{{3}})[ \t]+[^ \t",]+[ \t]+{_QUOTED}(?:[ \t]+"[^"]*")?', re.DOTALL)
@@ -27,8 +28,10 @@ _PAIR = re.compile(r"\\(.)", re.DOTALL)
 def read_warnings(headers: Sequence[str]) -> tuple[str, ...]:
     """The texts of an answer's Warning headers of code 299, harmless, each once; what is none is left out."""
     found: dict[str, None] = {}
+    left = _MAX_LENGTH
     for header in headers[:_MAX_HEADERS]:
-        for code, quoted in _each(header[:_MAX_HEADER_LENGTH]):
+        read, left = header[:left], max(0, left - len(header))
+        for code, quoted in _each(read):
             text = printable(_PAIR.sub(r"\1", quoted)).strip()
             if code == "299" and text:
                 found[text] = None

@@ -1,10 +1,12 @@
 """How much of an image lies on disk by its repository's right: what a pull would find here.
 
-It reads manifests that are on disk, and asks nobody."""
+It reads manifests that are on disk, and asks nobody. Manifests name hundreds of thousands of blobs where
+somebody means harm: others have their turn meanwhile."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Awaitable, Callable
 
 import attrs
 
@@ -17,6 +19,8 @@ from regproxy.proxy.permission import rightful
 
 MAX_MANIFESTS = 256
 """So many manifests of one image are looked into."""
+READS, SLICE = 4, 100
+"""After so many manifests, of 3 ms at most, others have a turn, and after so many looks, of 10 us each."""
 
 
 @attrs.frozen(slots=True)
@@ -36,8 +40,11 @@ class Closure:
         return not self.missing and not self.cut and (self.here > 0 or not self.platforms)
 
 
-async def closure_of(store: ILocalStore, repository: Repository, top: Digest) -> Closure | None:
-    """What is there of ``top``; None where ``top`` itself cannot be read as a manifest."""
+async def closure_of(
+    store: ILocalStore, repository: Repository, top: Digest, turn: Callable[[], Awaitable[None]]
+) -> Closure | None:
+    """What is there of ``top``; None where ``top`` itself cannot be read as a manifest. ``turn`` lets others
+    have theirs."""
     platforms, blobs, here = set[Digest](), set[Digest](), set[Digest]()
     cut, queue = False, deque([top])
     while queue:
@@ -48,12 +55,18 @@ async def closure_of(store: ILocalStore, repository: Repository, top: Digest) ->
         here.add(digest)
         platforms.update(parts.children)
         blobs.update(parts.blobs)
+        if len(here) % READS == 0:
+            await turn()
         room = MAX_MANIFESTS - len(here) - len(queue)
         queue.extend(parts.children[:room])
         cut = cut or not parts.whole or len(parts.children) > room
     if top not in here:
         return None
-    missing = sum(not rightful(store, repository, each) for each in blobs)
+    missing = 0
+    for number, each in enumerate(blobs, 1):
+        missing += not rightful(store, repository, each)
+        if number % SLICE == 0:
+            await turn()
     return Closure(len(platforms), len(here & platforms), len(blobs), missing, cut)
 
 

@@ -27,7 +27,7 @@ from regproxy.oci.tag import Reference, Tag
 from regproxy.proxy import freshness
 from regproxy.proxy.closure import Closure, closure_of
 from regproxy.proxy.completeness import Chosen, Completeness
-from regproxy.proxy.freshness import Act, timestamp
+from regproxy.proxy.freshness import Act, Plan, Why, timestamp
 from regproxy.proxy.permission import rightful
 from regproxy.proxy.tag_rules import TagRules
 from regproxy.settings import TagRule
@@ -111,7 +111,8 @@ class Explaining:
             found = attrs.evolve(found, decision=decide(found, revoked_s))
         if found.content is None or found.content.kind is not Kind.MANIFEST:
             return found
-        closure = await closure_of(self._store, repository, found.content.digest)
+        digest, turn = found.content.digest, self._complete.turn
+        closure = await closure_of(self._store, repository, digest, turn)
         return attrs.evolve(found, content=attrs.evolve(found.content, closure=closure))
 
     def look(self, repository: Repository, reference: Reference | None) -> Explanation:
@@ -161,7 +162,7 @@ class Explaining:
 def decide(found: Explanation, revoked_s: float) -> Decision:
     """What a request would meet. Pure."""
     if not found.known:
-        return Decision("refuse it (404)", "the settings do not name this upstream any more")
+        return Decision("refuse it (404)", "the settings do not name this upstream (any more)")
     if found.reference is None:
         return Decision("answer the list of tags", "the upstream's, remembered for a while")
     if isinstance(found.reference, Tag):
@@ -180,7 +181,34 @@ def _tag(found: Explanation, revoked_s: float) -> Decision:
         servable=held or (not found.standing.asked and found.in_outage is not None),
         void=found.record is not None and found.record.checked_s <= revoked_s,
     )
-    return Decision(plan.act.value, plan.why.value, _question(found, plan.act))
+    if plan.act in (Act.SERVE, Act.REFRESH) and not held and found.record is not None:
+        return _believed(found, found.record, plan)
+    return Decision(plan.act.value, _why(found, plan), _question(found, plan.act))
+
+
+def _why(found: Explanation, plan: Plan) -> str:
+    """With what makes an error of it, where it is one."""
+    if plan.act is Act.REFUSE:
+        return f"{plan.why.value}, and {Why.DOWN.value}: 503"
+    if _held_back(found, plan.act) is not None:
+        return f"{plan.why.value}; until it may be asked again: 429"
+    return plan.why.value
+
+
+def _held_back(found: Explanation, act: Act) -> float | None:
+    """For how many seconds a 429 of the upstream holds back the GET that an unknown tag needs."""
+    return found.allowance.retry_after_s if act is Act.FETCH and found.record is None else None
+
+
+def _believed(found: Explanation, record: TagRecord, plan: Plan) -> Decision:
+    """A tag whose meaning is believed and is not here, or not by right: that is all that is asked for, unless
+    something stands in for it."""
+    if not found.standing.asked and found.in_outage is not None:
+        return Decision(Act.STALE.value, plan.why.value)
+    if not found.standing.asked:
+        return Decision(Act.REFUSE.value, Why.NOT_HELD.value)
+    path = f"GET /v2/{found.repository.path}/manifests/{record.descriptor.digest}"
+    return Decision("fetch the manifest that it means by digest", Why.NOT_HELD.value, path)
 
 
 def _question(found: Explanation, act: Act) -> str:
@@ -188,7 +216,8 @@ def _question(found: Explanation, act: Act) -> str:
     if act not in (Act.ASK, Act.FETCH, Act.REFRESH):
         return NOBODY
     if found.record is None:
-        return _path(found, "GET")
+        held_s = _held_back(found, act)
+        return _path(found, "GET", "" if held_s is None else f", in {held_s:.0f} s")
     return _path(found, "HEAD", ", whether it has changed")
 
 
@@ -198,6 +227,8 @@ def _digest(found: Explanation) -> Decision:
     if content.right:
         return Decision("serve it from the disk", "it is here by a right that holds; digests never change")
     if content.size_bytes is None:
+        if not found.standing.asked:
+            return Decision(Act.REFUSE.value, f"it is not on disk, and {Why.DOWN.value}: 503", NOBODY)
         return Decision("fetch it", "it is not on disk", _path(found, "GET"))
     why = "another repository's upstream sent these bytes"
     if content.since_s is not None:

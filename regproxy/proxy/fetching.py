@@ -19,7 +19,7 @@ from regproxy.interfaces import IBlob, IBody, ILocalStore, IRangedBlob, IRemoteR
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.proxy.permission import Permission
-from regproxy.proxy.resuming import go_on
+from regproxy.proxy.resuming import discard, forget, go_on
 
 T = TypeVar("T")
 
@@ -56,12 +56,16 @@ class Fetching:
 
     async def _opened(self) -> tuple[ISpool | StorageFailed, IBlob]:
         store, repository, digest = self.store, self.repository, self.digest
-        if store.left(digest) is not None:
+        left = store.left(digest)
+        if left is not None and not self.limit.allows(left.size_bytes):  # the settings had room for more then
+            await forget(store, digest)
+            left = None
+        if left is not None:
             resumed = await self._allowed(
                 Deferred.fromCoroutine(go_on(store, self.remote, repository, digest))
             )
             if resumed is not None:
-                return resumed
+                return await self._within_limit(*resumed)
         blob = await self._allowed(self.remote.blobs.open(repository, digest))
         size = blob.size if blob.size is not None else self.size_of(repository, digest)
         refusal = self.limit.refusal(digest, size)
@@ -74,6 +78,16 @@ class Fetching:
         except BaseException:
             blob.close()
             raise
+
+    async def _within_limit(
+        self, spool: ISpool | StorageFailed, blob: IBlob
+    ) -> tuple[ISpool | StorageFailed, IBlob]:
+        """Its size may be another than it was."""
+        refusal = None if isinstance(spool, StorageFailed) else self.limit.refusal(self.digest, blob.size)
+        if refusal is None or isinstance(spool, StorageFailed):
+            return spool, blob
+        await discard(spool)
+        return refusal, blob
 
     def _piece(self, ask: Callable[[int, int], Deferred[IBody]], start: int, stop: int) -> Deferred[IBody]:
         return Deferred.fromCoroutine(self._allowed(ask(start, stop)))

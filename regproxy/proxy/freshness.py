@@ -203,6 +203,15 @@ def follow(outcome: Outcome, rule: TagRule, *, servable: bool, pinned: bool = Fa
     return Verdict(stale)
 
 
+def confirmed_s(stamp_s: float, now_s: float, revoked_s: float) -> float:
+    """The date of what is asked for at ``now_s``; the store's ``stamp_s`` is never before an earlier one.
+
+    A clock that was ahead for a moment is in every stamp from then on, for ever: no tag would be fresh again,
+    nor young enough for an outage. The clock's own time does as long as it is after the last revocation.
+    """
+    return min(stamp_s, now_s) if now_s > revoked_s else stamp_s
+
+
 def age_s(record: Confirmed, now_s: float) -> float:
     """Seconds since the upstream last confirmed it; never below zero."""
     return max(0.0, now_s - record.checked_s)

@@ -21,7 +21,7 @@ from regproxy.metrics.tags import TagFigures
 from regproxy.oci.manifest import Manifest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Tag
-from regproxy.proxy.freshness import follow, may_serve, outcome_of
+from regproxy.proxy.freshness import confirmed_s, follow, may_serve, outcome_of
 from regproxy.proxy.manifests import ProxyManifestStore
 from regproxy.proxy.moved import MovedTags
 from regproxy.proxy.tag_rules import TagRules
@@ -151,12 +151,16 @@ class TagQuestions:
         self, repository: Repository, tag: Tag, known: TagRecord | None, ask: _Ask
     ) -> TagRecord:
         """Ask, and write down what follows from the answer, be it a refusal (R53)."""
+        stamp_s, revoked_s = self._store.stamp(repository), self._store.revoked_s(repository)
+        checked_s = confirmed_s(stamp_s, self._wall(), revoked_s)
         try:
-            record = await ask(self._store.stamp(repository))
+            record = attrs.evolve(await ask(stamp_s), checked_s=checked_s)
         except (NotFound, Denied) as error:
             await self._believe(repository, tag, known, error)
             raise
         await self._write(self._store.set_tag(repository, tag, record))
+        if known is None:
+            self._moved.found(repository, tag, record.descriptor.digest, checked_s)
         return record
 
     async def _believe(
@@ -169,6 +173,8 @@ class TagQuestions:
         pinned = self.pinned(repository, tag)
         verdict = follow(outcome_of(error), rule, servable=servable, pinned=pinned)
         if verdict.forget:
+            if known is not None:
+                self._moved.gone(repository, tag, known.descriptor.digest)
             await self.forget(repository, tag)
         if verdict.revoke:
             _log.warn(

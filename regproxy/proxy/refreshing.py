@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -39,7 +39,9 @@ class Refreshing:
         if key in self._running or len(self._running) >= MAX_BEHIND or self._pauses(key):
             return
         self._running.add(key)
-        ask().addCallbacks(lambda _: None, self._fail, errbackArgs=(key,)).addBoth(self._end, key)
+        maybeDeferred(ask).addCallbacks(lambda _: None, self._fail, errbackArgs=(key,)).addBoth(
+            self._end, key
+        )
 
     def _pauses(self, key: Hashable) -> bool:
         failed_s = self._failed.get(key)

@@ -32,7 +32,7 @@ async def go_on(
         known = validator.etag if validator is not None and validator.repository == repository else None
         blob = await remote.blobs.open_from(repository, digest, left.start, known)
     except RangeIgnored:
-        await _discard(spool)
+        await discard(spool)
         return None
     except BaseException:
         await _keep(spool)
@@ -44,6 +44,13 @@ async def go_on(
     return await _anew(store, spool, digest, blob)
 
 
+async def forget(store: ILocalStore, digest: Digest) -> None:
+    """What was left is of no use any more."""
+    spool = await _taken(store, digest)
+    if spool is not None:
+        await discard(spool)
+
+
 def goes_with(left: Leftover, blob: IRangedBlob) -> bool:
     """Whether ``blob`` brings just what is missing."""
     return bool((left.start, left.size_bytes) == (blob.start, blob.size))
@@ -53,7 +60,7 @@ async def _anew(
     store: ILocalStore, spool: ISpool, digest: Digest, blob: IRangedBlob
 ) -> tuple[ISpool | StorageFailed, IRangedBlob] | None:
     try:
-        await _discard(spool)
+        await discard(spool)
         if blob.start:
             blob.close()
             return None
@@ -81,7 +88,8 @@ async def _keep(spool: ISpool) -> None:
         return  # it stays for the next start
 
 
-async def _discard(spool: ISpool) -> None:
+async def discard(spool: ISpool) -> None:
+    """Let go of it; what the disk does not remove now goes with the next survey."""
     try:
         await spool.discard()
     except StorageFailed:

@@ -111,7 +111,8 @@ class TagLists:
 
     async def _question(self, repository: Repository) -> _Remembered:
         rule, known = self._rules[repository.upstream].for_all, self._valid(repository)
-        since_s = self._store.stamp(repository)
+        stamp_s, revoked_s = self._store.stamp(repository), self._store.revoked_s(repository)
+        since_s = freshness.confirmed_s(stamp_s, self._wall(), revoked_s)
         try:
             tags = await self._remotes[repository.upstream].tags.list(repository)
         except (NotFound, Denied) as error:

@@ -8,8 +8,10 @@ content does, from the moment that they are left until they are gone.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable
 from threading import Lock
+from typing import TypeVar
 
 import attrs
 
@@ -25,6 +27,9 @@ MOST = 64
 MOST_BYTES = 32 * 1024 * 1024 * 1024
 LIFE_S = 24 * 3600.0
 """Since the last byte was written. A client that has not come back by then is not about to."""
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+T = TypeVar("T")
 
 
 @attrs.frozen(slots=True)
@@ -156,6 +161,15 @@ class Leftovers:
             return False
         self.drop(digest)
         return True
+
+    def with_room(self, job: Callable[[], T]) -> T:
+        """Do it, once more where the disk is full and there were leftovers that could go. OSError."""
+        try:
+            return job()
+        except OSError as error:
+            if error.errno not in FULL or not self.clear():
+                raise
+            return job()
 
     def clear(self) -> bool:
         """Make room: whether there were any. OSError."""

@@ -72,7 +72,7 @@ class Spool(SpoolBase):
     def create(cls, shop: Workshop, digest: Digest, name: str) -> Spool:
         """Map first, then the file. In the writer thread. OSError."""
         known = SpoolMap(digest)
-        MapFile(shop.layout.map(name), known).write()
+        shop.leftovers.with_room(MapFile(shop.layout.map(name), known).write)
         try:
             return cls(shop, name, durable.create(shop.layout.spool(name)), known)
         except OSError:
@@ -111,7 +111,7 @@ class Spool(SpoolBase):
     def _expect(self, size_bytes: int, validator: Validator | None) -> None:
         self._check_unsealed()
         try:
-            self._with_room(partial(durable.allocate, self.descriptor, size_bytes))
+            self._shop.leftovers.with_room(partial(durable.allocate, self.descriptor, size_bytes))
         finally:
             self._count()
         self._map.write(size_bytes=size_bytes, validator=validator)
@@ -171,21 +171,13 @@ class Spool(SpoolBase):
         if self._refused is not None:
             raise self._refused
         try:
-            self._with_room(partial(durable.write_all, self.descriptor, content, offset))
+            write = partial(durable.write_all, self.descriptor, content, offset)
+            self._shop.leftovers.with_room(write)
         except OSError as error:
             self._refused = error
             raise
         finally:
             self._count()
-
-    def _with_room(self, job: Callable[[], None]) -> None:
-        """Do it, once more where the disk is full and there are leftovers that can go."""
-        try:
-            job()
-        except OSError as error:
-            if error.errno != errno.ENOSPC or not self._shop.leftovers.clear():
-                raise
-            job()
 
     def _catch_up_alone(self) -> Written:
         return self._catch_up(), NOTHING

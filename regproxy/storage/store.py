@@ -51,7 +51,7 @@ from regproxy.storage.health import DiskHealth, probe
 from regproxy.storage.keeping import Keeper
 from regproxy.storage.layout import Layout
 from regproxy.storage.ledger import Ledger
-from regproxy.storage.leftovers import Leftovers
+from regproxy.storage.leftovers import FULL, Leftovers
 from regproxy.storage.lock import FolderLock
 from regproxy.storage.mending import Mender
 from regproxy.storage.names import first_names
@@ -387,6 +387,12 @@ class DiskStore:
 
     # the end
 
+    def look_for_room(self) -> OSError | None:
+        """Why the disk takes no writes now, leftovers gone; None when it does. In the writer thread."""
+        error = probe(self._layout)
+        full = error is not None and error.errno in FULL
+        return probe(self._layout) if full and self._leftovers.clear() else error
+
     def recover(self) -> int:
         """Finish commits that a kill interrupted, keep what fills can go on from, remove other spools.
 
@@ -427,7 +433,7 @@ def open_store(root: Path, reactor: IReactorFromThreads, wall: Callable[[], floa
         lock = FolderLock.take(layout.lock)
     except OSError as error:
         raise storage_failed(error) from None
-    health = DiskHealth(root, cast(IReactorTime, reactor), lambda: writer.run(probe, layout))
+    health = DiskHealth(root, cast(IReactorTime, reactor), lambda: writer.run(store.look_for_room))
     writer = DiskThread(reactor, "regproxy-writer", health.refused)
     reader = DiskThread(reactor, "regproxy-reader")
     store = DiskStore(root, reactor, writer, reader, wall, health, lock)

@@ -3,7 +3,7 @@
 Laws: trouble is the endpoint's as long as it is asked itself; where it has sent us on, it has answered, and
 trouble is that host's. 401 and 403 are answers: a credential that is refused is held back, for the scope
 that it was refused for, and no other one is. A call that was given up says something only if it waited for
-long.
+long. One that waits in silence is ended when the circuit opens: who asks then is told so at once, too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from regproxy.headers.origins import Origin
 from regproxy.upstream.answers import DENIED
 from regproxy.upstream.client import Answer
 from regproxy.upstream.deadlines import within
-from regproxy.upstream.endpoints import Endpoint
+from regproxy.upstream.endpoints import Endpoint, best, not_asked
 from regproxy.upstream.holds import Holds
 from regproxy.upstream.limits import Limits
 
@@ -124,14 +124,12 @@ class Attempts:
         attempt = _Attempt(self, endpoint, question)
         doubting = self.clock.callLater(self.limits.doubt_s, attempt.doubt)
         try:
-            answer = await self._in_time(walk(question, attempt.trip), question)
-        except UpstreamError as error:
-            attempt.failed(error)
-            raise
-        except CancelledError:
-            attempt.given_up()
-            raise
+            answer = await attempt.follow(self._in_time(walk(question, attempt.trip), question))
+        except (UpstreamError, CancelledError) as error:
+            attempt.ended_by(error)
+            raise attempt.cut_off or error from None
         finally:
+            attempt.over()
             if doubting.active():
                 doubting.cancel()
         attempt.answered(answer)
@@ -162,6 +160,9 @@ class _Attempt:
         self._began_s = attempts.clock.seconds()
         self._call = endpoint.breaker.began()
         self.trip = Trip(attempts.is_own, self._leads)
+        self.cut_off: UpstreamError | None = None
+        """Why it was ended by us."""
+        self._walking: Deferred[Answer] | None = None
 
     def _leads(self) -> None:
         """The endpoint has sent us on."""
@@ -175,14 +176,42 @@ class _Attempt:
         """No answer yet."""
         if self.trip.host is None:
             self._endpoint.breaker.doubt()
+        self._endpoint.breaker.waits(self._cut)
 
-    def given_up(self) -> None:
-        """Nobody waits any more, or its time is over."""
-        waited_s = self._attempts.clock.seconds() - self._began_s
-        if waited_s >= self._attempts.limits.doubt_s:
-            self.failed(UpstreamTimeout(self._attempts.name, f"it has not answered for {waited_s:.0f} s"))
+    def follow(self, walking: Deferred[Answer]) -> Deferred[Answer]:
+        """What comes of it, unless the circuit opens while it waits."""
+        self._walking = walking
+        return walking
 
-    def failed(self, error: UpstreamError) -> None:
+    def over(self) -> None:
+        """It waits no more."""
+        self._endpoint.breaker.over(self._cut)
+
+    def _cut(self) -> None:
+        """Its endpoint is not asked any more. Where it has sent us on, it has answered: that goes on."""
+        if self.trip.host is not None or self._walking is None:
+            return
+        now_s = self._attempts.clock.seconds()
+        standing = best([self._endpoint.breaker.state], now_s, self._attempts.wall() - now_s)
+        self.cut_off = not_asked(self._attempts.name, standing)
+        self.cut_off.tried_s = self._waited_s
+        self._walking.cancel()
+
+    @property
+    def _waited_s(self) -> float:
+        return max(0.0, self._attempts.clock.seconds() - self._began_s)
+
+    def ended_by(self, error: UpstreamError | CancelledError) -> None:
+        """There is no answer; what ended us says nothing of the endpoint that it does not know."""
+        if self.cut_off is not None:
+            return
+        if isinstance(error, UpstreamError):
+            self._failed(error)
+        elif self._waited_s >= self._attempts.limits.doubt_s:  # nobody waits any more, or its time is over
+            reason = f"it has not answered for {self._waited_s:.0f} s"
+            self._failed(UpstreamTimeout(self._attempts.name, reason))
+
+    def _failed(self, error: UpstreamError) -> None:
         """There is no answer to the question."""
         if isinstance(error, UpstreamTrouble) and not isinstance(error, UpstreamRefused):
             answered = isinstance(error, UpstreamFailed)  # by what is of no use: that may be its repository's

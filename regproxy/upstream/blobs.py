@@ -183,9 +183,9 @@ class RemoteBlobs:
         """Ask for the rest of a blob that was answered before.
 
         Where the registry sends us on and the other host refuses, that is no answer but a signature that
-        has expired: the registry may be asked again (R87).
+        has expired: the registry may be asked again (R87). A transfer has retries of its own.
         """
-        answer = await self._calls.ask(question)
+        answer = await self._calls.ask(question, again=0)
         if answer.status in DENIED and not self._calls.is_home(answer):
             answer.discard()
             host = answer.origin.host

@@ -1,13 +1,14 @@
 """The circuit of one endpoint: carries out what ``circuit`` decides, with a clock and probes.
 
-Laws: one probe at a time, no token with it. None once it is closed, none while it rests. An outage is one
-line in the log when it begins, and one when it is over.
+Laws: one probe at a time, no token with it. None once it is closed, none while it rests. Calls that wait in
+silence when it opens are ended. An outage is one line in the log when it begins, and one when it is over.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from itertools import islice
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -26,6 +27,8 @@ Told = Callable[[Circuit], None]
 
 CHECK_AGAIN_S = 5.0
 """Calls that wait have its API checked no sooner again."""
+ENDED_AT_ONCE = 50
+"""So many calls that wait are ended before others have a turn."""
 
 
 class Breaker:
@@ -55,6 +58,7 @@ class Breaker:
         self._state = CircuitState()
         self._timer: IDelayedCall | None = None
         self._asking: Deferred[None] | None = None
+        self._waiting: dict[Callable[[], None], None] = {}
         self._checked_s = float("-inf")
         self._rests = False
         self._ended = False
@@ -105,6 +109,15 @@ class Breaker:
 
         self._ask(over)
 
+    def waits(self, end: Callable[[], None]) -> None:
+        """A call has waited for long: ``end`` is called once, as soon as it is open."""
+        self._waiting[end] = None
+        self._end_waiting()
+
+    def over(self, end: Callable[[], None]) -> None:
+        """That call waits no more."""
+        self._waiting.pop(end, None)
+
     # what operators want
 
     def rest(self) -> None:
@@ -135,8 +148,9 @@ class Breaker:
     # what follows
 
     def _go(self, state: CircuitState) -> None:
-        """Be in ``state`` from now on, with all that belongs to a change; at rest all stays as it is."""
-        if self._rests:
+        """Be in ``state`` from now on, with all that belongs to a change; at rest, and at
+        the end, all stays as it is."""
+        if self._rests or self._ended:
             return
         before, self._state = self._state, state
         if state.circuit is not before.circuit:
@@ -153,6 +167,18 @@ class Breaker:
             self._say_back(before)
         if state.due_s is not None and state.due_s != before.due_s:
             self._arm(state.due_s)
+        self._end_waiting()
+
+    def _end_waiting(self) -> None:
+        """Nobody waits for one that is not asked; some at a time, those that wait longest first."""
+        if self._state.closed or self._rests or self._ended:
+            return
+        for end in list(islice(self._waiting, ENDED_AT_ONCE)):
+            if end in self._waiting:  # what an earlier one led to may have ended it
+                del self._waiting[end]
+                end()
+        if self._waiting:
+            self._clock.callLater(0, self._end_waiting)
 
     def _say_down(self, state: CircuitState) -> None:
         """Where its API answers and its content does not, once for all that follows."""

@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
-from regproxy.errors import Throttled
+from regproxy.errors import Throttled, UpstreamRefused
 from regproxy.headers.origins import Origin
 from regproxy.headers.ratelimits import LimitReport, read_limits
 from regproxy.headers.retry_after import retry_after_s
@@ -28,6 +28,8 @@ TRY_S = 60.0
 LOOK_EVERY_S, LOOKS = 300.0, 24
 """While it is spared nobody may ask it anything: so often at most, and so many times in a window, it is asked
 what is left."""
+SILENT = 3
+"""After so many answers in a row that tell no limit, from who told one before, there is none any more."""
 LOGIN_S = 5.0
 """So often the login is looked at while it is refused: another one is asked with at once."""
 
@@ -61,6 +63,10 @@ class _Account:
     ledger: Ledger = attrs.field(factory=Ledger)
     under_way: int = 0
     """GETs of manifests that have no answer yet."""
+    heads_tell: bool = False
+    """Whether its answers to HEADs say what is left, too."""
+    silent: int = 0
+    """How many answers in a row have told nothing that should have."""
 
 
 class Budget:
@@ -149,6 +155,11 @@ class Budget:
             account.throttle.refused(lane, error.retry_after_s)
             self._stopped_as, self._looked_s, self._told = self._who(), self._clock.seconds(), None
             raise
+        except UpstreamRefused:  # without a token nothing is counted
+            account.throttle.left_alone(lane)
+            if lane is Lane.MANIFEST:
+                self._enters(account, accounts.unspent(account.ledger))
+            raise
         except BaseException:
             account.throttle.left_alone(lane)
             raise
@@ -191,12 +202,21 @@ class Budget:
 
     def _judge(self, account: _Account, lane: Lane, answer: Heard, report: LimitReport | None) -> None:
         now_s = self._clock.seconds()
+        wish_s = retry_after_s(answer.header("Retry-After"), self._wall()) if answer.status == 429 else None
+        if wish_s is None and report is not None and report.remaining == 0:
+            wish_s = report.reset_s
+        if report is not None and report.is_brake:
+            report = None
+        if report is not None and report.remaining is not None:
+            account.silent = 0
+            account.heads_tell = account.heads_tell or lane is Lane.LOOK
+        elif answer.status in (200, 304) and self._should_tell(account, lane, answer):
+            account.silent += 1
+            if account.silent >= SILENT:
+                self._enters(account, Ledger())
         if report is not None:
             self._enters(account, accounts.reported(account.ledger, report, now_s, account.under_way))
         if answer.status == 429:
-            wish_s = retry_after_s(answer.header("Retry-After"), self._wall())
-            if wish_s is None and report is not None and report.remaining == 0:
-                wish_s = report.reset_s
             account.throttle.refused(lane, wish_s)
         else:
             account.throttle.answered(lane)
@@ -204,6 +224,12 @@ class Budget:
         if answer.status == 429 or (report is not None and report.remaining == 0):
             self._stopped_as, self._looked_s = self._who(), now_s
         self._told = None
+
+    def _should_tell(self, account: _Account, lane: Lane, answer: Heard) -> bool:
+        """Whether answers like this one have told what is left: who has no limit has no such headers."""
+        asked_here = self._accounts.get(answer.origin) is account
+        told = account.ledger.remaining is not None
+        return told and asked_here and (lane is Lane.MANIFEST or (lane is Lane.LOOK and account.heads_tell))
 
     def _follow(self, account: _Account, report: LimitReport | None, now_s: float) -> None:
         """Stop what costs where nothing is left, let it go where there is something again."""

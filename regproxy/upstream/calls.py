@@ -33,6 +33,7 @@ from regproxy.upstream.client import Answer, Client
 from regproxy.upstream.endpoints import Endpoint, Endpoints
 from regproxy.upstream.reach import PUBLIC_ONLY, Reach
 from regproxy.upstream.redirects import Refuse, decide_redirect
+from regproxy.upstream.retrying import RETRIES, WITH_OTHERS, Retrying
 from regproxy.upstream.scopes import scope_at
 
 MAX_FOREIGN_DOORS = 64
@@ -89,12 +90,15 @@ class Calls:
         budget: Budget,
         insecure: bool = False,
         by_speed: bool = False,
+        *,
+        retrying: Retrying,
     ) -> None:
         """``insecure``: a redirect may lead from https to http. ``attempts`` asks one endpoint.
         ``by_speed``: one that was found slow is asked after the others."""
         self.known: Question | None = None
         """The last question about a manifest that was answered by one."""
         self._budget = budget
+        self.retrying = retrying
         self._by_speed = by_speed
         self._name = name
         self._endpoints = endpoints
@@ -104,9 +108,10 @@ class Calls:
         self._wall = wall
         self._insecure = insecure
 
-    async def ask(self, question: Question) -> Answer:
+    async def ask(self, question: Question, *, again: int = RETRIES) -> Answer:
         """The answer after authorisation and redirects, of any other status.
 
+        Where a connection breaks before it has brought one it is asked ``again``, so many times at most.
         Of several endpoints that of the first one that is not in trouble. What another than the first
         of the settings refuses, or does not have, is no answer: it may only be behind (R90). UpstreamDown,
         at once, where none is asked now.
@@ -114,7 +119,7 @@ class Calls:
         trouble: UpstreamError | None = None
         for endpoint, there in self._ways(question):
             try:
-                answer = await self._ask_at(endpoint, there)
+                answer = await self._ask_at(endpoint, there, again)
             except UpstreamError as error:
                 if isinstance(error, NotFound | Denied) and not endpoint.later:
                     raise
@@ -164,17 +169,24 @@ class Calls:
         """What the token server of a later endpoint refuses."""
         return UpstreamFailed(self._name, f"asked instead for {question.what}: {error.reason}")
 
-    async def _ask_at(self, endpoint: Endpoint, question: Question) -> Answer:
+    async def _ask_at(self, endpoint: Endpoint, question: Question, again: int) -> Answer:
         """The answer of one endpoint, unless its rate limit says not now: :exc:`Throttled`."""
-        asking = partial(self._attempts.ask, endpoint, question, self._walk)
+        walk = partial(self._walk_again, again if len(self._endpoints) == 1 else min(again, WITH_OTHERS))
+        asking = partial(self._attempts.ask, endpoint, question, walk)
         answer = await self._budget.ask(question.method, question.kind, Origin.of(endpoint.url), asking)
         if question.kind == "manifest" and answer.status == 200:
             self.known = question
         return answer
 
+    async def _walk_again(self, most: int, question: Question, trip: Trip) -> Answer:
+        if not most:
+            return await self._walk(question, trip)
+        return await self.retrying.run(partial(self._walk, question, trip), most)
+
     async def _walk(self, question: Question, trip: Trip) -> Answer:
         visited: tuple[str, ...] = (question.url,)
         step = Step(question.url)
+        trip.host = None
         while True:
             answer = await self._ask_here(question, step)
             if answer.status not in REDIRECTS:

@@ -86,9 +86,7 @@ class Endpoints:
         slow = frozenset(filter(self._is_slow, range(len(self._all)))) if by_speed else frozenset()
         found = plan([each.breaker.state for each in self._all], self._clock.seconds(), slow)
         if not found:
-            standing = self.standing()
-            wait = max(1, math.ceil(standing.retry_s or 0.0))
-            raise UpstreamDown(self._name, f"not asked now: {standing.reason}", standing.since_s, wait)
+            raise not_asked(self._name, self.standing())
         return [self._all[number] for number in found]
 
     def elsewhere(self, endpoint: Endpoint) -> bool:
@@ -137,6 +135,12 @@ class Endpoints:
         """Probe nobody any more."""
         for each in self._all:
             each.breaker.close()
+
+
+def not_asked(name: str, standing: Standing) -> UpstreamDown:
+    """What is said of one whose circuit is open."""
+    wait_s = max(1, math.ceil(standing.retry_s or 0.0))
+    return UpstreamDown(name, f"not asked now: {standing.reason}", standing.since_s, wait_s)
 
 
 def plan(states: Sequence[CircuitState], now_s: float, slow: Container[int] = frozenset()) -> list[int]:

@@ -62,11 +62,11 @@ def explain(upstream: str, host: str, error: BaseException) -> UpstreamError:
     if isinstance(root, TimeoutError):
         return UpstreamTimeout(upstream, f"no connection to {host} in time")
     if isinstance(root, DNSLookupError):
-        return UpstreamUnreachable(upstream, f"the name {host} cannot be resolved")
+        return _passing(upstream, f"the name {host} cannot be resolved")
     if isinstance(root, ConnectionRefusedError):
-        return UpstreamUnreachable(upstream, f"{host} refuses connections")
+        return _passing(upstream, f"{host} refuses connections")
     if isinstance(root, NoRouteError):
-        return UpstreamUnreachable(upstream, f"there is no route to {host}")
+        return _passing(upstream, f"there is no route to {host}")
     if isinstance(root, SSL.Error | VerificationError):
         return UpstreamUnreachable(upstream, f"TLS with {host} fails: {tls_reason(root)}")
     if isinstance(root, ForbiddenAddress):
@@ -88,14 +88,21 @@ def _explain_rest(upstream: str, host: str, root: BaseException) -> UpstreamErro
     if isinstance(root, CertificateUnusable | crypto.Error):
         return UpstreamUnreachable(upstream, f"{host} cannot be asked: its {_UNUSABLE}")
     if isinstance(root, ConnectionClosed | DeadConnection):
-        return UpstreamUnreachable(upstream, f"{host} closed the connection without an answer")
+        return _passing(upstream, f"{host} closed the connection without an answer")
     if isinstance(root, ConnectError):
-        return UpstreamUnreachable(upstream, f"{host} cannot be connected to")
+        return _passing(upstream, f"{host} cannot be connected to")
     if isinstance(root, OSError):
         return UpstreamUnreachable(
             upstream, f"{host} cannot be asked: {root.strerror or 'the connection fails'}"
         )
     return UpstreamFailed(upstream, f"the answer of {host} is not HTTP that can be read")
+
+
+def _passing(upstream: str, reason: str) -> UpstreamUnreachable:
+    """For one connection; what TLS or the settings make impossible fails each time."""
+    error = UpstreamUnreachable(upstream, reason)
+    error.passing = True
+    return error
 
 
 def _root(error: BaseException) -> BaseException:

@@ -92,5 +92,7 @@ def _told_again(error: UpstreamError, left_s: float) -> UpstreamError:
     if isinstance(error, UpstreamRefused):
         again = UpstreamRefused(error.upstream, error.reason, error.inner)
         again.status = error.status
+        again.since_s = error.since_s
+        again.remembered = True
         return again
     return UpstreamDown(error.upstream, f"not asked now: {error.reason}", None, max(1, math.ceil(left_s)))

@@ -128,6 +128,11 @@ def _end(ledger: Ledger, report: LimitReport, now_s: float, more: bool) -> float
     return now_s + length_s if more else min(ledger.resets_s, now_s + length_s)
 
 
+def unspent(ledger: Ledger) -> Ledger:
+    """After one of them turned out not to count: nobody was asked, or it was not let in."""
+    return attrs.evolve(ledger, spent=max(0, ledger.spent - 1))
+
+
 def spent(ledger: Ledger, now_s: float) -> Ledger:
     """After one of our own requests that count was sent."""
     found = attrs.evolve(ledger, spent=ledger.spent + 1)

@@ -8,7 +8,14 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from regproxy.errors import ContentMismatch, InvalidDigest, InvalidManifest, ManifestRefused, UpstreamFailed
+from regproxy.errors import (
+    ContentMismatch,
+    InvalidDigest,
+    InvalidManifest,
+    ManifestRefused,
+    UpstreamFailed,
+    UpstreamUnreachable,
+)
 from regproxy.interfaces import IManifestSource
 from regproxy.oci import media_type as types
 from regproxy.oci.digest import Digest
@@ -22,6 +29,7 @@ from regproxy.upstream.client import Answer
 from regproxy.upstream.limits import Limits
 from regproxy.upstream.notices import Notices
 from regproxy.upstream.questions import Questions
+from regproxy.upstream.retrying import RETRIES, WHERE_CACHED
 from regproxy.upstream.running import Running
 from regproxy.upstream.threads import InThread, by_size
 
@@ -45,16 +53,24 @@ class ManifestReader:
     async def get(self, repository: Repository, reference: Reference) -> tuple[Manifest, str | None]:
         """The manifest and its ETag. Wrong bytes: ContentMismatch; no manifest: ManifestRefused."""
         question = self.questions.manifest("GET", repository, reference)
-        answer = await self._calls.ask_ok(question)
+        answer, content = await self._read(question)
         self._notices.heard(repository, reference, answer.headers("Warning"))
-        try:
-            content = await answer.read(MAX_MANIFEST_BYTES, question.what)
-        except UpstreamFailed as too_large:
-            raise ManifestRefused(self._name, too_large.reason) from None
         manifest = await by_size(
             self._in_thread, len(content), lambda: self._judge(question, answer, content, reference)
         )
         return manifest, entity_tag_of(answer)
+
+    async def _read(self, question: Question, again: bool = True) -> tuple[Answer, bytes]:
+        """Where it breaks off it is asked for ``again``, once."""
+        answer = await self._calls.ask_ok(question)
+        try:
+            return answer, await answer.read(MAX_MANIFEST_BYTES, question.what)
+        except UpstreamFailed as too_large:
+            raise ManifestRefused(self._name, too_large.reason) from None
+        except UpstreamUnreachable:
+            if not again or not self._calls.retrying.once_more():
+                raise
+        return await self._read(question, again=False)
 
     def _judge(self, question: Question, answer: Answer, content: bytes, reference: Reference) -> Manifest:
         stated = stated_digest(answer)
@@ -84,7 +100,7 @@ class ManifestReader:
         """The answer to a HEAD, conditional with ``etag``, its empty body done; not yet judged."""
         headers = {} if etag is None else {"If-None-Match": etag}
         question = self.questions.manifest("HEAD", repository, reference, headers)
-        answer = await self._calls.ask(question)
+        answer = await self._calls.ask(question, again=RETRIES if etag is None else WHERE_CACHED)
         if answer.status != 304 and answer.status not in HEAD_UNSUPPORTED:
             self._calls.insist(answer, question)
         if answer.status not in HEAD_UNSUPPORTED:

@@ -46,6 +46,7 @@ from regproxy.upstream.pages import TagPages
 from regproxy.upstream.probes import Probes
 from regproxy.upstream.questions import Questions
 from regproxy.upstream.reach import Bounds, Reach
+from regproxy.upstream.retrying import Retrying, Spare
 from regproxy.upstream.running import Running
 from regproxy.upstream.tags import RemoteTags
 from regproxy.upstream.threads import InThread, threads_of
@@ -124,6 +125,7 @@ class RemoteRegistry:
             endpoints=self._endpoints,
             attempts=attempts,
             insecure=settings.insecure,
+            retrying=Retrying(reactor, limits.first_byte_s, Spare()),
         )
         self._calls, bodies = calls(settings.name, small), calls(settings.name, bulk, by_speed=True)
         self._questions = Questions(settings.endpoints[0])

@@ -12,7 +12,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from regproxy.errors import (
-    Throttled,
     TransferStopped,
     UpstreamDown,
     UpstreamError,
@@ -78,8 +77,9 @@ class Running:
                 return result  # nobody was asked; what made it so is told already
             if isinstance(result.value, UpstreamError):
                 result.value.tried_s = max(0.0, self._clock.seconds() - began_s)
-                if not _is_remembered(result.value):
-                    self._listen(result.value, nested)
+                if result.value.remembered:  # nobody was asked: that says nothing of whether it is there
+                    return result
+                self._listen(result.value, nested)
             if self._closed and result.check(CancelledError):
                 return Failure(TransferStopped("the daemon ends"))
             if isinstance(result.value, UpstreamTrouble) and not nested:
@@ -117,8 +117,3 @@ class Running:
             call.cancel()
         for stop in list(self._stops):
             stop()
-
-
-def _is_remembered(error: UpstreamError) -> bool:
-    """Whether nobody was asked: that says nothing of whether the upstream is there."""
-    return isinstance(error, Throttled) and error.remembered

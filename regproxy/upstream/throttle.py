@@ -22,6 +22,8 @@ from regproxy.singleflight import Waiters
 
 FIRST_S, LONGEST_S = 30.0, 960.0
 """How long where the upstream does not say: at first, and at most; twice as long after each 429."""
+FIRST_OF_BLOBS_S = 1.0
+"""Nobody has a limit on blobs that lasts: it is a host that has too much to do now, and clients wait."""
 JITTER_SHARE = 0.1
 PROBE_WAIT_S = 0.8
 """For how long others wait for the one question; clients are told within a second."""
@@ -52,11 +54,11 @@ STOPS: Mapping[Lane, tuple[Lane, ...]] = {
 """What a 429 to a question of a lane stops."""
 
 
-def hold_s(wish_s: float | None, refusals: int, chance: float) -> float:
+def hold_s(wish_s: float | None, refusals: int, chance: float, first_s: float = FIRST_S) -> float:
     """For how long: as the upstream wishes, never nothing, a little longer by ``chance`` (0 to 1);
-    without a wish by the number of ``refusals`` in a row."""
+    without a wish by the number of ``refusals`` in a row, ``first_s`` after the first."""
     if wish_s is None:
-        wish_s = min(LONGEST_S, FIRST_S * 2.0 ** min(refusals - 1, 16))
+        wish_s = min(LONGEST_S, first_s * 2.0 ** min(refusals - 1, 16))
     length_s = min(max(1.0, wish_s), MAX_RETRY_AFTER_S)
     return length_s * (1.0 + JITTER_SHARE * chance)
 
@@ -102,11 +104,11 @@ class Throttle:
 
     async def enter(self, lane: Lane) -> Stopped | None:
         """Whether a question may go; what may not is told so within PROBE_WAIT_S. Tell :meth:`over` then."""
-        hold = self._holds.get(lane)
+        hold, told_s = self._holds.get(lane), self._clock.seconds() + PROBE_WAIT_S
         while hold is not None and self.left_s(lane) == 0.0 and hold.probing:
             waiter: Deferred[None] = hold.waiting.add()
-            try:
-                await waiter.addTimeout(PROBE_WAIT_S, self._clock)
+            try:  # one question after the other may come to nothing
+                await waiter.addTimeout(max(0.0, told_s - self._clock.seconds()), self._clock)
             except TimeoutError:
                 return Stopped(1, hold.refusals > 0)
             hold = self._holds.get(lane)
@@ -125,7 +127,8 @@ class Throttle:
             before = self._holds.get(stopped)
             again = before is not None and now_s >= before.until_s
             refusals = 1 if before is None else max(1, before.refusals + again)
-            until_s = now_s + hold_s(wish_s, refusals, self._chance())
+            first_s = FIRST_OF_BLOBS_S if stopped is Lane.BLOB else FIRST_S
+            until_s = now_s + hold_s(wish_s, refusals, self._chance(), first_s)
             if before is not None and not again and before.refusals:  # several were under way together
                 until_s = max(until_s, before.until_s)
             self._replace(stopped, _Hold(now_s, until_s, refusals))

@@ -54,6 +54,10 @@ def test_a_value_may_be_written_once_and_used_twice() -> None:
     [
         ("a: 1\nb: 2\na: 3\n", ["f:3: a: the key is here twice: it is also on line 1"]),
         ("a: 1\n b: 2\n", ["f:2: not YAML: mapping values are not allowed here"]),
+        (
+            'a: 1\nb: "/\\d+/"\n',
+            ["f:2: not YAML: found unknown escape character 'd'; with a backslash, use single quotes"],
+        ),
         ("a: [1\n", ["f:2: not YAML: expected ',' or ']', but got '<stream end>'"]),
         ("a: 1\n\tb: 2\n", ["f:2: not YAML: found character '\\t' that cannot start any token"]),
         ("- a\n", ["f:1: expected keys and values, such as 'ttl: 7d'"]),

@@ -28,7 +28,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from regproxy.errors import (
@@ -57,6 +57,7 @@ from regproxy.interfaces import IBody
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.proxy.registry import ProxyRegistry
+from regproxy.settings import FillSettings
 from regproxy.storage import durable
 from regproxy.storage.store import DiskStore, open_store
 from regproxy.testing.bodies import Feed, MemoryBlob
@@ -74,7 +75,17 @@ REPOSITORIES = [Repository.parse(name, "team/app") for name in (HERE, THERE)]
 WRITES = ("spool.append", "spool.place")
 BATCH = 200
 LEFT = RegproxyError("it left")
-TROUBLES = ["breaks", "refusals", "lies", "revocations", "the disk", "restarts"]
+TROUBLES = ["breaks", "refusals", "lies", "revocations", "the disk", "restarts", "slow lines", "silence"]
+SIZES = {
+    "regproxy.fill.plan.KEEP_BYTES": 500,
+    "regproxy.fill.slowness.SLOW_BYTES_S": 300,
+    "regproxy.fill.slowness.SLOW_FOR_S": 3.0,
+    "regproxy.fill.watch.SLOW_FOR_S": 3.0,
+    "regproxy.fill.watch.LAGS_FOR_S": 2.0,
+}
+"""What is left is worth keeping, and a line is slow, at the size and speed that lines have here."""
+IN_HAND = 3000
+"""What may come twice where a fill pauses: what its connections have brought and no batch was made of."""
 
 numbers = st.integers(0, 20)
 counts = st.sampled_from([1, 150, 700, 2500, 6000])
@@ -94,6 +105,15 @@ class LinedRemote(MemoryRemote):
         self.lines: list[Line] = []
         self.piece_from = lambda _, start, stop: self.line(start, stop)
         self.resumed_from = lambda _, start: self.line(start, SIZE)
+        open_from = self.blobs.open_from
+        self.blobs.open_from = lambda *what: open_from(*what).addCallback(self.goes_on)
+
+    def goes_on(self, blob: MemoryBlob) -> MemoryBlob:
+        """The line of ``blob`` brings it from its start on."""
+        line = next(line for line in self.lines if line.feed is blob._feed)
+        line.start = blob.start
+        line.feed.give(bytes(blob.start))
+        return blob
 
     def line(self, start: int, stop: int, feed: Feed | None = None) -> Feed:
         feed = Feed(SIZE) if feed is None else feed
@@ -173,7 +193,7 @@ class Reader:
         if self.body is not None:
             self.body.close()
         elif not self.opening.waiting:
-            with contextlib.suppress(RegproxyError):
+            with contextlib.suppress(RegproxyError, CancelledError):
                 self.opening.result.close()
         else:
             self.opening.deferred.cancel()
@@ -186,6 +206,12 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         self.small = Small()
         self.small.__enter__()
+        self.abandon = "finish"
+        self.pauses = 0
+        self.patches = [patch(name, value) for name, value in SIZES.items()]
+        self.patches.append(patch.object(Fill, "pause", self.counting(Fill.pause)))
+        for one in self.patches:
+            one.start()
         self.clock = Clock()
         self.clock.advance(1_000_000)
         self.remotes = {name: LinedRemote(name) for name in (HERE, THERE)}
@@ -193,6 +219,7 @@ class Histories(RuleBasedStateMachine):
         self.proxy = self.make_proxy()
         self.readers: list[Reader] = []
         self.gates: list[Gate] = []
+        self.silent: list[Gate] = []
         self.lies = 0
         self.breaks = 0
         self.restarts = 0
@@ -206,7 +233,16 @@ class Histories(RuleBasedStateMachine):
 
     def make_proxy(self) -> ProxyRegistry:
         rules = dict.fromkeys(self.remotes, (RULE,))
-        return ProxyRegistry(self.store, self.remotes, rules, self.clock, self.clock.seconds)
+        fill = FillSettings(abandon=self.abandon)
+        return ProxyRegistry(self.store, self.remotes, rules, self.clock, self.clock.seconds, fill=fill)
+
+    def counting(self, pause: Callable[[Fill], None]) -> Callable[[Fill], None]:
+        def counted(fill: Fill) -> None:
+            pauses = not fill.pausing
+            pause(fill)
+            self.pauses += pauses and fill.pausing
+
+        return counted
 
     def settle(self) -> None:
         """Until nothing moves by itself."""
@@ -225,10 +261,14 @@ class Histories(RuleBasedStateMachine):
     def one_of(self, number: int) -> Line:
         return self.running[number % len(self.running)]
 
-    @initialize(troubles=st.sets(st.sampled_from(TROUBLES), max_size=3))
-    def begin(self, troubles: set[str]) -> None:
+    @initialize(
+        troubles=st.sets(st.sampled_from(TROUBLES), max_size=3), abandon=st.sampled_from(["finish", "pause"])
+    )
+    def begin(self, troubles: set[str], abandon: str) -> None:
         """Only some kinds of trouble in each history, so that those without the others are tried as well."""
         self.troubles = troubles
+        self.abandon = abandon
+        self.proxy = self.make_proxy()
 
     # What clients do
 
@@ -283,6 +323,33 @@ class Histories(RuleBasedStateMachine):
         self.one_of(number).feed.fail(error)
         self.settle()
 
+    @precondition(lambda self: self.running and "slow lines" in self.troubles)
+    @rule(number=numbers, seconds=st.sampled_from([2, 5]), elsewhere=st.booleans(), others=st.booleans())
+    def crawl(self, number: int, seconds: int, elsewhere: bool, others: bool) -> None:
+        """A line brings next to nothing, whether or not the ``others`` do."""
+        slow = self.one_of(number)
+        slow.feed.elsewhere = lambda: elsewhere
+        for _ in range(seconds):
+            for line in self.running:
+                line.give(800 if others and line is not slow else 10)
+            self.clock.advance(0.98)
+            self.settle()
+
+    @precondition(lambda self: "silence" in self.troubles)
+    @rule(where=st.sampled_from([HERE, HERE, THERE]), what=st.sampled_from(["piece", "resume", "open"]))
+    def fall_silent(self, where: str, what: str) -> None:
+        """Requests of that kind get no answer until it speaks again."""
+        kinds = {"open": ("blobs.open", "blobs.open_from")}.get(what, (f"blobs.{what}",))
+        self.silent.append(self.remotes[where].script.hold(*kinds))
+
+    @precondition(lambda self: self.silent)
+    @rule()
+    def speak(self) -> None:
+        for gate in self.silent:
+            gate.open()
+        self.silent = []
+        self.settle()
+
     @precondition(lambda self: "refusals" in self.troubles)
     @rule(
         where=st.sampled_from([HERE, HERE, THERE]),
@@ -299,6 +366,8 @@ class Histories(RuleBasedStateMachine):
         self.breaks += 1
         self.denied = self.denied or what == "open"
         self.remotes[where].script.fail(f"blobs.{what}", error, times=1)
+        if what == "open":
+            self.remotes[where].script.fail("blobs.open_from", error, times=1)
 
     @precondition(lambda self: self.running and "lies" in self.troubles)
     @rule(number=numbers, at=st.sampled_from(["all", "last"]))
@@ -316,7 +385,7 @@ class Histories(RuleBasedStateMachine):
         self.denied = True
         self.store.revoke(repository)
         if gone:
-            for what in ("stat", "open", "resume"):
+            for what in ("stat", "open", "open_from", "resume"):
                 script = self.remotes[repository.upstream].script
                 script.fail(f"blobs.{what}", NotFound(repository.upstream, "404"), times=1)
         self.settle()
@@ -403,7 +472,7 @@ class Histories(RuleBasedStateMachine):
         if self.denied:
             most += SIZE * 2  # a fill that nobody may go on with, and the next one
         most += SIZE * len(self.readers) if self.refused else 0
-        most += SIZE * 4 * self.lies
+        most += SIZE * 4 * self.lies + IN_HAND * self.pauses
         assert twice <= most, f"{twice} bytes came twice"
 
     @invariant()
@@ -424,6 +493,7 @@ class Histories(RuleBasedStateMachine):
         self.heal_disk()
         for remote in self.remotes.values():
             remote.script.heal()
+        self.speak()
         for _ in range(400):
             for line in self.running:
                 line.give(1000)
@@ -458,6 +528,8 @@ class Histories(RuleBasedStateMachine):
             for reader in self.readers:
                 reader.leave()
             self.end()
+            for one in self.patches:
+                one.stop()
             self.small.__exit__()
 
     def nothing_is_left(self) -> None:
@@ -519,9 +591,10 @@ class OnDisk(Histories):
         self.real(descriptor, content, offset)
 
     def settle(self) -> None:
-        for _ in range(3):
+        store = self.store
+        for _ in range(4):
             super().settle()
-            for thread in (self.store._writer, self.store._syncer, self.store._reader):
+            for thread in (store._hasher, store._writer, store._syncer, store._reader):
                 self.threads.wait(thread.run(lambda: None))
 
     @precondition(lambda self: "the disk" in self.troubles)
@@ -578,12 +651,16 @@ def _follows_wrong_bytes(self: FillReader) -> Any:
     return _BEGIN_ANEW(self)
 
 
+async def _first_alone(self: Ranges) -> None:
+    await self._whole.bring(self._landed)
+
+
 def _all_fails(self: Fill, source: Any, tail: Any, error: StorageFailed) -> Any:
     raise error
 
 
 _BEGIN_ANEW = FillReader._begin_anew
-SABOTAGES: dict[str, tuple[Any, str, Callable[..., Any], str]] = {
+SABOTAGES: dict[str, tuple[Any, str, Any, str]] = {
     "nothing is held back": (
         readers,
         "readable_limit",
@@ -605,7 +682,13 @@ SABOTAGES: dict[str, tuple[Any, str, Callable[..., Any], str]] = {
     "the first connection stays open": (Tail, "close", _nothing, "left open"),
     "files of readers stay open": (FillReader, "_close_file", _nothing, "files are left open"),
     "somebody looks at the pace for ever": (Pace, "stop", _nothing, "timers are left"),
-    "a line that breaks is the end": (Ranges, "_first", Ranges._all_of_first, "a pull failed|came twice"),
+    "a line that breaks is the end": (Ranges, "_first", _first_alone, "a pull failed|came twice"),
+    "a pause throws away what came": (
+        FillView,
+        "leaves_some",
+        property(lambda self: False),
+        "came twice|does not stop",
+    ),
     "the daemon ends without a word": (Fill, "_fail", _nothing, "told"),
 }
 

@@ -187,6 +187,24 @@ class TestRaces:
         assert scene.left == Leftover(SIZE, ((0, 5000),))
         assert scene.world.clock.getDelayedCalls() == []
 
+    @pytest.mark.parametrize("first", ["stop", "pause"])
+    def test_both_while_a_write_is_under_way(self, first):
+        """The second word does not cut short what waits for that write."""
+        scene = Pausing()
+        append = scene.world.store.script.hold("spool.append")
+        scene.lines[0].give(300)
+        scene.world.tick()
+        scene.body.close()
+        fill = scene.world.proxy.fills.running(scene.digest)
+        scene.world.proxy.stop() if first == "stop" else fill.pause()
+        stopping = Seen(scene.world.proxy.stop())
+        fill.pause()
+        assert stopping.waiting
+        append.open()
+        assert stopping.result is None
+        assert scene.left == Leftover(SIZE, ((0, 5300),))
+        assert scene.world.clock.getDelayedCalls() == []
+
     def test_a_stop_before_it_pauses(self):
         scene = Pausing()
         scene.body.close()

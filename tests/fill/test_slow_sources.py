@@ -14,6 +14,7 @@ from regproxy.interfaces import IBody
 from regproxy.oci.repository import Repository
 from regproxy.testing.bodies import Feed
 from tests.fill.ranged import CONTENT, SIZE, Line, Scene, check_all_is_well
+from tests.logged import logging
 from tests.proxy.world import NAME, World, drain
 
 pytestmark = pytest.mark.usefixtures("small")
@@ -76,6 +77,16 @@ def test_the_rest_comes_from_the_other():
     for repository in (scene.repository, scene.there):
         assert scene.world.store.link(repository, scene.digest) is not None
     assert scene.world.proxy.fills.lines.is_slow(NAME)
+
+
+def test_the_log_says_whose_transfer_goes_on_from_where():
+    scene = Two()
+    with logging() as logged:
+        scene.flow(slowness.SLOW_FOR_S + 2, speed=100)
+    [line] = [each for each in logged.lines("info") if "is asked for anew" in each]
+    assert f"what {NAME} began to send of {scene.repository} " in line
+    assert line.endswith(f"from byte {scene.asked_from[0]} on")
+    scene.check_readers()
 
 
 def test_one_that_sends_nothing_at_all_is_no_different():

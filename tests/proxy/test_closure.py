@@ -11,7 +11,7 @@ from regproxy.oci import media_type as types
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Manifest
 from regproxy.oci.repository import Repository
-from regproxy.proxy.closure import MAX_MANIFESTS, Closure, closure_of
+from regproxy.proxy.closure import MAX_MANIFESTS, READS, SLICE, Closure, closure_of
 from tests.proxy.world import NAME, World
 
 APP = Repository.parse(NAME, "team/app")
@@ -28,7 +28,10 @@ def put(world: World, key: str, media_type: str, *named: tuple[Digest, str]) -> 
 
 def closure(world: World, top: Digest) -> Closure | None:
     found: list[Any] = []
-    Deferred.fromCoroutine(closure_of(world.store, APP, top)).addBoth(found.append)
+    closing = closure_of(world.store, APP, top, world.proxy.complete.turn)
+    Deferred.fromCoroutine(closing).addBoth(found.append)
+    while not found:
+        world.clock.advance(0)
     assert found[0] is None or isinstance(found[0], Closure), found[0]
     return found[0]
 
@@ -65,3 +68,19 @@ def test_it_is_bounded() -> None:
     found = closure(world, put(world, "manifests", types.OCI_INDEX, *children))
     assert found == Closure(platforms=2 * MAX_MANIFESTS, cut=True)
     assert not found.whole
+
+
+def test_others_have_their_turn() -> None:
+    world, turns = World(), 0
+
+    async def turn() -> None:
+        nonlocal turns
+        turns += 1
+
+    layers = [(Digest.of(str(number).encode()), types.BLOB_TYPE) for number in range(5 * SLICE)]
+    images = [put(world, "layers", types.OCI_MANIFEST, *layers[: SLICE + at]) for at in range(3)]
+    top = put(world, "manifests", types.OCI_INDEX, *((image, types.OCI_MANIFEST) for image in images))
+    found: list[Any] = []
+    Deferred.fromCoroutine(closure_of(world.store, APP, top, turn)).addBoth(found.append)
+    assert found[0].missing == SLICE + 2
+    assert turns == (1 + len(images)) // READS + 1

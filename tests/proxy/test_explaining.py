@@ -95,6 +95,24 @@ def test_a_fresh_tag_asks_nobody(world: World) -> None:
     assert "fresh" in found.decision.why
 
 
+def test_a_fresh_tag_whose_manifest_is_not_here(world: World) -> None:
+    """A HEAD has told what it means; who pulls it makes us fetch that."""
+    result_of(world.proxy.tags.stat(APP, TAG))
+    found = explain(world, TAG)
+    assert found.decision.why == Why.NOT_HELD.value
+    assert found.decision.asked == f"GET /v2/team/app/manifests/{INDEX.digest}"
+    world.remote.script.calls.clear()
+    result_of(world.proxy.tags.get(APP, TAG))
+    assert [call.operation for call in world.remote.script.calls] == ["manifests.get"]
+
+
+def test_and_in_an_outage(world: World) -> None:
+    result_of(world.proxy.tags.stat(APP, TAG))
+    world.remote.stands = Standing(Circuit.OPEN, 999_000.0, "it refuses connections", 7.5)
+    found = explain(world, TAG)
+    assert (found.decision.act, found.decision.asked) == (Act.REFUSE.value, "nothing")
+
+
 def test_an_expired_one_is_asked_about(world: World) -> None:
     pull(world)
     world.clock.advance(RULE.fresh_s + 1)
@@ -174,6 +192,19 @@ def test_an_upstream_that_is_down_is_not_asked(world: World) -> None:
     assert (found.decision.act, found.decision.why) == (Act.STALE.value, Why.DOWN.value)
     unknown = explain(world, Tag("other"))
     assert (unknown.decision.act, unknown.decision.asked) == (Act.REFUSE.value, "nothing")
+    assert unknown.decision.why == "nothing is known of the tag, and the upstream is not asked now: 503"
+    missing = explain(world, BLOBS[0]).decision
+    assert (missing.act, missing.asked) == (Act.REFUSE.value, "nothing")
+    assert missing.why == "it is not on disk, and the upstream is not asked now: 503"
+
+
+def test_a_429_holds_back_what_is_not_known(world: World) -> None:
+    world.remote.allows = Allowance(Thrift.EMPTY, retry_after_s=37.2)
+    found = explain(world, TAG).decision
+    assert found.why == "nothing is known of the tag; until it may be asked again: 429"
+    assert found.asked == "GET /v2/team/app/manifests/1.27, in 37 s"
+    world.remote.allows = Allowance(Thrift.EMPTY)
+    assert explain(world, TAG).decision.why == Why.UNKNOWN.value, "without a 429 there may be one more"
 
 
 def test_a_repository_of_an_upstream_that_is_no_more(world: World) -> None:

@@ -8,12 +8,21 @@ from typing import Any
 import attrs
 import pytest
 
-from regproxy.errors import Denied, NotFound, UpstreamDown, UpstreamFailed, UpstreamUnreachable
+from regproxy.errors import (
+    Denied,
+    NotFound,
+    StorageFailed,
+    UpstreamDown,
+    UpstreamFailed,
+    UpstreamUnreachable,
+)
 from regproxy.interfaces import Allowance, Circuit, How, Standing, Thrift
 from regproxy.oci.tag import Tag
 from regproxy.proxy import refreshing
 from regproxy.proxy.forcing import BURST, EACH_S
+from regproxy.proxy.moved import MAX_GONE, MovedTags
 from regproxy.proxy.negatives import KEPT_S, Missing
+from regproxy.proxy.questions import TagQuestions
 from regproxy.settings import TagRule
 from regproxy.testing.images import make_image
 from tests.logged import logging
@@ -154,6 +163,23 @@ class TestGrace:
         world.at_hand()
         world.at_hand()
         assert world.operations == ["tags.stat"] * 2
+
+    def test_a_disk_that_fails_before_the_question_costs_no_later_one(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nor the client, who is served at once."""
+        world = Ruled(GRACE)
+        world.clock.advance(60)
+
+        def fail(*_: object) -> Any:
+            raise StorageFailed("the disk fails")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(TagQuestions, "ask", fail)
+            assert world.at_hand() is not None
+        world.clock.advance(refreshing.PAUSE_S)
+        assert world.at_hand() is not None
+        assert world.operations == ["tags.stat"]
 
     def test_a_fault_of_ours_behind_is_logged(self, logged_failures: Any) -> None:
         world = Ruled(GRACE)
@@ -493,6 +519,45 @@ class TestMoved:
         world.clock.advance(60)
         world.get()
         assert world.proxy.moved.number == 0
+
+    def test_one_that_was_gone_for_a_while_is_told(self) -> None:
+        """Else whoever can delete a tag can move it without a word."""
+        world = Ruled(tag=Tag("1.29.3"))
+        world.clock.advance(60)
+        known = world.remote.holding(world.app).tags.pop(world.tag.name)
+        assert world.get().failed_with(NotFound)
+        world.clock.advance(KEPT_S[Missing.TAG])
+        world.move()
+        with logging() as logged:
+            assert world.get().result.manifest == NEW.manifest
+        assert logged.lines("warn") == [
+            f"tag moved: registry.test/team/app:1.29.3 was {OLD.digest} and is {NEW.digest} now"
+        ]
+        assert known is not None
+        world.clock.advance(61)
+        world.get()
+        assert world.proxy.moved.number == 1
+
+    def test_one_that_comes_back_as_it_was_is_not(self) -> None:
+        world = Ruled(tag=Tag("1.29.3"))
+        world.clock.advance(60)
+        world.remote.holding(world.app).tags.pop(world.tag.name)
+        world.get()
+        world.clock.advance(KEPT_S[Missing.TAG])
+        world.remote.put_image(world.app, world.tag.name, OLD)
+        world.head()
+        assert world.proxy.moved.number == 0
+
+    def test_what_is_gone_is_bounded(self) -> None:
+        told = MovedTags(lambda upstream: None)
+        app = World().repository()
+        for number in range(2 * MAX_GONE):
+            told.gone(app, Tag(f"1.0.{number}"), OLD.digest)
+            told.gone(app, Tag(f"moves-{number}"), OLD.digest)
+        for number in range(2 * MAX_GONE):
+            told.found(app, Tag(f"1.0.{number}"), NEW.digest, 1.0)
+            told.found(app, Tag(f"moves-{number}"), NEW.digest, 1.0)
+        assert told.number == MAX_GONE
 
     def test_the_last_ones_are_kept(self) -> None:
         world = Ruled(tag=Tag("1.29.3"))

@@ -13,12 +13,13 @@ from twisted.logger import LogEvent, globalLogPublisher
 
 from regproxy.fill.limit import SizeLimit, too_large
 from regproxy.fill.relay import LINGER_S
-from regproxy.interfaces import How
+from regproxy.interfaces import How, Leftover
 from regproxy.oci.digest import Digest
 from regproxy.oci.tag import Tag
 from regproxy.proxy.registry import ProxyRegistry
 from regproxy.settings import FillSettings
 from regproxy.testing.images import sized_image
+from regproxy.testing.spools import LeftFile
 from tests.proxy.world import KIB, Seen, World, content_of, drain
 
 CONTENT = os.urandom(300 * KIB)
@@ -175,3 +176,19 @@ def test_it_is_said_once_a_minute():
     error = limit.refusal(Digest.of(b"x"), 6)
     assert error is not None
     assert error.told
+
+
+@pytest.mark.parametrize("size", [len(CONTENT), 10 * KIB])
+def test_what_was_left_before_the_limit_was_lowered_goes(size):
+    """``size`` is what was left of, by the word of then."""
+    world = world_of(LIMIT - 1)
+    repository = world.repository()
+    digest = world.remote.put_blob(repository, CONTENT)
+    left = Leftover.of(size, ((0, 5 * KIB),))
+    world.store.leftovers[digest] = LeftFile(bytearray(CONTENT[:size]), left)
+    assert content_of(world.open(repository, digest).result) == CONTENT
+    assert world.store.left(digest) is None
+    assert digest not in world.store.contents
+    assert [spool.state for spool in world.store.spools] == ["discarded"] * len(world.store.spools)
+    assert world.proxy.fills.limit.passed == 1
+    finish(world)

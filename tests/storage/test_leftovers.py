@@ -287,6 +287,44 @@ class TestBounds:
         assert len(tried) == 1, "there is nothing more to remove"
         await made.discard()
 
+    async def test_so_has_a_spool_that_is_made(
+        self, store: DiskStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where not even a map has room, nothing would be kept before their time is over."""
+        await keep(store)
+        full = OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+        real, tried = durable.write_atomic, []
+
+        def write_atomic(path: Path, content: bytes) -> None:
+            tried.append(path)
+            if len(tried) == 1:
+                raise full
+            real(path, content)
+
+        monkeypatch.setattr(durable, "write_atomic", write_atomic)
+        made = await store.spool(Digest.of(b"other"))
+        assert (store.left(DIGEST), len(tried)) == (None, 2)
+        await made.discard()
+
+    @pytest.mark.parametrize("left", [True, False])
+    async def test_so_has_a_disk_that_is_looked_at(
+        self, store: DiskStore, monkeypatch: pytest.MonkeyPatch, left: bool
+    ) -> None:
+        """Whatever was refused, a manifest, say: the next look finds that there is room."""
+        if left:
+            await keep(store)
+        real = durable.try_write
+
+        def try_write(folder: Path, size_bytes: int) -> None:
+            if store.left(DIGEST) is not None or not left:
+                raise OSError(errno.ENOSPC, "full")
+            real(folder, size_bytes)
+
+        monkeypatch.setattr(durable, "try_write", try_write)
+        error = await store._writer.run(store.look_for_room)
+        assert (error is None) is left
+        assert store.left(DIGEST) is None
+
     async def test_so_has_one_that_fills_in_the_middle(
         self, store: DiskStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -109,6 +110,18 @@ async def test_an_upstream_that_accepts_and_never_answers(drill: Drill) -> None:
     took, answer = await drill.timed(BY_TAG, 1)
     assert answer.status == 200
     assert "Warning" not in {name.title() for name in answer.headers}, "fresh, without a restart"
+
+
+async def test_who_waits_already_for_what_is_not_here_is_told_when_that_is_known(drill: Drill) -> None:
+    """Not at the end of the 12 s that a call may take."""
+    drill.silence()
+    took, answer = await drill.timed("/v2/team/app/manifests/other", 1)
+    assert answer.status == 503
+    assert took < 2.0 + 5.0 + 2 * SLACK_S
+    assert 1 <= int(answer["Retry-After"]) <= 15
+    detail = json.loads(answer.body)["errors"][0]["detail"]
+    assert 7.0 <= detail["tried_s"] <= took
+    assert detail["since"].endswith("Z")
 
 
 async def test_a_start_while_it_is_silent_serves_what_is_there(drill: Drill) -> None:

@@ -48,7 +48,7 @@ async def test_no_get_on_trouble(
     server.on(BLOB_PATH, lambda asked: asked.reply(status))
     with pytest.raises(error):
         await registry.blobs.stat(REPOSITORY, BLOB_DIGEST)
-    assert server.log() == [f"HEAD {BLOB_PATH}"]
+    assert set(server.log()) == {f"HEAD {BLOB_PATH}"}
 
 
 async def test_a_size_that_nobody_tells(server: Server, registry: RemoteRegistry) -> None:

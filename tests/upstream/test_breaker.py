@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 
 import attrs
@@ -15,7 +16,7 @@ from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 
 from regproxy.errors import UpstreamTimeout, UpstreamUnreachable
 from regproxy.interfaces import Circuit
-from regproxy.upstream.breaker import CHECK_AGAIN_S, Breaker
+from regproxy.upstream.breaker import CHECK_AGAIN_S, ENDED_AT_ONCE, Breaker
 from regproxy.upstream.circuit import FAILURES, FIRST_WAIT_S, LONGEST_WAIT_S
 
 
@@ -117,6 +118,61 @@ def test_an_outage_from_its_first_failure_to_its_end(it: Scene, lines: list[str]
     ]
     assert len(it.outages) == 1
     assert it.clock.getDelayedCalls() == []
+
+
+class TestWhoWaits:
+    """A call is a function that ends it."""
+
+    def test_ends_when_it_opens(self, it: Scene) -> None:
+        ended: list[str] = []
+        first, gone, last = (lambda word=word: ended.append(word) for word in ("first", "gone", "last"))
+        for each in (first, gone, last):
+            it.breaker.waits(each)
+        it.breaker.over(gone)
+        it.fail(FAILURES - 1)
+        assert ended == []
+        it.fail()
+        assert ended == ["first", "last"]
+        it.fail()
+        assert ended == ["first", "last"]
+
+    def test_ends_at_once_where_it_is_open(self, it: Scene) -> None:
+        ended: list[None] = []
+        it.fail(FAILURES)
+        it.breaker.waits(lambda: ended.append(None))
+        assert len(ended) == 1
+
+    def test_goes_on_where_an_operator_has_it_offline(self, it: Scene) -> None:
+        ended: list[None] = []
+        it.breaker.rest()
+        it.breaker.waits(lambda: ended.append(None))
+        it.fail(FAILURES)
+        assert ended == []
+
+    def test_is_ended_some_at_a_time(self, it: Scene) -> None:
+        """A crowd is no reason that others are not served meanwhile."""
+        ended: list[None] = []
+        for _ in range(3 * ENDED_AT_ONCE):
+            it.breaker.waits(partial(ended.append, None))
+        it.fail(FAILURES)
+        assert len(ended) == ENDED_AT_ONCE
+        it.clock.advance(0)
+        assert len(ended) == 3 * ENDED_AT_ONCE
+
+    def test_may_end_others_with_it(self, it: Scene) -> None:
+        ended: list[str] = []
+
+        def second() -> None:
+            ended.append("second")
+
+        def first() -> None:
+            ended.append("first")
+            it.breaker.over(second)
+
+        it.breaker.waits(first)
+        it.breaker.waits(second)
+        it.fail(FAILURES)
+        assert ended == ["first"]
 
 
 def test_it_is_back_within_fifteen_seconds_without_any_call(it: Scene) -> None:
@@ -245,6 +301,13 @@ def test_the_end_is_one(it: Scene, under_way: bool) -> None:
     assert it.door.waiting == []
     assert len(it.door.asked) == int(under_way)
     assert it.clock.getDelayedCalls() == []
+
+
+def test_what_the_end_cuts_off_is_no_outage(it: Scene, lines: list[str]) -> None:
+    it.fail(FAILURES - 1)
+    it.breaker.close()
+    it.fail()
+    assert (it.states, lines) == ([], [])
 
 
 class Life(Scene):

@@ -13,14 +13,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 from twisted.python.failure import Failure
 
-from regproxy.errors import Throttled, UpstreamFailed, UpstreamUnreachable
+from regproxy.errors import Throttled, UpstreamFailed, UpstreamRefused, UpstreamUnreachable
 from regproxy.headers.origins import Origin
 from regproxy.interfaces import Allowance, Thrift
 from regproxy.oci.digest import Digest
 from regproxy.oci.media_type import OCI_MANIFEST
 from regproxy.oci.tag import Tag
 from regproxy.settings import Credentials
-from regproxy.upstream.budget import LOGIN_S, LOOK_EVERY_S, LOOKS, TRY_S, Budget
+from regproxy.upstream.budget import LOGIN_S, LOOK_EVERY_S, LOOKS, SILENT, TRY_S, Budget
 from regproxy.upstream.credentials import CredentialSource
 from regproxy.upstream.registry import RemoteRegistry
 from tests.upstream.conftest import REPOSITORY
@@ -261,6 +261,72 @@ def test_a_year_is_an_hour(room: Room, header: str) -> None:
 def test_rubbish_is_half_a_minute(room: Room, header: str) -> None:
     room.ask(Told(429, {"retry-after": header, "ratelimit-remaining": header}))
     assert room.budget.allowance().retry_after_s == 30
+
+
+@pytest.mark.parametrize("remaining", [0, 5, 40])
+def test_who_speaks_of_no_limit_any_more_has_none(room: Room, remaining: int) -> None:
+    """An account that was given a larger plan: its answers have no such headers."""
+    room.ask(hub(remaining))
+    spared = room.thrift
+    assert spared is not Thrift.FREE
+    room.clock.advance(TRY_S)
+    for _ in range(SILENT - 1):
+        assert isinstance(room.ask(Told()), Told)
+        assert room.thrift >= spared
+    room.ask(Told())
+    assert room.budget.allowance() == Allowance()
+
+
+def test_heads_tell_so_where_heads_told_before(room: Room) -> None:
+    room.ask(hub(5), "HEAD")
+    for _ in range(SILENT):
+        room.ask(Told(304), "HEAD")
+    assert room.thrift is Thrift.FREE
+
+
+def test_what_says_nothing_of_it_is_no_word(room: Room) -> None:
+    """HEADs of who tells it with GETs alone; who else answers; what fails; and never several, one by one."""
+    room.ask(hub(5))
+    for _ in range(SILENT):
+        room.ask(Told(), "HEAD")
+        room.ask(Told(origin=CDN))
+        room.ask(Told(404))
+        room.ask(Told(503))
+        room.ask(Told(), kind="blob")
+    assert room.thrift >= Thrift.STALE
+    for _ in range(SILENT):
+        room.ask(Told())
+        room.ask(hub(5))
+    assert room.thrift is Thrift.STALE
+
+
+def test_a_login_that_is_refused_spends_nothing(room: Room) -> None:
+    """Most of these are answered from memory: nobody is asked at all."""
+    room.ask(hub(60))
+    for _ in range(100):
+        assert isinstance(room.ask(UpstreamRefused("up", "it refuses our credentials")), UpstreamRefused)
+    assert room.budget.allowance().remaining == 60
+    assert room.thrift is Thrift.FREE
+
+
+@pytest.mark.parametrize("remaining", ["0;w=1", "3;w=30", "0"])
+def test_a_brake_on_bursts_is_no_budget(room: Room, remaining: str) -> None:
+    """Who reads an index, and a manifest of it within the second, is refused by nobody but the upstream."""
+    told = {"ratelimit-limit": f"10;w={30 if '30' in remaining else 1}", "ratelimit-remaining": remaining}
+    for _ in range(5):
+        assert isinstance(room.ask(Told(200, told)), Told)
+    assert room.budget.allowance() == Allowance()
+    assert isinstance(room.ask(Told(429, {**told, "ratelimit-reset": "2"})), Told)
+    refused = room.ask(Told(200, told))
+    assert isinstance(refused, Throttled)
+
+
+def test_of_a_brake_and_a_budget_the_budget_counts(room: Room) -> None:
+    room.ask(
+        Told(200, {"ratelimit-limit": "10;w=1, 100;w=21600", "ratelimit-remaining": "2;w=1, 60;w=21600"})
+    )
+    assert room.budget.allowance().remaining == 60
+    assert room.budget.allowance().limit == 100
 
 
 def test_another_login_has_another_budget(room: Room) -> None:

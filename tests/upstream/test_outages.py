@@ -13,6 +13,7 @@ from twisted.internet.task import deferLater
 
 from regproxy.errors import (
     Denied,
+    NotFound,
     Throttled,
     UpstreamDown,
     UpstreamError,
@@ -90,19 +91,78 @@ async def test_who_refuses_connections_is_down_after_so_many(new_registry: NewRe
 
 
 async def test_silence_is_noticed_while_calls_wait(server: Server, new_registry: NewRegistry) -> None:
-    """Long before they are given up: at 2 s it is asked whether it is there, at 7 s it is known not to be."""
+    """Long before they are given up: at 2 s it is asked whether it is there, at 7 s it is known not to be.
+    They are told so then, as who comes later is."""
+    for path in ("/v2/", TAG_PATH, BLOB_PATH):
+        server.on(path, lambda asked: None)
+    registry = new_registry(server.url, {"limits": QUICK})
+    waiting = [registry.tags.get(REPOSITORY, TAG), registry.blobs.open(REPOSITORY, DIGEST)]
+    await until(lambda: not registry.standing().asked)
+    for asking in (*waiting, registry.tags.get(REPOSITORY, TAG)):
+        assert asking.called
+        error = await outcome(asking)
+        assert isinstance(error, UpstreamDown)
+        assert error.retry_after_s is not None
+        assert error.since_s is not None
+    assert sorted(server.log()[:3]) == sorted([f"GET {TAG_PATH}", f"GET {BLOB_PATH}", "GET /v2/"])
+    server.on("/v2/", lambda asked: asked.reply(401))
+    server.on(TAG_PATH, lambda asked: asked.reply(404))
+    await until(lambda: registry.standing().asked)
+    assert isinstance(await outcome(registry.tags.get(REPOSITORY, TAG)), NotFound)
+
+
+async def test_who_waits_says_for_how_long_it_was_tried(server: Server, new_registry: NewRegistry) -> None:
     for path in ("/v2/", TAG_PATH):
         server.on(path, lambda asked: None)
     registry = new_registry(server.url, {"limits": QUICK})
-    asking = registry.tags.get(REPOSITORY, TAG)
-    await until(lambda: not registry.standing().asked)
+    error = await outcome(registry.tags.get(REPOSITORY, TAG))
+    assert isinstance(error, UpstreamDown)
+    assert error.tried_s is not None
+    assert QUICK.doubt_s + QUICK.probe_s <= error.tried_s < 5
+
+
+async def test_what_has_not_waited_for_long_may_still_be_answered(
+    server: Server, new_registry: NewRegistry
+) -> None:
+    """What others' failures open ends nothing that was asked a moment ago; only what is silent then, too."""
+    waiting: list[Asked] = []
+    server.on(TAG_PATH, waiting.append)
+    registry = new_registry(server.url, {"limits": attrs.evolve(LIMITS, doubt_s=0.5, probe_s=0.3)})
+    answered, silent = registry.tags.get(REPOSITORY, TAG), registry.tags.stat(REPOSITORY, TAG, None)
+    await until(lambda: len(waiting) == 2)
+    server.on("/v2/", lambda asked: asked.reply(500))
+    for number in range(FAILURES):
+        server.on(path_of(other(number)), lambda asked: asked.reply(500))
+        await outcome(registry.tags.get(other(number), TAG))
+    assert not registry.standing().asked
+    assert not answered.called
+    next(each for each in waiting if each.method == "GET").reply(404)
+    assert isinstance(await outcome(answered), NotFound)
+    assert isinstance(await outcome(silent), UpstreamDown)
+
+
+async def test_where_it_has_sent_us_is_waited_for(server: Server, new_registry: NewRegistry) -> None:
+    """It has answered, so what is slow is somebody else."""
+    waiting: list[Asked] = []
+    server.on(
+        BLOB_PATH,
+        lambda asked: asked.reply(
+            307, b"", {"Location": server.url.replace("127.0.0.1", "localhost") + "/x"}
+        ),
+    )
+    server.on("/x", waiting.append)
+    registry = new_registry(server.url, {"limits": QUICK}, private=True)
+    asking = registry.blobs.open(REPOSITORY, DIGEST)
+    await until(lambda: len(waiting) == 1)
+    await deferLater(reactor, 2 * QUICK.doubt_s, lambda: None)
+    server.on("/v2/", lambda asked: asked.reply(500))
+    for number in range(FAILURES):
+        server.on(path_of(other(number)), lambda asked: asked.reply(500))
+        await outcome(registry.tags.get(other(number), TAG))
+    assert not registry.standing().asked
     assert not asking.called
-    assert server.log()[:2] == [f"GET {TAG_PATH}", "GET /v2/"]
-    assert isinstance(await outcome(registry.tags.get(REPOSITORY, TAG)), UpstreamDown)
-    server.on("/v2/", lambda asked: asked.reply(401))
-    await until(lambda: registry.standing().asked)
-    asking.cancel()
-    await outcome(asking)
+    waiting[0].reply(404)
+    assert isinstance(await outcome(asking), NotFound)
 
 
 async def test_who_is_slow_and_there_is_not_taken_for_down(server: Server, new_registry: NewRegistry) -> None:
@@ -240,6 +300,22 @@ async def test_a_wrong_password_is_not_tried_for_each_repository(
     before = len(server.asked)
     assert isinstance(await outcome(anonymous.tags.get(REPOSITORY, TAG)), Denied)
     assert len(server.asked) == before + 2
+
+
+async def test_a_refusal_that_is_told_from_memory_is_no_news(
+    server: Server, new_registry: NewRegistry, lines: list[str]
+) -> None:
+    """No line of the log for each client that asks, and no word of whether the upstream is there."""
+    heard: list[UpstreamTrouble | None] = []
+    guarded(server, lambda scope: False)
+    registry = new_registry(server.url, {"heard": heard.append}, credentials=ME)
+    first = await outcome(registry.tags.get(REPOSITORY, TAG))
+    before = len(heard)
+    for _ in range(20):
+        again = await outcome(registry.tags.get(REPOSITORY, TAG))
+        assert isinstance(again, UpstreamRefused)
+        assert (again.status, again.since_s) == (first.status, first.since_s)
+    assert (len(lines), len(heard)) == (1, before)
 
 
 async def test_offline_asks_nothing_whatever_is_wanted(server: Server, new_registry: NewRegistry) -> None:

@@ -167,6 +167,18 @@ def test_refusals_in_a_row_take_longer(gate: Gate) -> None:
     assert gate.enter(Lane.MANIFEST) == Stopped(FIRST_S)
 
 
+def test_blobs_wait_for_moments(gate: Gate) -> None:
+    """A host that has too much to do now is soon asked again: a transfer waits for it."""
+    waits = []
+    for _ in range(5):
+        gate.throttle.refused(Lane.BLOB, None)
+        stopped = gate.enter(Lane.BLOB)
+        waits.append(stopped.retry_s)
+        gate.clock.advance(stopped.retry_s)
+        assert gate.enter(Lane.BLOB) is None
+    assert waits == [1, 2, 4, 8, 16]
+
+
 def test_what_is_stopped_for_nothing_left_goes_when_there_is_more(gate: Gate) -> None:
     """A 429 is not undone by that."""
     gate.throttle.stop(Lane.MANIFEST, 60)
@@ -198,3 +210,19 @@ def test_every_hold_is_bounded(wish_s: float | None, refusals: int, chance: floa
         assert found <= LONGEST_S * 1.1
     else:
         assert found >= min(wish_s, MAX_RETRY_AFTER_S)
+
+
+def test_nobody_waits_longer_since_one_question_after_the_other_comes_to_nothing(gate: Gate) -> None:
+    """Each fails just before those who wait would be told: they were told within a second all the same."""
+    gate.throttle.refused(Lane.MANIFEST, 5)
+    gate.clock.advance(5)
+    assert gate.enter(Lane.MANIFEST) is None
+    told: list[float] = []
+    began_s = gate.clock.seconds()
+    for _ in range(5):
+        gate.enter(Lane.MANIFEST).addCallback(lambda _: told.append(gate.clock.seconds() - began_s))
+    for _ in range(5):
+        gate.clock.pump([0.09 * PROBE_WAIT_S] * 10)
+        gate.throttle.left_alone(Lane.MANIFEST)
+    assert len(told) == 5
+    assert max(told) < 1.0

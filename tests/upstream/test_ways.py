@@ -18,6 +18,7 @@ from regproxy.headers.origins import Origin
 from regproxy.oci import media_type as types
 from regproxy.settings import Credentials
 from regproxy.upstream.registry import RemoteRegistry
+from regproxy.upstream.retrying import RETRIES
 from tests.upstream.conftest import REPOSITORY
 from tests.upstream.network import Network, Outcome, Request, literal, redirect, reply, upstream_on
 from tests.upstream.test_registry import DIGEST, MANIFEST, TAG
@@ -230,6 +231,9 @@ class TestEndpoints:
     def test_a_name_without_any_address_is_a_matter_of_dns(self) -> None:
         network = network_of(lambda asked: MANIFEST_REPLY, "")
         outcome, _ = asked_for_a_tag(network, "http://home.example")
+        for _ in range(RETRIES):
+            network.advance(1)
+            network.settle()
         assert "cannot be resolved" in str(outcome.error)
 
 
