@@ -3,6 +3,7 @@
 # make test   install what the tests need, run all of them
 # make fuzz   bent requests and noise to a whole daemon, for half an hour
 # make bench  speed, CPU and memory beside docker-registry in proxy mode (25 minutes on a quiet machine)
+# make bench-limit  much pulled through a small limit, and what to evict first (4 minutes)
 # make bench-scale  100,000 entries: how soon it answers, how long its reactor is held (2 minutes)
 # make check  what CI runs: tests, lint, types, demo
 # make clean  remove what these made
@@ -16,7 +17,7 @@ BIN := $(VENV)/bin
 DEBIAN_PACKAGES := docker-registry skopeo busybox-static apache2-utils systemd podman buildah runc containerd docker.io iptables curl
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test fuzz bench bench-scale check lint debian clean
+.PHONY: help run demo test fuzz bench bench-limit bench-scale check lint debian clean
 .DELETE_ON_ERROR:
 
 help:
@@ -37,6 +38,10 @@ fuzz: $(VENV)/.test
 bench: DEBIAN_PACKAGES := docker-registry wrk
 bench: $(VENV)/.run debian
 	@exec $(BIN)/python -m bench $(ARGS)
+
+bench-limit: $(VENV)/.run
+	@exec $(BIN)/python -m bench.policies
+	@exec $(BIN)/python -m bench.limit $(ARGS)
 
 bench-scale: $(VENV)/.run
 	@exec $(BIN)/python -m bench.scale $(ARGS)

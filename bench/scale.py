@@ -1,8 +1,8 @@
 """A daemon over a folder with very many entries: how soon it answers, for how long its reactor is held.
 
-``python -m bench.scale --entries 100000``; ``make bench-scale``. It is started twice: over a state
-that lacks its end, which it reads and writes anew, and over a whole one, when ``--due`` of the
-entries expire at once after the survey.
+``python -m bench.scale --entries 100000``; ``make bench-scale``. It is started three times: over a state
+that lacks its end, which it reads and writes anew; over a whole one, when ``--due`` of the entries expire
+at once after the survey; and with a limit, for which a fifth of the rest has to go.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Run:
     loaded_s: float = 0.0
     surveyed_s: float = 0.0
     expired_s: float | None = None
+    evicted_s: float | None = None
     stop_s: float = 0.0
     peak_mib: float = 0.0
     asked: int = 0
@@ -55,8 +56,17 @@ class Run:
 class Daemon:
     """One start over ``crowd``, asked for a cached blob from its first moment to its last."""
 
-    def __init__(self, folder: Path, crowd: Crowd, upstream: str, run: Run, limit_s: float) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        crowd: Crowd,
+        upstream: str,
+        run: Run,
+        limit_s: float,
+        max_bytes: int | None = None,
+    ) -> None:
         self._crowd = crowd
+        self._max_bytes = max_bytes
         self._run = run
         self._port = free_port()
         self._events = folder / f"events-{self._port}"
@@ -76,9 +86,12 @@ class Daemon:
             "admin": [],
             "log": {"access": "off"},
             "ttl": f"{TTL_S}s",
-            "storage": {"root": str(self._crowd.root)},
+            "storage": {"root": str(self._crowd.root), "min_free": "0 B", **self._limit()},
             "upstreams": {KEPT: {**one, "default": True}, DUE: {**one, "ttl": f"{DUE_TTL_S}s"}},
         }
+
+    def _limit(self) -> dict[str, str]:
+        return {} if self._max_bytes is None else {"max_size": f"{self._max_bytes} B"}
 
     def answer_first(self) -> None:
         """Wait for the first answer, to a request for a cached blob."""
@@ -184,7 +197,9 @@ def measure(folder: Path, crowd: Crowd, limit_s: float) -> list[Run]:
         wait_s = first.surveyed_s * 1.5 + 5
         now_s = time.time()
         crowd.write_state(now_s, now_s + wait_s + crowd.entries / 100_000)
-        return [first, _second(folder, crowd, url, limit_s)]
+        second = _second(folder, crowd, url, limit_s)
+        _say("a start with a limit")
+        return [first, second, _third(folder, crowd, url, limit_s)]
 
 
 def _first(folder: Path, crowd: Crowd, url: str, limit_s: float) -> Run:
@@ -220,6 +235,27 @@ def _second(folder: Path, crowd: Crowd, url: str, limit_s: float) -> Run:
     return run
 
 
+def _third(folder: Path, crowd: Crowd, url: str, limit_s: float) -> Run:
+    """Low water, at 90 % of the limit, is at four fifths of what there is."""
+    run = Run("a limit, eviction")
+    taken = sum(path.lstat().st_blocks * 512 for path in (crowd.root / "blobs").rglob("*") if path.is_file())
+    daemon = Daemon(folder, crowd, url, run, limit_s, int(taken * 0.8 / 0.9))
+    try:
+        daemon.answer_first()
+        run.loaded_s = daemon.until("loading")
+        run.surveyed_s = daemon.until("survey")
+        ended_s = daemon.until("evicting")
+        run.evicted_s = ended_s - (daemon.begun("evicting") or 0.0)
+        daemon.until_quiet("saving")
+        daemon.stop()
+    finally:
+        daemon.child.stop(1.0)
+    left = sum(path.lstat().st_blocks * 512 for path in (crowd.root / "blobs").rglob("*") if path.is_file())
+    if not 0.7 * taken < left <= 0.81 * taken:
+        raise BenchFailed(f"{left} bytes of {taken} are left after eviction")
+    return run
+
+
 def markdown(crowd: Crowd, runs: Sequence[Run], others_busy: float) -> str:
     """For people."""
     shape = machine()
@@ -227,14 +263,16 @@ def markdown(crowd: Crowd, runs: Sequence[Run], others_busy: float) -> str:
         f"{crowd.entries} entries in {crowd.repositories} repositories; Python {shape['python']}, "
         f"{shape['cores']} cores, {others_busy:.0%} of them busy with other work before the start.",
         "",
-        "| start | answers after s | read s | surveyed s | expired s | stop s | MiB | slowest answer ms |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| start | answers after s | read s | surveyed s | expired s | evicted s | stop s | MiB | worst ms |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for run in runs:
         expired = "" if run.expired_s is None else f"{run.expired_s:.2f}"
+        evicted = "" if run.evicted_s is None else f"{run.evicted_s:.2f}"
         lines.append(
             f"| {run.title} | {run.first_answer_s:.2f} | {run.loaded_s:.2f} | {run.surveyed_s:.2f} "
-            f"| {expired} | {run.stop_s:.2f} | {run.peak_mib:.0f} | {run.slowest_answer_s * 1000:.0f} |"
+            f"| {expired} | {evicted} | {run.stop_s:.2f} | {run.peak_mib:.0f} "
+            f"| {run.slowest_answer_s * 1000:.0f} |"
         )
     lines += [
         "",

@@ -1,7 +1,7 @@
 """A daemon whose reactor's turns are timed: ``python -m bench.turns FILE ARGUMENTS...`` is twistd.
 
 A turn is what the reactor does between two waits. Each is booked under what ran meanwhile: loading,
-saving, removing, spreading, asking an upstream, survey, stopping. FILE gets a line of JSON when one
+saving, removing, evicting, spreading, asking an upstream, survey, stopping. FILE gets a line of JSON when one
 of these begins or ends, and the figures at the end.
 """
 
@@ -100,12 +100,14 @@ class Turns:
 
 def watch(turns: Turns) -> None:
     """Have the daemon's long works tell when they run."""
+    from regproxy.eviction.evictor import Evictor
     from regproxy.expiry.works import Works
     from regproxy.service import MirrorService
     from regproxy.storage.survey import Surveyor
 
     work = Works.begin
     survey = Surveyor._run
+    evict = Evictor._work
     end = MirrorService._end
 
     def watched_work(self: Any, name: str, job: Callable[[], Any]) -> Any:
@@ -125,6 +127,13 @@ def watch(turns: Turns) -> None:
         finally:
             turns.end("survey")
 
+    async def watched_eviction(self: Any, need: Any) -> None:
+        turns.begin("evicting")
+        try:
+            await evict(self, need)
+        finally:
+            turns.end("evicting")
+
     async def watched_end(self: Any) -> None:
         turns.begin(STOPPING)
         await end(self)
@@ -132,6 +141,7 @@ def watch(turns: Turns) -> None:
     for owner, name, watched in (
         (Works, "begin", watched_work),
         (Surveyor, "_run", watched_survey),
+        (Evictor, "_work", watched_eviction),
         (MirrorService, "_end", watched_end),
     ):
         setattr(owner, name, watched)

@@ -18,11 +18,14 @@ from regproxy.access.forwarded import TrustedProxies
 from regproxy.access.opening import open_entrance
 from regproxy.config import builtin_realm
 from regproxy.errors import StorageFailed, UpstreamRefused
+from regproxy.eviction.evictor import Evictor
+from regproxy.eviction.limits import Limits
+from regproxy.eviction.pins import PinFile, Pins
 from regproxy.expiry.files import StateFiles
 from regproxy.expiry.pulse import Pulse
 from regproxy.expiry.scheduler import TTLExpirationScheduler
-from regproxy.gauges import show_ahead, show_connections, show_rooms
-from regproxy.interfaces import IRemoteRegistry
+from regproxy.gauges import show_ahead, show_connections, show_limits, show_rooms
+from regproxy.interfaces import IRemoteRegistry, Watchers
 from regproxy.metrics.figures import Figures
 from regproxy.metrics.lag import LagMeter
 from regproxy.proxy.registry import ProxyRegistry
@@ -47,26 +50,56 @@ STARTING = "it is starting: requests for content wait"
 
 
 @attrs.frozen
+class Eviction:
+    """What takes content for want of space, what never goes, and the thread that decides."""
+
+    evictor: Evictor
+    pins: Pins
+    thread: DiskThread
+
+
+@attrs.frozen
 class Expiry:
-    """The scheduler, and the thread that its files are written in."""
+    """The scheduler, the thread that its files are written in, and what goes before its time."""
 
     scheduler: TTLExpirationScheduler
     store: DiskStore
     thread: DiskThread
     pulse: Pulse
+    eviction: Eviction | None = None
 
     def begin(self) -> Deferred[None]:
-        """Read the state, behind the serving daemon; the store tells of all that comes and goes from now."""
-        self.store.watch(self.scheduler)
-        return self.scheduler.start()
+        """Read pins and state, behind the serving daemon; the store tells of all that comes and goes from
+        now, and asks for room."""
+        return Deferred.fromCoroutine(self._begin())
+
+    async def _begin(self) -> None:
+        if self.eviction is None:
+            self.store.watch(self.scheduler)
+            await self.scheduler.start()
+            return
+        evictor = self.eviction.evictor
+        self.store.watch(Watchers(self.scheduler, evictor))
+        self.store.limit(evictor)
+        await evictor.start()
+        await self.scheduler.start()
+        try:
+            await self.store.census()
+        except StorageFailed as error:
+            log.error("The content cannot be counted yet: {error}", error=str(error))
 
     async def end(self) -> None:
-        """Write the state and end the thread, which ends too when this is cancelled."""
+        """Write the state and end the threads, which end too when this is cancelled."""
+        threads = [self.thread]
         try:
+            if self.eviction is not None:
+                threads.append(self.eviction.thread)
+                await self.eviction.evictor.stop()
             await self.scheduler.stop()
         finally:
-            ended = self.thread.stop()
-        await ended
+            ended = [thread.stop() for thread in threads]
+        for each in ended:
+            await each
 
 
 @attrs.frozen
@@ -144,9 +177,10 @@ def build_expiry(
     pulse: Pulse,
     reactor: Any,
     wall: Callable[[], float],
-    removed: Callable[[str], None] = lambda kind: None,
+    figures: Figures | None = None,
 ) -> Expiry:
-    """The scheduler over ``store``; nothing is read yet."""
+    """The scheduler and the evictor over ``store``; nothing is read yet."""
+    figures = Figures() if figures is None else figures
     thread = DiskThread(reactor, "regproxy-state", store.health.refused)
     lives = {upstream.name: upstream.ttl_s for upstream in settings.upstreams}
     scheduler = TTLExpirationScheduler(
@@ -158,9 +192,23 @@ def build_expiry(
         reactor,
         wall,
         time.monotonic,
-        removed,
+        figures.expired,
+        kept=lambda key: eviction.evictor.pinned.holds(key),
     )
-    return Expiry(scheduler, store, thread, pulse)
+    eviction = build_eviction(settings, store, scheduler, reactor, figures)
+    return Expiry(scheduler, store, thread, pulse, eviction)
+
+
+def build_eviction(
+    settings: Settings, store: DiskStore, scheduler: TTLExpirationScheduler, reactor: Any, figures: Figures
+) -> Eviction:
+    """What goes when ``store`` has too much, by what ``scheduler`` knows of its use."""
+    storage = settings.storage
+    thread = DiskThread(reactor, "regproxy-planner", store.health.refused)
+    pins = Pins(settings.pins, PinFile(storage.root), thread.run)
+    limits = Limits(storage.max_size_bytes, storage.min_free_bytes, storage.low_water)
+    evictor = Evictor(store, scheduler, limits, pins, thread.run, reactor, figures.evicted, figures.not_kept)
+    return Eviction(evictor, pins, thread)
 
 
 def build_mirror(
@@ -173,7 +221,7 @@ def build_mirror(
     remotes = build_remotes(settings, reactor, wall, pulse, figures)
     for name, remote in remotes.items():
         pulse.watch(name, remote.answers)
-    expiry = build_expiry(settings, store, pulse, reactor, wall, figures.expired)
+    expiry = build_expiry(settings, store, pulse, reactor, wall, figures)
     rules = {upstream.name: (*upstream.tags, *settings.tags) for upstream in settings.upstreams}
     registry = ProxyRegistry(
         store, remotes, rules, reactor, wall, expiry.scheduler, figures.tags, settings.fill
@@ -193,6 +241,8 @@ def build_mirror(
     )
     show_connections(figures, lambda: site.connections.open)
     show_rooms(figures, lambda: site.under_way, registry.fills, store, expiry.scheduler, pulse, names)
+    if expiry.eviction is not None:
+        show_limits(figures, store, expiry.eviction.evictor)
     looked = registry.blobs.ahead
     show_ahead(figures, lambda: looked.fetched_bytes, lambda: looked.wanted_bytes)
     lag = LagMeter(reactor, time.monotonic, figures.late)

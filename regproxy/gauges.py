@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from regproxy.eviction.evictor import Evictor
 from regproxy.expiry.entries import TYPES
 from regproxy.expiry.pulse import Pulse
 from regproxy.expiry.scheduler import TTLExpirationScheduler
 from regproxy.fill.table import FillState, FillTable
+from regproxy.interfaces import DiskUse
 from regproxy.metrics.figures import Figures, Reading
 from regproxy.storage.store import DiskStore
 
@@ -85,10 +87,44 @@ def show_disk(figures: Figures, store: DiskStore, scheduler: TTLExpirationSchedu
     )
     figures.counter(
         "regproxy_removed_blobs",
-        "Files of content that left the disk: by age, by a purge, or since an upstream took them back.",
+        "Files of content that left the disk: by age, for want of space, by a purge, or since an upstream "
+        "took them back.",
         lambda: store.removed.blobs,
     )
     figures.counter("regproxy_removed_bytes", "Their bytes.", lambda: store.removed.blob_bytes)
+
+
+def show_limits(figures: Figures, store: DiskStore, evictor: Evictor) -> None:
+    """What content takes, and what it may."""
+    limits = evictor.limits
+    readings: tuple[Reading[DiskUse], ...] = (
+        Reading(
+            "regproxy_disk_used_bytes",
+            "What content takes on the disk: complete, on its way, and removed but still read.",
+            lambda use: use.all,
+        ),
+        Reading(
+            "regproxy_disk_unlinked_bytes",
+            "Of these, what was removed and is still read.",
+            lambda use: use.unlinked,
+        ),
+    )
+    figures.gauges_at_once(store.disk_use, *readings)
+    figures.gauge(
+        "regproxy_disk_limit_bytes",
+        "What content may take: storage.max_size; NaN without one.",
+        lambda: _or_nan(limits.max_bytes),
+    )
+    figures.gauge(
+        "regproxy_disk_low_water_bytes",
+        "What is left of it when something has to go; NaN without storage.max_size.",
+        lambda: _or_nan(limits.low_bytes),
+    )
+    figures.gauge("regproxy_pinned_bytes", "What pinned images take.", lambda: evictor.pinned.disk_bytes)
+
+
+def _or_nan(amount: int | None) -> float:
+    return float("nan") if amount is None else float(amount)
 
 
 def show_upstreams(figures: Figures, pulse: Pulse, names: Iterable[str]) -> None:

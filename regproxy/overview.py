@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+import attrs
 from prometheus_client import CollectorRegistry
 from twisted.internet.defer import TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
 from regproxy import __version__
 from regproxy.admin.status import COUNTED, DiskState, Now, Sample, UpstreamState
-from regproxy.compose import Expiry, Mirror
+from regproxy.compose import Eviction, Expiry, Mirror
 from regproxy.errors import StorageFailed
 from regproxy.settings import Settings, UpstreamSettings
 from regproxy.singleflight import SingleFlight
@@ -28,7 +29,7 @@ def overview(
     clock: IReactorTime,
 ) -> Callable[[], Awaitable[Now]]:
     """What looks around when it is called; it asks nobody outside."""
-    disk = None if mirror.expiry is None else DiskLook(mirror.expiry.store, clock)
+    disk = None if mirror.expiry is None else DiskLook(mirror.expiry.store, clock, mirror.expiry.eviction)
 
     async def look() -> Now:
         scheduler = None if mirror.expiry is None else mirror.expiry.scheduler
@@ -62,8 +63,9 @@ def samples(registry: CollectorRegistry) -> Sample:
 class DiskLook:
     """What lies on the disk, and what room is left there: asked in a thread, once for all who wait."""
 
-    def __init__(self, store: DiskStore, clock: IReactorTime) -> None:
+    def __init__(self, store: DiskStore, clock: IReactorTime, eviction: Eviction | None = None) -> None:
         self._store = store
+        self._eviction = eviction
         self._clock = clock
         self._looks: SingleFlight[None, tuple[int, int]] = SingleFlight()
 
@@ -71,7 +73,16 @@ class DiskLook:
         """As it is now, within ROOM_S."""
         free, total = await self._room()
         held = self._store.occupied
-        return DiskState(held.blobs, held.blob_bytes, held.counted, free, total)
+        state = DiskState(held.blobs, held.blob_bytes, held.counted, free, total)
+        if self._eviction is None:
+            return state
+        evictor = self._eviction.evictor
+        return attrs.evolve(
+            state,
+            used_bytes=self._store.disk_use().all,
+            limit_bytes=evictor.limits.max_bytes,
+            pinned_bytes=evictor.pinned.disk_bytes,
+        )
 
     async def _room(self) -> tuple[int, int] | tuple[None, None]:
         try:

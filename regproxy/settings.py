@@ -13,6 +13,7 @@ from typing import TypeAlias
 import attrs
 
 from regproxy.headers.origins import Origin
+from regproxy.oci.images import ImagePattern
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
@@ -138,11 +139,16 @@ class UpstreamSettings:
 
 @attrs.frozen(slots=True)
 class StorageSettings:
-    """Where content lies and how much of it. ``max_size_bytes`` None: no limit."""
+    """Where content lies and how much of it. ``max_size_bytes`` None: no limit.
+
+    ``min_free_bytes`` None: the smaller of 5 GiB and 5 % of the disk. ``low_water``: what goes for the
+    sake of ``max_size`` goes down to that part of it.
+    """
 
     root: Path
     max_size_bytes: int | None = None
     min_free_bytes: int | None = None
+    low_water: float = 0.9
 
 
 @attrs.frozen(slots=True)
@@ -225,6 +231,8 @@ class Settings:
     upstreams: tuple[UpstreamSettings, ...]
     tags: tuple[TagRule, ...] = (TagRule(),)
     ttl_s: float | None = 7 * DAY_S
+    pins: tuple[ImagePattern, ...] = ()
+    """Images that neither age nor want of space removes."""
     access: AccessSettings = AccessSettings()
     log: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()

@@ -34,7 +34,7 @@ GROUND = frozenset(
         "headers",
     }
 )
-STORES = frozenset({"fill", "expiry", "storage", "upstream"})
+STORES = frozenset({"fill", "expiry", "eviction", "storage", "upstream"})
 ROOMS = frozenset({"config", "proxy", "access", "web", "admin", "logs"})
 
 MAY_KNOW: Mapping[str, frozenset[str]] = {

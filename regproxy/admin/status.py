@@ -68,13 +68,20 @@ class FillState(Protocol):
 
 @attrs.frozen(slots=True)
 class DiskState:
-    """What lies on the disk. ``counted``: whether a survey has confirmed it."""
+    """What lies on the disk. ``counted``: whether all of it was counted.
+
+    ``used_bytes``: what content takes there, on its way too; ``limit_bytes`` None: it may take all that
+    there is; ``pinned_bytes`` of it stay.
+    """
 
     blobs: int
     blob_bytes: int
     counted: bool
     free_bytes: int | None
     total_bytes: int | None
+    used_bytes: int | None = None
+    limit_bytes: int | None = None
+    pinned_bytes: int | None = None
 
 
 @attrs.frozen(slots=True)

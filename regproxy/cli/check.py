@@ -80,6 +80,8 @@ def _storage(storage: StorageSettings) -> Iterator[str]:
         yield f"at most {show_size(storage.max_size_bytes)}"
     if storage.min_free_bytes is not None:
         yield f"leaves {show_size(storage.min_free_bytes)} free"
+    if storage.max_size_bytes is not None:
+        yield f"down to {storage.low_water:.0%} when something has to go"
 
 
 def _upstream(upstream: UpstreamSettings) -> str:

@@ -42,6 +42,9 @@ class Disk:
     counted: bool | None
     free_bytes: int | None
     total_bytes: int | None
+    used_bytes: int | None = None
+    limit_bytes: int | None = None
+    pinned_bytes: int | None = None
 
 
 @attrs.frozen(slots=True)

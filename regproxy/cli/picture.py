@@ -77,6 +77,11 @@ def _titled(width: int, title: str, parts: Sequence[Part]) -> Line:
 def _disk(disk: Disk, width: int) -> Line:
     held = "-" if disk.blobs is None else f"{plural(disk.blobs, 'blob')}, {_size(disk.blob_bytes)}"
     parts = [Part(held)]
+    if disk.limit_bytes is not None:
+        taken = share_text(disk.used_bytes or 0, disk.limit_bytes)
+        parts.append(Part(f"{taken} of {size_text(disk.limit_bytes)}"))
+    if disk.pinned_bytes:
+        parts.append(Part(f"{size_text(disk.pinned_bytes)} pinned"))
     if disk.counted is False:
         parts.append(Part("still being counted", Tone.YELLOW))
     if disk.free_bytes is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import attrs
@@ -19,6 +19,7 @@ from regproxy.config.tags import read_tags
 from regproxy.config.unused import without_effect
 from regproxy.config.upstreams import read_upstreams
 from regproxy.config.ways import bound_listeners
+from regproxy.oci.images import ImagePattern
 from regproxy.settings import (
     FillSettings,
     LimitSettings,
@@ -26,6 +27,7 @@ from regproxy.settings import (
     Settings,
     StorageSettings,
     TagRule,
+    UpstreamSettings,
 )
 
 
@@ -55,11 +57,13 @@ def _read(report: Report, node: nodes.Mapping, environ: Mapping[str, str], sourc
     for _, section in root.named(registries.UPSTREAMS):
         check_proxied(section, registries.UPSTREAM_LISTEN, access)
     tell_of_shut_listeners(root, everywhere, access)
+    upstreams = read_upstreams(root, ttl_s, knows_clients=knows_clients(access, everywhere))
     return Settings(
         listen=listen,
         admin=_admin(root, storage, environ),
         storage=storage,
-        upstreams=read_upstreams(root, ttl_s, knows_clients=knows_clients(access, everywhere)),
+        upstreams=upstreams,
+        pins=_pins(root, upstreams),
         tags=read_tags(root, content.TAGS) or (TagRule(),),
         ttl_s=ttl_s,
         access=access,
@@ -117,7 +121,17 @@ def _storage(root: Section, environ: Mapping[str, str]) -> StorageSettings:
         root=root.report.folder / written if written else defaults.root(environ),
         max_size_bytes=section.optional(content.MAX_SIZE),
         min_free_bytes=section.optional(content.MIN_FREE),
+        low_water=section.value(content.LOW_WATER),
     )
+
+
+def _pins(root: Section, upstreams: Iterable[UpstreamSettings]) -> tuple[ImagePattern, ...]:
+    names = {upstream.name for upstream in upstreams}
+    found = root.lined(content.PINS)
+    for pattern, line in found:
+        if pattern.upstream not in names:
+            root.report.warn(line, root.path("pins"), "of an upstream that is none of this mirror's")
+    return tuple(dict.fromkeys(pattern for pattern, _ in found))
 
 
 def _limits(root: Section) -> LimitSettings:

@@ -23,7 +23,7 @@ GROUPS = (*content.GROUPS, *clients.GROUPS, *registries.GROUPS)
 LATER: dict[str, tuple[str, ...]] = {
     "": (),
     "fill": ("abandon",),
-    "storage": ("low_water",),
+    "storage": (),
     "tag": ("grace",),
     "access": (),
     "log": (),

@@ -20,8 +20,9 @@ from ipaddress import (
 from pathlib import Path
 
 from regproxy.config.errors import Unfit
-from regproxy.errors import InvalidName, InvalidTarget
+from regproxy.errors import InvalidDigest, InvalidName, InvalidTag, InvalidTarget
 from regproxy.headers.origins import Origin
+from regproxy.oci.images import ImagePattern
 from regproxy.oci.patterns import RepositoryPattern
 from regproxy.settings import Network
 
@@ -94,6 +95,25 @@ def some_size(text: str) -> int:
     if not (amount := size(text)):
         raise Unfit("expected more than 0; leave the key out for no limit")
     return amount
+
+
+def percent(text: str) -> float:
+    """A part of something, from ``90 %``."""
+    found = re.fullmatch(r"([1-9][0-9]) ?%", text, re.ASCII)
+    if found is None:
+        raise Unfit("expected a percentage from 10 % to 99 %, such as 90 %")
+    return int(found[1]) / 100
+
+
+def image_pattern(text: str) -> ImagePattern:
+    """Which images are meant."""
+    try:
+        return ImagePattern.parse(text)
+    except (InvalidName, InvalidTag, InvalidDigest):
+        raise Unfit(
+            "expected an image with its registry, such as docker.io/library/nginx:1.*, or with @DIGEST; "
+            "without tag and digest all of the repository"
+        ) from None
 
 
 def some_time(text: str) -> float:

@@ -27,7 +27,7 @@ from regproxy.expiry.slots import Slots, slot_of
 from regproxy.expiry.spreading import Spreading, spread_every_s
 from regproxy.expiry.timeline import Timeline, shift_at_start
 from regproxy.expiry.works import Works
-from regproxy.interfaces import Held, IHoldings, IRemovals, IUses, Kind
+from regproxy.interfaces import Held, IHoldings, IRemovals, IUsage, IUses, Kind, Use
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference
 
@@ -35,14 +35,18 @@ END_S = 0.8
 """A clean stop takes no longer to write the whole state; the journal has it all anyway."""
 MANY_JOURNALS = 4
 FREEZE_EVERY = 5000
+LOOK_EVERY = 32
+KEPT_S = 3600.0
+"""What is past its time and pinned is looked at again so often: it may be unpinned."""
 
 
-@implementer(IUses, IHoldings)
+@implementer(IUses, IHoldings, IUsage)
 class TTLExpirationScheduler:
     """Expires what ``store`` holds. ``ttl_s`` gives the life by upstream, None: never by age.
 
     ``clock`` runs the slots, ``monotonic`` measures, ``wall`` gives seconds since the epoch.
-    ``removed`` is told the type of each thing that expired.
+    ``removed`` is told the type of each thing that expired; ``kept`` says of a key, in any thread, whether
+    it is pinned and stays.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class TTLExpirationScheduler:
         monotonic: Callable[[], float],
         removed: Callable[[str], None] = lambda kind: None,
         freeze: Callable[[], None] = gc.freeze,
+        kept: Callable[[str], bool] = lambda key: False,
     ) -> None:
         self._clock = clock
         self._wall = wall
@@ -64,6 +69,7 @@ class TTLExpirationScheduler:
         self._in_thread = in_thread
         self._ttl_s = ttl_s
         self._freeze = freeze
+        self._kept = kept
         self._entries = entries = Entries()
         self._timeline = timeline = Timeline(wall, monotonic)
         self._slots = Slots(clock, timeline.now, self._fire)
@@ -107,6 +113,32 @@ class TTLExpirationScheduler:
         """When it was last used, in seconds since the epoch, and how often; None without an entry."""
         entry = self._entries.get(key_of(repository, reference))
         return None if entry is None else (self._timeline.to_wall(entry.used_s), entry.pulls)
+
+    # what others ask
+
+    def now_s(self) -> float:
+        """This moment on the time line that uses are on."""
+        return self._timeline.now()
+
+    def uses(self) -> Deferred[list[Use]]:
+        """As :meth:`IUsage.uses`."""
+        return Deferred.fromCoroutine(self._uses())
+
+    async def _uses(self) -> list[Use]:
+        slices = Slices(self._clock)
+        uses: list[Use] = []
+        for number, key in enumerate(self._entries):
+            entry = self._entries.get(key)
+            if entry is not None:
+                uses.append((key, entry.type, entry.used_s, entry.pulls, entry.size_bytes))
+            if not number % LOOK_EVERY and slices.over:
+                await slices.give_way()
+        return uses
+
+    def unused_since(self, key: str, used_s: float) -> bool:
+        """As :meth:`IUsage.unused_since`."""
+        entry = self._entries.get(key)
+        return entry is not None and entry.used_s <= used_s
 
     # what others tell
 
@@ -229,7 +261,9 @@ class TTLExpirationScheduler:
 
     def _overdue(self, key: str, entry: Entry) -> float:
         ttl_s = self._ttl_s(upstream_of(key))
-        return -1.0 if ttl_s is None else self._timeline.now() - entry.used_s - ttl_s
+        if ttl_s is None or self._kept(key):
+            return -1.0
+        return self._timeline.now() - entry.used_s - ttl_s
 
     def _file(self, key: str, entry: Entry, pause_s: float) -> None:
         """Look at the entry when its time is over, but not before ``pause_s`` from now."""
@@ -237,7 +271,10 @@ class TTLExpirationScheduler:
         ttl_s = self._ttl_s(upstream_of(key))
         if ttl_s is None or self._stopped or not self._adopting.filing:
             return
-        due_s = max(entry.used_s + ttl_s, self._timeline.now() + pause_s)
+        now_s, due_s = self._timeline.now(), entry.used_s + ttl_s
+        if due_s <= now_s and self._kept(key):
+            pause_s = max(pause_s, min(ttl_s, KEPT_S))
+        due_s = max(due_s, now_s + pause_s)
         self._slots.file(key, entry, slot_of(due_s, ttl_s))
 
     def _spread_every_s(self, upstream: str) -> float:

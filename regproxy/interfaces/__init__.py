@@ -17,6 +17,7 @@ from regproxy.interfaces.holdings import (
     IUses,
     NobodyWatches,
     Taken,
+    Watchers,
 )
 from regproxy.interfaces.remote import IRemoteBlobs, IRemoteRegistry, IRemoteTags, RemoteTag
 from regproxy.interfaces.services import (
@@ -37,15 +38,28 @@ from regproxy.interfaces.sources import (
     IRangedBlob,
     Kind,
 )
+from regproxy.interfaces.space import (
+    UNLIMITED,
+    DiskUse,
+    IdleSpool,
+    IEvictable,
+    IRoom,
+    IStock,
+    IUsage,
+    Unlimited,
+    Use,
+)
 from regproxy.interfaces.spools import IFile, ISpool
 from regproxy.interfaces.standing import Allowance, Circuit, Standing, Thrift
 from regproxy.interfaces.store import ILocalStore, Link, TagRecord
 
 __all__ = [
     "NOBODY",
+    "UNLIMITED",
     "Allowance",
     "BlobAnswer",
     "Circuit",
+    "DiskUse",
     "Fate",
     "Held",
     "How",
@@ -53,6 +67,7 @@ __all__ = [
     "IBlobService",
     "IBlobSource",
     "IBody",
+    "IEvictable",
     "IFile",
     "IFileBody",
     "IHoldings",
@@ -65,9 +80,13 @@ __all__ = [
     "IRemoteRegistry",
     "IRemoteTags",
     "IRemovals",
+    "IRoom",
     "ISpool",
+    "IStock",
     "ITagService",
+    "IUsage",
     "IUses",
+    "IdleSpool",
     "Inventory",
     "Kind",
     "Link",
@@ -79,4 +98,7 @@ __all__ = [
     "TagRecord",
     "Taken",
     "Thrift",
+    "Unlimited",
+    "Use",
+    "Watchers",
 ]

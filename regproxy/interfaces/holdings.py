@@ -142,3 +142,31 @@ class NobodyWatches:
 
 
 NOBODY = NobodyWatches()
+
+
+@implementer(IHoldings)
+class Watchers:
+    """Tells several, each in the order in which they are given."""
+
+    def __init__(self, *watchers: IHoldings) -> None:
+        self._watchers = watchers
+
+    def added(self, held: Held) -> None:
+        """As :meth:`IHoldings.added`."""
+        for watcher in self._watchers:
+            watcher.added(held)
+
+    def gone(self, repository: Repository, reference: Reference) -> None:
+        """As :meth:`IHoldings.gone`."""
+        for watcher in self._watchers:
+            watcher.gone(repository, reference)
+
+    def found(self, held: Sequence[Held]) -> None:
+        """As :meth:`IHoldings.found`."""
+        for watcher in self._watchers:
+            watcher.found(held)
+
+    def surveyed(self) -> None:
+        """As :meth:`IHoldings.surveyed`."""
+        for watcher in self._watchers:
+            watcher.surveyed()

@@ -61,6 +61,9 @@ class ILocalStore(Interface):
     def refuses() -> bool:
         """Whether the disk is known to take no writes now."""
 
+    def capacity_bytes() -> int | None:
+        """As :meth:`IRoom.capacity_bytes`: how much content there may be in all."""
+
     def stamp(repository: Repository) -> float:
         """The moment for a proof that is about to be asked for: seconds since the epoch.
 

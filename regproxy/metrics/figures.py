@@ -26,6 +26,8 @@ from regproxy.metrics.words import one_of
 LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 EXPIRED_KINDS = ("blob", "manifest", "tag")
 REFUSAL_REASONS = ("full", "read-only", "other")
+EVICTED_KINDS = ("image", "blob", "spool")
+SPACE_SETTINGS = ("max_size", "min_free")
 CONNECTION_LIMITS = ("connections", "per_address")
 
 Read = Callable[[], float]
@@ -63,6 +65,22 @@ class Figures:
             ("reason",),
             [(reason,) for reason in REFUSAL_REASONS],
         )
+        evictions = [(kind, setting) for kind in EVICTED_KINDS for setting in SPACE_SETTINGS]
+        self._evicted = Counts(
+            "regproxy_evicted",
+            "What was removed for want of space: images, single blobs, broken transfers.",
+            ("kind", "setting"),
+            evictions,
+        )
+        self._evicted_bytes = Counts(
+            "regproxy_evicted_bytes", "What they took on the disk.", ("kind", "setting"), evictions
+        )
+        self._not_kept = Counts(
+            "regproxy_not_kept",
+            "Transfers that passed through and were not kept, since there was no room for them.",
+            ("setting",),
+            [(setting,) for setting in SPACE_SETTINGS],
+        )
         self._turned_away = Counts(
             "regproxy_refused_connections",
             "Connections of clients that were turned away, by the limit that they were beyond.",
@@ -75,7 +93,8 @@ class Figures:
         self._lags = Times(
             "regproxy_reactor_late_seconds", "The same for each look, four a second.", (), LAG_SECONDS, [()]
         )
-        for family in (self._expired, self._refusals, self._turned_away, self._lags):
+        space = (self._evicted, self._evicted_bytes, self._not_kept)
+        for family in (self._expired, self._refusals, *space, self._turned_away, self._lags):
             registry.register(family)
         self._tell_of_the_process()
 
@@ -97,6 +116,16 @@ class Figures:
     def expired(self, kind: str) -> None:
         """An entry went by age: a ``blob``, ``manifest`` or ``tag``."""
         self._expired.add((kind,))
+
+    def evicted(self, kind: str, setting: str, disk_bytes: int) -> None:
+        """Something went for want of space: an ``image``, ``blob`` or ``spool``."""
+        words = one_of(EVICTED_KINDS, kind), one_of(SPACE_SETTINGS, setting)
+        self._evicted.add(words)
+        self._evicted_bytes.add(words, disk_bytes)
+
+    def not_kept(self, setting: str) -> None:
+        """A transfer got no room within ``max_size`` or ``min_free``."""
+        self._not_kept.add((one_of(SPACE_SETTINGS, setting),))
 
     def disk_refused(self, reason: str) -> None:
         """The disk refused: ``full``, ``read-only``, or anything else."""

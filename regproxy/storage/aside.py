@@ -37,7 +37,7 @@ def set_aside(rooms: Rooms, digest: Digest, found: os.stat_result) -> None:
     """Move the file under ``digest``, whose bytes were wrong when ``found`` was true, to ``quarantine/``."""
     layout = rooms.layout
     try:
-        with rooms.occupancy.changing(digest):
+        with rooms.occupancy.changing(digest, moved=True):
             durable.move_aside(layout.blob(digest), layout.quarantined(digest))
     except FileNotFoundError:
         return

@@ -87,8 +87,8 @@ class Counter:
     def blobs(self, algorithm: str, prefix: str) -> tuple[int, int, int, list[Path]]:
         """Count a folder of blobs, and remove what nobody holds: blobs, bytes, removed, others."""
         folder = self._layout.blobs / algorithm / prefix
-        blobs = blob_bytes = removed = 0
-        others = []
+        removed = 0
+        kept, others = [], []
         for name in self._names(folder):
             digest = parse_blob((algorithm, prefix, name))
             found = regular(folder / name)
@@ -97,9 +97,9 @@ class Counter:
             elif self._is_orphan(digest):
                 removed += 1
             else:
-                blobs, blob_bytes = blobs + 1, blob_bytes + found.st_size
-        self._occupancy.counted(algorithm, prefix, blobs, blob_bytes)
-        return blobs, blob_bytes, removed, others
+                kept.append(found)
+        self._occupancy.counted(algorithm, prefix, kept)
+        return len(kept), sum(found.st_size for found in kept), removed, others
 
     def bare(self, folders: Sequence[Path]) -> None:
         """Remove those of these folders that are empty, and what is empty above them."""
@@ -115,13 +115,36 @@ class Counter:
             return self._keeper.reconsider(digest)
         return False
 
+    def begin_census(self) -> list[tuple[str, str]]:
+        """Before the first survey: the folders of blobs, to be counted and left as they are."""
+        self._uncounted = False
+        return self._occupancy.begin_count()
+
+    def census(self, algorithm: str, prefix: str) -> None:
+        """Count one of them."""
+        folder = self._layout.blobs / algorithm / prefix
+        found = (
+            regular(folder / name)
+            for name in self._names(folder)
+            if parse_blob((algorithm, prefix, name)) is not None
+        )
+        self._occupancy.counted(algorithm, prefix, filter(None, found))
+
+    def end_census(self) -> None:
+        """What was counted is what there is, unless the system kept some from us."""
+        if self._uncounted:
+            self._occupancy.drop_count()
+        else:
+            self._occupancy.end_count()
+
     def end(self) -> bool:
         """The figures of this survey count from now on, if it could read everything: whether it could."""
         if self._uncounted:
             self._occupancy.drop_count()
             return False
         known, found = self._occupancy.end_count()
-        if known.counted and known != found:
+        same = (known.blobs, known.blob_bytes) == (found.blobs, found.blob_bytes)
+        if known.counted and not same:
             _log.warn(
                 "{found} bytes of content in {blobs} files are on disk, not {known} in {files}: somebody "
                 "else changed the folder; the figures are right again",

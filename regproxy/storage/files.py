@@ -17,6 +17,7 @@ from regproxy.errors import StorageFailed, TransferStopped
 from regproxy.interfaces import IFile
 from regproxy.storage.records import open_regular
 from regproxy.storage.refusals import storage_failed
+from regproxy.storage.space import OpenFiles
 from regproxy.storage.thread import DiskThread, shield
 
 MAX_READ_BYTES = 1024 * 1024
@@ -26,23 +27,34 @@ _NOT_SUPPORTED = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 
 class Files:
-    """Opens files; they share one buffer, since reading happens in the reactor's thread only."""
+    """Opens files; they share one buffer, since reading happens in the reactor's thread only.
 
-    def __init__(self, reader: DiskThread) -> None:
+    ``opened`` knows which are open.
+    """
+
+    def __init__(self, reader: DiskThread, opened: OpenFiles | None = None) -> None:
         self.reader = reader
+        self._opened = OpenFiles() if opened is None else opened
         self._buffer = memoryview(bytearray(MAX_READ_BYTES))
 
     def open(self, path: Path) -> StoredFile | None:
         """The regular file at ``path``; None where there is none (a symbolic link is none)."""
-        opened = open_regular(path)
-        return None if opened is None else StoredFile(opened[0], self.reader, self._buffer)
+        with self._opened.lock:
+            found = open_regular(path)
+            if found is None:
+                return None
+            inode = self._opened.opened(found[1])
+        return StoredFile(found[0], self.reader, self._buffer, self._opened, inode)
 
     def duplicate(self, descriptor: int) -> StoredFile:
         """A file of its own over the same open file; StorageFailed when descriptors run out."""
         try:
-            return StoredFile(os.dup(descriptor), self.reader, self._buffer)
+            own = os.dup(descriptor)
         except OSError as error:
             raise storage_failed(error) from None
+        with self._opened.lock:
+            inode = self._opened.opened(os.fstat(own))
+        return StoredFile(own, self.reader, self._buffer, self._opened, inode)
 
 
 @implementer(IFile)
@@ -52,8 +64,12 @@ class StoredFile:
     So are all where the system cannot tell (tmpfs, other systems).
     """
 
-    def __init__(self, descriptor: int, reader: DiskThread, buffer: memoryview) -> None:
+    def __init__(
+        self, descriptor: int, reader: DiskThread, buffer: memoryview, opened: OpenFiles, inode: int
+    ) -> None:
         self._descriptor = descriptor
+        self._opened = opened
+        self._inode = inode
         self._reader = reader
         self._buffer = buffer
         self._no_wait = _NO_WAIT
@@ -69,9 +85,11 @@ class StoredFile:
         if self._closed:
             raise TransferStopped("the file is closed")
         try:
-            return StoredFile(os.dup(self._descriptor), self._reader, self._buffer)
+            own = os.dup(self._descriptor)
         except OSError as error:
             raise storage_failed(error) from None
+        self._opened.again(self._inode)
+        return StoredFile(own, self._reader, self._buffer, self._opened, self._inode)
 
     def stat(self) -> os.stat_result:
         """What fstat says of the open file."""
@@ -158,6 +176,7 @@ class StoredFile:
     def _close_when_idle(self) -> None:
         if not self._warming:
             os.close(self._descriptor)
+            self._opened.closed(self._inode)
 
 
 def _read_ahead(descriptor: int, offset: int, max_bytes: int) -> bytes:

@@ -1,4 +1,4 @@
-"""How much lies under ``blobs/``, to the byte: by events, and counted by the survey.
+"""How much lies under ``blobs/``, to the byte and to the block: by events, and counted by the survey.
 
 Laws: all of it runs in the writer thread. The survey counts a folder within one job, so that no
 event falls between; what happens later to a folder that was counted counts for both figures.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,15 +16,18 @@ import attrs
 
 from regproxy.oci.digest import HEX_LENGTH, Digest
 from regproxy.storage.layout import Layout
+from regproxy.storage.space import OpenFiles, Spools, disk_bytes
 
 
 @attrs.frozen(slots=True)
 class Occupied:
-    """Complete blobs on disk. ``counted``: whether a survey has confirmed it."""
+    """Complete blobs on disk. ``disk_bytes`` is what they take there, in blocks; ``counted``: whether
+    all of them were counted, at the start or by a survey."""
 
     blobs: int = 0
     blob_bytes: int = 0
     counted: bool = False
+    disk_bytes: int = 0
 
 
 def regular(path: Path) -> os.stat_result | None:
@@ -37,10 +40,15 @@ def regular(path: Path) -> os.stat_result | None:
 
 
 class Occupancy:
-    """The running figure, and the one that a survey is counting."""
+    """The running figure, and the one that a survey is counting.
+
+    ``spools`` and ``open_files`` are what content takes beside complete blobs.
+    """
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
+        self.spools = Spools()
+        self.open_files = OpenFiles()
         self.now = Occupied()
         self._counting: Occupied | None = None
         self._pending: set[tuple[str, str]] = set()
@@ -48,22 +56,27 @@ class Occupancy:
         """What has left since the start."""
 
     @contextmanager
-    def changing(self, digest: Digest) -> Iterator[None]:
-        """Whatever happens to the file under ``digest`` meanwhile is counted, also when it fails."""
+    def changing(self, digest: Digest, *, moved: bool = False) -> Iterator[None]:
+        """Whatever happens to the file under ``digest`` meanwhile is counted, also when it fails.
+
+        ``moved``: a file that goes has another name then.
+        """
         path = self._layout.blob(digest)
         before = regular(path)
         try:
             yield
         finally:
             after = regular(path)
-            self._change(digest, _size(after) - _size(before), bool(after) - bool(before))
+            self._change(digest, _of(after) - _of(before))
+            if before is not None and not moved and (after is None or after.st_ino != before.st_ino):
+                self.open_files.unlinked(before)
 
-    def _change(self, digest: Digest, more_bytes: int, more: int) -> None:
-        if more < 0:
-            self.removed = _plus(self.removed, -more, -more_bytes)
-        self.now = _plus(self.now, more, more_bytes)
+    def _change(self, digest: Digest, more: _Amount) -> None:
+        if more.blobs < 0:
+            self.removed = _plus(self.removed, _Amount() - more)
+        self.now = _plus(self.now, more)
         if self._counting is not None and (digest.algorithm, digest.hex[:2]) not in self._pending:
-            self._counting = _plus(self._counting, more, more_bytes)
+            self._counting = _plus(self._counting, more)
 
     def begin_count(self) -> list[tuple[str, str]]:
         """A survey begins to count: the folders that there are now, which it is to go through."""
@@ -76,10 +89,10 @@ class Occupancy:
         self._counting, self._pending = Occupied(counted=True), set(folders)
         return folders
 
-    def counted(self, algorithm: str, prefix: str, blobs: int, blob_bytes: int) -> None:
-        """What is in one folder now."""
+    def counted(self, algorithm: str, prefix: str, found: Iterable[os.stat_result]) -> None:
+        """The blobs that are in one folder now."""
         if self._counting is not None:
-            self._counting = _plus(self._counting, blobs, blob_bytes)
+            self._counting = _plus(self._counting, sum(map(_of, found), _Amount()))
             self._pending.discard((algorithm, prefix))
 
     def end_count(self) -> tuple[Occupied, Occupied]:
@@ -95,8 +108,34 @@ class Occupancy:
         self._counting, self._pending = None, set()
 
 
-def _plus(figure: Occupied, more: int, more_bytes: int) -> Occupied:
-    return Occupied(figure.blobs + more, figure.blob_bytes + more_bytes, figure.counted)
+@attrs.frozen(slots=True)
+class _Amount:
+    blobs: int = 0
+    size_bytes: int = 0
+    disk_bytes: int = 0
+
+    def __add__(self, other: _Amount) -> _Amount:
+        return _Amount(
+            self.blobs + other.blobs,
+            self.size_bytes + other.size_bytes,
+            self.disk_bytes + other.disk_bytes,
+        )
+
+    def __sub__(self, other: _Amount) -> _Amount:
+        return self + _Amount(-other.blobs, -other.size_bytes, -other.disk_bytes)
+
+
+def _of(found: os.stat_result | None) -> _Amount:
+    return _Amount() if found is None else _Amount(1, found.st_size, disk_bytes(found))
+
+
+def _plus(figure: Occupied, more: _Amount) -> Occupied:
+    return Occupied(
+        figure.blobs + more.blobs,
+        figure.blob_bytes + more.size_bytes,
+        figure.counted,
+        figure.disk_bytes + more.disk_bytes,
+    )
 
 
 def _names(folder: Path) -> list[str]:
@@ -104,7 +143,3 @@ def _names(folder: Path) -> list[str]:
         return os.listdir(folder)
     except OSError:
         return []
-
-
-def _size(found: os.stat_result | None) -> int:
-    return 0 if found is None else found.st_size

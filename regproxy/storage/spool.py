@@ -33,6 +33,7 @@ from regproxy.storage.layout import Layout
 from regproxy.storage.ledger import Ledger
 from regproxy.storage.maps import Commitment, SpoolMap, encode_map
 from regproxy.storage.occupancy import Occupancy
+from regproxy.storage.space import disk_bytes
 from regproxy.storage.syncing import Syncing
 from regproxy.storage.thread import DiskThread, shield
 from regproxy.storage.underway import UnderWay
@@ -60,6 +61,8 @@ class Workshop:
     under_way: UnderWay
     settled: Callable[[Digest], object]
     """Called when the vacuum waits for the last spool of a digest to close, and it has."""
+    reserve: Callable[[int], Deferred[None]]
+    """Asked before so many bytes are taken from the disk, as :meth:`IRoom.reserve`."""
 
 
 class SpoolBase:
@@ -135,6 +138,8 @@ class SpoolBase:
         if self._open:
             self._open = False
             os.close(self.descriptor)
+            if self._files_name is not None:
+                self._shop.occupancy.spools.drop(self._files_name)
             if self._shop.under_way.end(self.digest, self._files_name):
                 self._shop.settled(self.digest)
 
@@ -170,12 +175,19 @@ class Spool(SpoolBase):
             raise
 
     def expect(self, size_bytes: int) -> Deferred[None]:
-        """Allocate the whole file; StorageFailed when the disk has no room."""
+        """Allocate the whole file; StorageFailed when the disk has no room, or the limits leave none."""
+        return self._shop.reserve(size_bytes).addCallback(self._promised, size_bytes)
+
+    def _promised(self, _: None, size_bytes: int) -> Deferred[None]:
+        """In the turn in which the room was given: who asks next finds it taken."""
+        if self._open:
+            self._shop.occupancy.spools.promise(self._name, size_bytes)
         return self._later(self._expect, size_bytes)
 
     def _expect(self, size_bytes: int) -> None:
         self._check_unsealed()
         durable.allocate(self.descriptor, size_bytes)
+        self._count()
         self._write_map(attrs.evolve(self._map, size_bytes=size_bytes))
 
     def append(self, chunks: list[bytes]) -> Deferred[int]:
@@ -212,6 +224,9 @@ class Spool(SpoolBase):
         self._placed.add(offset, offset + len(content))
         return self._catch_up()
 
+    def _count(self) -> None:
+        self._shop.occupancy.spools.took(self._name, disk_bytes(os.fstat(self.descriptor)))
+
     def _write(self, content: bytes, offset: int) -> None:
         self._check_unsealed()
         if self._refused is not None:
@@ -221,6 +236,8 @@ class Spool(SpoolBase):
         except OSError as error:
             self._refused = error
             raise
+        finally:
+            self._count()
 
     def _catch_up(self) -> int:
         """One slice, so that other fills have their turn."""
@@ -285,6 +302,7 @@ class Spool(SpoolBase):
             with self._shop.occupancy.changing(self.digest):
                 durable.move(layout.spool(self._name), layout.blob(self.digest))
             self._named = True
+            self._shop.occupancy.spools.drop(self._name)
         durable.sync_folder(layout.blob(self.digest).parent)
         durable.sync_folder(layout.fills)
         done = self._map.commitment
@@ -328,7 +346,10 @@ class Spool(SpoolBase):
 
     def _discard(self) -> None:
         if not self._named:
+            found = os.fstat(self.descriptor)
             durable.remove(self._shop.layout.spool(self._name))
+            self._shop.occupancy.open_files.unlinked(found)
+            self._shop.occupancy.spools.drop(self._name)
             durable.remove(self._shop.layout.map(self._name))
 
     def _write_map(self, changed: SpoolMap) -> None:

@@ -16,14 +16,19 @@ from zope.interface import implementer
 
 from regproxy.errors import StorageFailed
 from regproxy.interfaces import (
+    UNLIMITED,
+    DiskUse,
     IBlob,
     IBlobSource,
+    IEvictable,
     IHoldings,
     ILocalStore,
     IManifestSource,
     IPurges,
     IRemovals,
+    IRoom,
     ISpool,
+    IStock,
     Kind,
     Link,
     TagRecord,
@@ -51,6 +56,7 @@ from regproxy.storage.refusals import storage_failed
 from regproxy.storage.remembered import Remembered
 from regproxy.storage.revocations import Revocations
 from regproxy.storage.spool import Spool, Workshop
+from regproxy.storage.stock import Stock
 from regproxy.storage.survey import Survey, Surveyor
 from regproxy.storage.tags import look_at_tag, tag_names
 from regproxy.storage.telling import Teller
@@ -61,7 +67,7 @@ from regproxy.storage.version import check_version, write_version
 REMEMBERED_TAGS = 4096
 
 
-@implementer(ILocalStore, IRemovals)
+@implementer(ILocalStore, IRemovals, IEvictable)
 class DiskStore:
     """Content, links and tags below ``root``. Made by :func:`open_store`, which locks the folder."""
 
@@ -83,17 +89,19 @@ class DiskStore:
         self._makings = Makings()
         self._own = DiskThread(reactor, "regproxy-survey")
         self._syncer = DiskThread(reactor, "regproxy-syncer", health.refused)
-        self._files = Files(reader)
         self._teller = Teller(reactor)
         self._occupancy = Occupancy(self._layout)
+        self._files = Files(reader, self._occupancy.open_files)
         under_way = UnderWay()
+        self.stock: IStock = Stock(self._layout, under_way)
+        self._room: IRoom = UNLIMITED
         self._ledger = Ledger(self._layout, self._teller)
         self._revocations = Revocations(self._layout, wall, self._ledger)
         self._ledger.before_link = self._revocations.record
         self._keeper = Keeper(self._layout, self._ledger, self._occupancy, under_way, self._teller)
         self.purges: IPurges = Purges(self._layout, self._keeper, self._own, writer)
-        counter = Counter(self._layout, self._ledger, self._keeper, self._occupancy, under_way)
-        self._surveyor = Surveyor(self._layout, counter, self._own, writer, self._teller)
+        self._counter = Counter(self._layout, self._ledger, self._keeper, self._occupancy, under_way)
+        self._surveyor = Surveyor(self._layout, self._counter, self._own, writer, self._teller)
         self._shelf = Shelf(self._layout, self._ledger, self._files, self._revocations, writer)
         self._shop = Workshop(
             self._layout,
@@ -104,6 +112,7 @@ class DiskStore:
             self._occupancy,
             under_way,
             self._settled,
+            lambda size_bytes: self._room.reserve(size_bytes),
         )
         self.blobs: IBlobSource = DiskBlobs(self._shelf)
         self._manifests = DiskManifests(self._shelf, self._recheck)
@@ -172,6 +181,41 @@ class DiskStore:
         """What was revoked before all links were known is dated after those."""
         redating = self._writer.run(self._revocations.redate)
         return redating.addErrback(_left_for_later).addCallback(lambda _: found)
+
+    def census(self) -> Deferred[None]:
+        """Count what complete blobs take, which is soon done; before the first survey."""
+        return Deferred.fromCoroutine(self._census())
+
+    async def _census(self) -> None:
+        for folder in await self._writer.run(self._counter.begin_census):
+            await self._writer.run(self._counter.census, *folder)
+        await self._writer.run(self._counter.end_census)
+
+    def disk_use(self) -> DiskUse:
+        """As :meth:`IEvictable.disk_use`."""
+        now, spools = self._occupancy.now, self._occupancy.spools
+        unlinked = self._occupancy.open_files.unlinked_bytes
+        return DiskUse(now.disk_bytes, spools.held_bytes, spools.pending_bytes, unlinked, now.counted)
+
+    def settled(self) -> bool:
+        """As :meth:`IEvictable.settled`."""
+        return self._ledger.complete
+
+    def drop_spool(self, name: str) -> Deferred[bool]:
+        """As :meth:`IEvictable.drop_spool`; the map goes first, so that what it may still link is linked."""
+        return self._writer.run(self._drop_spool, name)
+
+    def _drop_spool(self, name: str) -> bool:
+        gone = [self._counter.spool(f"{name}.{end}") for end in ("map", "spool")]
+        return any(gone)
+
+    def limit(self, room: IRoom) -> None:
+        """Ask ``room`` from now on before a transfer takes disk."""
+        self._room = room
+
+    def capacity_bytes(self) -> int | None:
+        """As :meth:`IRoom.capacity_bytes`."""
+        return self._room.capacity_bytes()
 
     @property
     def occupied(self) -> Occupied:

@@ -90,6 +90,10 @@ class MemoryStore(MemoryShelf):
         """See ILocalStore."""
         return len(self._files[digest].content) if digest in self._files else None
 
+    def capacity_bytes(self) -> int | None:
+        """No end to it."""
+        return None
+
     def refuses(self) -> bool:
         """See ILocalStore."""
         return self.refusing

@@ -37,7 +37,7 @@ NOW = Now(
     reasons=("it is stopping",),
     warnings=("the disk is full",),
     sample=lambda name, labels: None,
-    disk=DiskState(3, 300, True, 1000, 2000),
+    disk=DiskState(3, 300, True, 1000, 2000, 400, 5000, 100),
     upstreams=(
         UpstreamState("docker.io", True, False, 12.34567, "connection refused", 1.0),
         UpstreamState("quay.io", False, None, None, None, None),
@@ -63,7 +63,16 @@ def test_the_whole_document() -> None:
             for kind in ("blob", "manifest")
         },
         "saved_bytes": 0,
-        "disk": {"blobs": 3, "blob_bytes": 300, "counted": True, "free_bytes": 1000, "total_bytes": 2000},
+        "disk": {
+            "blobs": 3,
+            "blob_bytes": 300,
+            "counted": True,
+            "free_bytes": 1000,
+            "total_bytes": 2000,
+            "used_bytes": 400,
+            "limit_bytes": 5000,
+            "pinned_bytes": 100,
+        },
         "upstreams": {
             "count": 2,
             "listed": [

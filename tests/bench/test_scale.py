@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 @pytest.mark.system
 def test_a_small_folder(tmp_path: Path) -> None:
-    """Both starts, all that was due is gone, and nothing is left but the report."""
+    """All starts, what was due and what was too much is gone, and nothing is left but the report."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     arguments = ["--entries", "1000", "--repositories", "20", "--due", "100", "--limit", "60"]
@@ -34,9 +34,11 @@ def test_a_small_folder(tmp_path: Path) -> None:
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    first, second = json.loads((tmp_path / "out" / "scale.json").read_text())["runs"]
+    first, second, third = json.loads((tmp_path / "out" / "scale.json").read_text())["runs"]
     assert {"starting", "loading", "survey", "saving", "stopping"} <= set(first["phases"])
     assert "removing" in second["phases"]
+    assert "evicting" in third["phases"]
+    assert third["evicted_s"] > 0
     assert not second["expired_in_survey"]
     assert second["asked"] > 0
     # Both are looked for by polls: of 1000 entries the survey may be seen before the answer is.

@@ -125,6 +125,9 @@ documents = st.fixed_dictionaries(
             counted=st.booleans(),
             free_bytes=_counts,
             total_bytes=_counts,
+            used_bytes=_counts,
+            limit_bytes=_counts,
+            pinned_bytes=_counts,
         ),
         "upstreams": _listed(
             _fields(

@@ -80,6 +80,14 @@ def test_why_it_is_not_ready_comes_first() -> None:
     assert others == ["not ready: it is stopping", "not ready: x?[2J", "the disk?is full"]
 
 
+def test_how_much_of_the_limit_is_used() -> None:
+    """And how much of it stays; an older daemon says nothing of it."""
+    disk = full()["disk"] | {"used_bytes": 6 << 30, "limit_bytes": 10 << 30, "pinned_bytes": 1 << 30}
+    [line] = [line for line in drawn(full(disk=disk), 120) if line.startswith("disk")]
+    assert line == "disk       1,234 blobs, 5.00 GiB  60 % of 10.0 GiB  1.00 GiB pinned  120 GiB free (24 %)"
+    assert "%" not in drawn(full(disk=disk | {"limit_bytes": None, "free_bytes": None}), 120)[5]
+
+
 def test_a_page_with_nothing_in_it_is_drawn() -> None:
     lines = drawn({"program": "regproxy", "version": 1}, 80)
     assert "disk       -" in lines

@@ -96,8 +96,14 @@ def test_paths_are_relative_to_the_file_wherever_one_stands(
             ["f:1: log.zzz: no such key; the keys here are format, access"],
         ),
         ("storage: {<<: 1}", ["f:1: storage.<<: merge keys are not supported; write the values out"]),
-        ("storage: 7", ["f:1: storage: expected keys and values; the keys are root, max_size, min_free"]),
-        ("\nstorage: []", ["f:2: storage: expected keys and values; the keys are root, max_size, min_free"]),
+        (
+            "storage: 7",
+            ["f:1: storage: expected keys and values; the keys are root, max_size, min_free, low_water"],
+        ),
+        (
+            "\nstorage: []",
+            ["f:2: storage: expected keys and values; the keys are root, max_size, min_free, low_water"],
+        ),
         ("ttl: ", ["f:1: ttl: no value; give one or remove the key"]),
         ("ttl: [7d]", ["f:1: ttl: expected a single value"]),
         ("ttl: {a: b}", ["f:1: ttl: expected a single value"]),
@@ -291,3 +297,29 @@ def test_an_admin_socket_that_all_may_open_is_a_warning(read: Load) -> None:
     (warning,) = read('admin: ["unix:a.sock:mode=666", tcp:5001]\n').warnings
     assert "takes no operations" in warning
     assert read('admin: ["unix:a.sock:mode=660", "unix:b.sock", tcp:5001]\n').warnings == ()
+
+
+def test_pins_and_low_water(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_text(
+        "storage: {low_water: 75 %}\npins: ['docker.io/library/nginx:1.*', 'docker.io/library/nginx:1.*', "
+        "'no.such/thing']\nupstreams: {docker.io: {}}\n"
+    )
+    found = load(path, {})
+    assert found.storage.low_water == 0.75
+    assert [str(pin) for pin in found.pins] == ["docker.io/library/nginx:1.*", "no.such/thing"]
+    assert [line for line in found.warnings if "pins" in line] == [
+        f"{path}:2: pins: of an upstream that is none of this mirror's"
+    ]
+
+
+@pytest.mark.parametrize("text", ["0 %", "100 %", "9 %", "90", "0.9", "-5 %", "90 % of it"])
+def test_what_is_no_low_water(faults: Faults, text: str) -> None:
+    [fault] = faults(f"storage: {{low_water: '{text}'}}")
+    assert "10 % to 99 %" in fault
+
+
+@pytest.mark.parametrize("text", ["nginx", "docker.io/Nginx", "docker.io/a:b@sha256:12", "docker.io/a:"])
+def test_what_is_no_pin(faults: Faults, text: str) -> None:
+    [fault] = faults(f"pins: ['{text}']")
+    assert "docker.io/library/nginx:1.*" in fault

@@ -17,11 +17,6 @@ def test_nothing_is_said_of_nothing(tmp_path: Path) -> None:
     assert warnings(tmp_path, "") == ()
 
 
-def test_limits_of_the_disk(tmp_path: Path) -> None:
-    said = warnings(tmp_path, "storage: {max_size: 1 GiB, min_free: 5 GiB}")
-    assert [line.split()[0] for line in said] == ["storage.max_size", "storage.min_free"]
-
-
 def test_endpoints_that_are_not_asked(tmp_path: Path) -> None:
     [line] = warnings(
         tmp_path, "upstreams: {a.example: {endpoints: ['https://b.example', 'https://c.example']}}"

@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from regproxy.compose import Mirror, build_mirror, compare_credentials, silence
 from regproxy.errors import StorageFailed
 from regproxy.expiry.pulse import Pulse
+from regproxy.interfaces import DiskUse
 from regproxy.settings import (
     ClientCertificate,
     Credentials,
@@ -78,6 +79,10 @@ class Disk:
     def __init__(self) -> None:
         self.compared: Deferred[bool] = Deferred()
         self.health = DiskHealth(Path("/nowhere"), Clock(), lambda: succeed(None))
+        self.stock = None
+
+    def disk_use(self) -> DiskUse:
+        return DiskUse()
 
     def tag(self, *_: object) -> None:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
@@ -9,6 +10,8 @@ from twisted.internet.task import Clock
 
 from regproxy.admin.status import DiskState
 from regproxy.errors import StorageFailed
+from regproxy.eviction.limits import Limits
+from regproxy.interfaces import DiskUse
 from regproxy.overview import ROOM_S, DiskLook
 from regproxy.storage.occupancy import Occupied
 
@@ -55,6 +58,16 @@ def test_a_mount_that_does_not_answer_is_waited_for_so_long_and_asked_once() -> 
         assert found == [DiskState(3, 300, True, None, None)]
     assert len(store.asked) == 1
     store.asked[0].callback((10, 20))
+
+
+def test_what_is_used_of_what_may_be() -> None:
+    store: Any = Store()
+    store.disk_use = lambda: DiskUse(10, 5, 0, 2)
+    evictor = SimpleNamespace(limits=Limits(100), pinned=SimpleNamespace(disk_bytes=4))
+    eviction: Any = SimpleNamespace(evictor=evictor)
+    found = looking(DiskLook(store, Clock(), eviction))
+    store.asked[0].callback((10, 20))
+    assert found == [DiskState(3, 300, True, 10, 20, 17, 100, 4)]
 
 
 def test_a_disk_that_cannot_be_asked_has_no_room_to_tell_of() -> None:

@@ -8,7 +8,9 @@ import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface.verify import verifyObject
 
-from regproxy.interfaces import Held, IRemovals, Kind
+from regproxy.expiry.entries import key_of
+from regproxy.expiry.scheduler import KEPT_S
+from regproxy.interfaces import Held, IRemovals, IUsage, Kind, Use
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Manifest
 from regproxy.testing.images import make_index, sized_image
@@ -417,3 +419,55 @@ def test_a_probe_that_breaks_leaves_no_entry_behind(world: World, logged_failure
 def test_the_shelf_is_a_store() -> None:
     """The double is one."""
     assert verifyObject(IRemovals, Shelf())
+
+
+def test_what_is_pinned_does_not_expire(world: World) -> None:
+    """Whatever its age; unpinned, it goes within the hour."""
+    world.begin()
+    world.shelf.put(NGINX, ONE)
+    world.shelf.put(NGINX, TAG, None)
+    world.pinned = {key_of(NGINX, ONE)}
+    world.pass_s(10 * TTL_S)
+    assert world.shelf.expired == [(NGINX, TAG)]
+    world.pinned = set()
+    world.pass_s(KEPT_S + 60)
+    assert world.shelf.expired == [(NGINX, TAG), (NGINX, ONE)]
+
+
+def test_pinned_in_the_last_moment(world: World) -> None:
+    """Asked again under the digest's serialisation."""
+    world.begin()
+    world.shelf.put(NGINX, ONE)
+    world.shelf.before = lambda: world.pinned.add(key_of(NGINX, ONE))
+    world.pass_s(TTL_S + 60)
+    assert world.shelf.expired == []
+    assert world.scheduler.entry(NGINX, ONE) is not None
+
+
+def test_a_short_life_is_looked_at_as_often(world: World) -> None:
+    world.ttl_s = 10.0
+    world.begin()
+    world.shelf.put(NGINX, ONE)
+    world.pinned = {key_of(NGINX, ONE)}
+    world.pass_s(60)
+    world.pinned = set()
+    world.pass_s(12)
+    assert world.shelf.expired == [(NGINX, ONE)]
+
+
+def test_what_was_used_when_is_told_to_who_asks(world: World) -> None:
+    """For eviction: on the scheduler's own time line, whatever the wall clock does."""
+    scheduler = world.begin()
+    assert verifyObject(IUsage, scheduler)
+    world.shelf.put(NGINX, ONE)
+    world.shelf.put(NGINX, TAG, None)
+    world.pass_s(100)
+    scheduler.used(NGINX, TAG)
+    found: list[Use] = []
+    scheduler.uses().addCallback(found.extend)
+    world.settle()
+    blob, tag, now_s = key_of(NGINX, ONE), key_of(NGINX, TAG), scheduler.now_s()
+    assert sorted(found) == [(tag, "tag", now_s, 1, 0), (blob, "blob", now_s - 100, 1, 10)]
+    assert scheduler.unused_since(blob, now_s - 100)
+    assert not scheduler.unused_since(blob, now_s - 101)
+    assert not scheduler.unused_since("docker.io/no/such:thing", 1e18)

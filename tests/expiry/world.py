@@ -131,6 +131,7 @@ class World:
         self.answers: dict[str, bool] = {HUB: True, CORP.upstream: True}
         self.probes: list[str] = []
         self.removed: list[str] = []
+        self.pinned: set[str] = set()
         self.files = StateFiles(folder)
         self.scheduler: TTLExpirationScheduler
 
@@ -150,6 +151,7 @@ class World:
         self.scheduler = self.shelf.watcher = TTLExpirationScheduler(
             self.shelf, self.files, at_once, self.pulse, lambda up: self.ttls.get(up, self.ttl_s),
             self.clock, self.wall, self.clock.seconds, self.removed.append, self.freeze,
+            lambda key: key in self.pinned,
         )  # fmt: skip
         return self.scheduler
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from regproxy.config import values
 from regproxy.config.setting import Group, Setting
+from regproxy.oci.images import ImagePattern
 
 TTL: Setting[float | None] = Setting(
     "",
@@ -27,7 +28,7 @@ MAX_SIZE: Setting[int] = Setting(
     "storage",
     "max_size",
     values.some_size,
-    "what the content may take",
+    "what the content may take on the disk",
     computed="no limit",
     example="200 GiB",
 )
@@ -35,9 +36,26 @@ MIN_FREE: Setting[int] = Setting(
     "storage",
     "min_free",
     values.size,
-    "what is to stay free on its disk",
+    "what is to stay free on its disk, whoever fills it",
     computed="the smaller of 5 GiB and 5 % of the disk",
     example="5 GiB",
+)
+LOW_WATER: Setting[float] = Setting(
+    "storage",
+    "low_water",
+    values.percent,
+    "how far down it goes once something has to go, as a part of max_size",
+    default="90 %",
+)
+PINS: Setting[ImagePattern] = Setting(
+    "",
+    "pins",
+    values.image_pattern,
+    "images that neither age nor want of space removes, with all that they need: UPSTREAM/REPOSITORY, and "
+    ":TAG (* and ? stand for signs) or @DIGEST",
+    default="[]",
+    example="docker.io/library/nginx:1.*",
+    many=True,
 )
 CONNECTIONS_PER_BLOB: Setting[int] = Setting(
     "fill",
@@ -94,7 +112,9 @@ TABLE: tuple[Setting[object], ...] = (
     ROOT,
     MAX_SIZE,
     MIN_FREE,
+    LOW_WATER,
     TTL,
+    PINS,
     MATCH,
     FRESH,
     REVALIDATE_WAIT,

@@ -1,0 +1,133 @@
+"""Pins: the file, which anybody may have written, and what operators do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+
+from regproxy.errors import InvalidRequest, StorageFailed
+from regproxy.eviction import pins as pins_module
+from regproxy.eviction.pins import MAX_FILE_BYTES, Pin, PinFile, Pins
+from regproxy.oci.images import ImagePattern
+from regproxy.oci.tag import Tag
+from tests.eviction.world import NGINX, REDIS, at_once, digest
+
+ONE, TWO, THREE = (ImagePattern.parse(f"{NGINX}:{tag}") for tag in ("1.*", "2", "3"))
+
+
+def done(doing: Coroutine[Any, Any, Any]) -> Any:
+    """What it gives, which must be at hand."""
+    found: list[Any] = []
+    Deferred.fromCoroutine(doing).addCallback(found.append)
+    [value] = found
+    return value
+
+
+def loaded(folder: Path, *written: ImagePattern) -> Pins:
+    made = Pins(written, PinFile(folder), at_once)
+    done(made.load())
+    return made
+
+
+def test_operators_pins_outlive_a_restart(tmp_path: Path) -> None:
+    pins = loaded(tmp_path)
+    assert done(pins.add(ONE)) is True
+    assert done(pins.add(TWO)) is True
+    assert done(pins.add(ONE)) is False
+    assert done(pins.remove(TWO)) is True
+    assert done(pins.remove(TWO)) is False
+    again = loaded(tmp_path)
+    assert again.list() == pins.list() == (Pin(ONE, False),)
+    assert (tmp_path / "pins").read_text() == f"{NGINX}:1.*\n"
+    assert (tmp_path / "pins").stat().st_mode & 0o007 == 0
+    assert os.listdir(tmp_path) == ["pins"]
+
+
+def test_what_the_settings_pin_only_they_release(tmp_path: Path) -> None:
+    pins = loaded(tmp_path, ONE)
+    assert done(pins.add(ONE)) is False
+    assert done(pins.remove(ONE)) is False
+    assert pins.list() == (Pin(ONE, True),)
+
+
+def test_what_is_covered(tmp_path: Path) -> None:
+    pins = loaded(tmp_path, ONE, ImagePattern.parse(f"{REDIS}@{digest(1)}"))
+    assert pins.covers(NGINX, Tag("1.29"))
+    assert not pins.covers(NGINX, Tag("2"))
+    assert pins.covers(REDIS, digest(1))
+    assert not pins.covers(REDIS, digest(2))
+    assert not pins.covers(NGINX, digest(1))
+
+
+def test_each_change_is_told(tmp_path: Path) -> None:
+    told: list[str] = []
+    pins = Pins((), PinFile(tmp_path), at_once)
+    pins.changed = lambda: told.append("changed")
+    done(pins.load())
+    done(pins.add(ONE))
+    done(pins.add(ONE))
+    done(pins.remove(ONE))
+    assert told == ["changed"] * 3
+
+
+def test_lines_that_are_no_pins(tmp_path: Path, said: list[str]) -> None:
+    lines = ["# ours", "", f"  {TWO}  ", "../../etc/passwd", "\x00", f"{NGINX}:1.*", "nginx", "\udcff"]
+    (tmp_path / "pins").write_bytes("\n".join(lines).encode("utf-8", "surrogateescape"))
+    assert loaded(tmp_path).list() == (Pin(TWO, False), Pin(ONE, False))
+    assert any("4 lines of" in line for line in said)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(
+    st.binary(max_size=300)
+    | st.lists(st.sampled_from([str(ONE), "#", "\r", "x" * 600, "a/b:*"])).map(
+        lambda lines: "\n".join(lines).encode()
+    )
+)
+def test_any_bytes(tmp_path: Path, content: bytes) -> None:
+    """The daemon starts, whatever is in it."""
+    (tmp_path / "pins").write_bytes(content)
+    for pin in loaded(tmp_path).list():
+        assert str(pin.pattern).encode() in content
+
+
+def test_a_file_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pins").write_bytes(f"{ONE}\n".encode() + b"#" * (MAX_FILE_BYTES + 10))
+    assert loaded(tmp_path).list() == (Pin(ONE, False),)
+    monkeypatch.setattr(pins_module, "MAX_PINS", 2)
+    (tmp_path / "pins").write_text(f"{ONE}\n{TWO}\n{THREE}\n")
+    pins = loaded(tmp_path)
+    assert len(pins) == 2
+    with pytest.raises(InvalidRequest, match="unpin"):
+        pins.add(THREE).send(None)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/etc/passwd", path)])
+def test_what_is_no_file_pins_nothing_and_is_told(tmp_path: Path, said: list[str], make: Any) -> None:
+    make(tmp_path / "pins")
+    pins = loaded(tmp_path)
+    assert pins.loaded
+    assert pins.list() == ()
+
+
+def test_a_disk_that_takes_no_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is told that it is pinned can rely on it, also after a restart."""
+    pins = loaded(tmp_path)
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "no space")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    failed: list[Any] = []
+    Deferred.fromCoroutine(pins.add(ONE)).addErrback(failed.append)
+    assert failed[0].check(StorageFailed)
+    assert pins.list() == ()
+    monkeypatch.undo()
+    assert done(pins.add(ONE)) is True
