@@ -65,6 +65,8 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     "signals": frozenset(),
     "gauges": GROUND | STORES,
     "file_limit": frozenset(),
+    "moving": GROUND | {"storage"},
+    "standalone": GROUND | STORES | {"compose"},
     "compose": GROUND | STORES | ROOMS | {"gauges"},
     "overview": GROUND | STORES | ROOMS | {"compose"},
     "operations": GROUND | STORES | ROOMS | {"compose"},
@@ -74,7 +76,7 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     | ROOMS
     | {"behind", "compose", "file_limit", "gauges", "listeners", "operations", "signals", "overview"},
     "tap": GROUND | {"service", "config", "logs"},
-    "cli": GROUND | {"access", "config", "service", "tls"},
+    "cli": GROUND | {"access", "admin", "config", "moving", "service", "standalone", "storage", "tls"},
     "__main__": frozenset({"cli"}),
     "testing": GROUND | STORES | ROOMS | {"service", "compose"},
 }

@@ -9,8 +9,10 @@ import click
 
 from regproxy import __version__
 from regproxy.cli.check import check
+from regproxy.cli.giving import give
 from regproxy.cli.purge import purge
 from regproxy.cli.status import status
+from regproxy.cli.taking import take
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,5 +25,7 @@ def main() -> None:
 
 
 main.add_command(check)
+main.add_command(give)
 main.add_command(purge)
 main.add_command(status)
+main.add_command(take)

@@ -49,7 +49,7 @@ from regproxy.interfaces.space import (
     Unlimited,
     Use,
 )
-from regproxy.interfaces.spools import IFile, ISpool
+from regproxy.interfaces.spools import ICloningSpool, IFile, ISpool
 from regproxy.interfaces.standing import Allowance, Circuit, Standing, Thrift
 from regproxy.interfaces.store import ILocalStore, Link, TagRecord
 
@@ -67,6 +67,7 @@ __all__ = [
     "IBlobService",
     "IBlobSource",
     "IBody",
+    "ICloningSpool",
     "IEvictable",
     "IFile",
     "IFileBody",

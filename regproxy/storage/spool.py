@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Mapping
+from io import FileIO
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import attrs
@@ -22,7 +23,7 @@ from zope.interface import implementer
 
 from regproxy.errors import StorageFailed, TransferStopped
 from regproxy.extents import Extents
-from regproxy.interfaces import IFile, ISpool
+from regproxy.interfaces import ICloningSpool, IFile
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.singleflight import Waiters
@@ -149,7 +150,7 @@ def _passed_on(result: T, over: Deferred[None]) -> T:
     return result
 
 
-@implementer(ISpool)
+@implementer(ICloningSpool)
 class Spool(SpoolBase):
     """A new blob: ``fills/<name>.spool`` and its map."""
 
@@ -189,6 +190,26 @@ class Spool(SpoolBase):
         durable.allocate(self.descriptor, size_bytes)
         self._count()
         self._write_map(attrs.evolve(self._map, size_bytes=size_bytes))
+
+    def clone(self, source: int, size_bytes: int) -> Deferred[bool]:
+        """As :meth:`ICloningSpool.clone`."""
+        return self._shop.reserve(size_bytes).addCallback(self._cloning, source, size_bytes)
+
+    def _cloning(self, _: None, source: int, size_bytes: int) -> Deferred[bool]:
+        if self._leaving or not self._open:
+            return fail(TransferStopped("the spool is closed"))
+        own = os.fdopen(os.dup(source), "rb", buffering=0)  # whoever leaves may close the other one
+        return self._later(self._clone, own, size_bytes)
+
+    def _clone(self, source: FileIO, size_bytes: int) -> bool:
+        with source:
+            self._check_unsealed()
+            if self.front or self._placed or not durable.clone(self.descriptor, source.fileno()):
+                return False
+        durable.truncate(self.descriptor, size_bytes)
+        self._count()
+        self._placed.add(0, size_bytes)
+        return True
 
     def append(self, chunks: list[bytes]) -> Deferred[int]:
         """Write and hash ``chunks`` after the front; a failed append leaves the front where it was."""
