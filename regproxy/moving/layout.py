@@ -30,8 +30,8 @@ MAX_IMAGES = 10_000
 MAX_MANIFESTS = 200_000
 MAX_DEPTH = 8
 DOCKER_ARCHIVE = (
-    "it is a docker-archive, as 'docker save' wrote it before Docker 25, without a registry's digests: pull the "
-    "images anew, or make a layout of it: skopeo copy docker-archive:FILE oci:FOLDER:NAME"
+    "it is a docker-archive, as 'docker save' wrote it before Docker 25, without a registry's digests: pull"
+    " the images anew, or make a layout of it: skopeo copy docker-archive:FILE oci:FOLDER:NAME"
 )
 
 
