@@ -17,7 +17,7 @@ from regproxy.cli.document import PROGRAM
 from regproxy.cli.lines import harmless
 from regproxy.cli.ordering import FAILED, NOTHING, REFUSED
 from regproxy.cli.progress import Bar
-from regproxy.cli.running import INTERRUPTED
+from regproxy.cli.running import INTERRUPTED, interruptible
 from regproxy.errors import InvalidRequest, StorageFailed
 from regproxy.moving.exporting import IncompleteImage, Whole, whole
 from regproxy.moving.holdings import RepositoryFiles, chunks
@@ -33,19 +33,20 @@ TOLD_PLATFORMS = 8
 
 def run(images: Sequence[str], target: Path, settings: Settings, *, dry_run: bool, as_json: bool) -> int:
     """Do it, tell what came of it; the exit code."""
-    layout = Layout(settings.storage.root)
-    job = _Job(target, dry_run)
+    layout, job = Layout(settings.storage.root), _Job(target, dry_run)
     try:
-        names = [ImageNames(settings.upstreams).parse(image) for image in images]
-        job.gather(layout, names)
-        if job.found and not dry_run:
-            job.write(layout)
+        with interruptible():
+            job.gather(layout, [ImageNames(settings.upstreams).parse(image) for image in images])
+            if job.found and not dry_run:
+                job.write(layout)
     except InvalidRequest as error:
         job.fail(error.message, REFUSED)
     except CannotWrite as error:
         job.fail(str(error), REFUSED if isinstance(error, Taken) else FAILED)
     except StorageFailed as error:
         job.fail(error.message, FAILED)
+    except OSError as error:
+        job.fail(f"{layout.root} cannot be read: {error.strerror}", FAILED)
     except KeyboardInterrupt:
         job.fail("interrupted; nothing is left of it", INTERRUPTED)
     for line in [json.dumps(document(job))] if as_json else told(job):

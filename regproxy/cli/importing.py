@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -22,12 +22,14 @@ from regproxy.cli.ordering import FAILED, NOTHING, REFUSED
 from regproxy.cli.progress import Bar
 from regproxy.cli.running import INTERRUPTED, Interrupted, run_to_end
 from regproxy.errors import InvalidRequest, RegproxyError, UnknownUpstream
-from regproxy.moving.importing import Counts, Importer, Load, weigh
+from regproxy.moving.holdings import RepositoryFiles
+from regproxy.moving.importing import Counts, Importer, Load, foresee, weigh
 from regproxy.moving.naming import Naming
 from regproxy.moving.shipment import NotTaken, Remarks, Shipment
 from regproxy.moving.sources import open_source
 from regproxy.settings import Settings
 from regproxy.standalone import FolderInUse, held_bytes, with_store
+from regproxy.storage.layout import Layout
 from regproxy.worker import Worker
 
 BUSY = 9
@@ -39,7 +41,7 @@ def run(source: Path, named: str | None, settings: Settings, *, dry_run: bool, a
     """Do it, tell what came of it; the exit code."""
     try:
         with closing(_read(source, settings, named)) as shipment:
-            job = _Job(settings, shipment, dry_run)
+            job = Job(settings, shipment, dry_run)
             job.run()
     except (Interrupted, KeyboardInterrupt):
         click.echo("regproxy: interrupted; the same command goes on from here", err=True)
@@ -62,10 +64,17 @@ def _read(source: Path, settings: Settings, named: str | None) -> Shipment:
     raise SystemExit(REFUSED)
 
 
-class _Job:
+class Job:
     """One import, and what came of it."""
 
-    def __init__(self, settings: Settings, shipment: Shipment, dry_run: bool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        shipment: Shipment,
+        dry_run: bool = False,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._wall = wall
         self._settings = settings
         self._shipment = shipment
         self.dry_run = dry_run
@@ -80,7 +89,7 @@ class _Job:
             if self.dry_run:
                 self._foresee()
             else:
-                run_to_end(self._work)
+                run_to_end(self.work)
         except FolderInUse as error:
             self.busy = True
             self.error = (
@@ -93,22 +102,13 @@ class _Job:
             self.error = f"the source cannot be read: {error.strerror}"
 
     def _foresee(self) -> None:
-        load = weigh(self._shipment, held_bytes(self._settings.storage.root))
-        held = self._shipment.repositories.values()
-        self.counts = Counts(
-            repositories=len(held),
-            tags=sum(len(each.tags) for each in held),
-            manifests=sum(len(each.manifests) for each in held),
-            blobs=len(load.sizes) - len(load.there),
-            there=len(load.there),
-            missing=load.missing,
-            total_bytes=sum(load.sizes.values()),
-            copied_bytes=load.coming_bytes,
-            there_bytes=sum(load.sizes[digest] for digest in load.there),
-        )
+        root = self._settings.storage.root
+        load = weigh(self._shipment, held_bytes(root))
+        self.counts = foresee(self._shipment, load, partial(RepositoryFiles, Layout(root)))
 
-    async def _work(self, reactor: Any) -> None:
-        await with_store(self._settings, reactor, time.time, partial(self._take, reactor))
+    async def work(self, reactor: Any) -> None:
+        """Not foreseen, done. StorageFailed; cancelling it ends it cleanly."""
+        await with_store(self._settings, reactor, self._wall, partial(self._take, reactor))
 
     async def _take(self, reactor: Any, store: Any, ceiling: Any) -> None:
         reader = Worker(reactor, READS)
@@ -116,7 +116,7 @@ class _Job:
             load: Load = await reader.run(weigh, self._shipment, store.holds)
             ceiling.check(load.coming_bytes)
             bar = Bar(sys.stderr, os.environ, "import", sum(load.sizes.values()))
-            importer = Importer(store, reader, time.time, bar.moved, self.wrong)
+            importer = Importer(store, reader, self._wall, bar.moved, self.wrong)
             self.counts = importer.counts
             try:
                 await importer.run(self._shipment, load)
@@ -126,7 +126,7 @@ class _Job:
             await reader.stop()
 
 
-def _code(job: _Job) -> int:
+def _code(job: Job) -> int:
     if job.busy:
         return BUSY
     if job.error is not None or job.wrong.count:
@@ -143,7 +143,7 @@ def _more(wrong: Remarks) -> Iterator[str]:
         yield f"and {wrong.count - len(wrong.first)} more like these"
 
 
-def told(job: _Job, source: Path) -> Iterator[str]:
+def told(job: Job, source: Path) -> Iterator[str]:
     """What came, for people."""
     counts, name = job.counts, harmless(str(source))
     if not _new(counts) and job.error is None:
@@ -175,7 +175,7 @@ def _repositories(number: int) -> str:
     return "1 repository" if number == 1 else f"{number} repositories"
 
 
-def document(job: _Job, source: Path) -> dict[str, object]:
+def document(job: Job, source: Path) -> dict[str, object]:
     """The same for programs."""
     return {
         "program": PROGRAM,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -17,6 +18,16 @@ INTERRUPTED = 128 + signal.SIGINT
 
 class Interrupted(Exception):
     """A signal came, and the work has ended cleanly."""
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM is KeyboardInterrupt as well, for work without a reactor that has to clear away."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def run_to_end(begin: Callable[[Any], Coroutine[Any, Any, T]]) -> T:

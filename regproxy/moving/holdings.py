@@ -48,6 +48,11 @@ class RepositoryFiles:
             raise InvalidManifest("the bytes are not what their digest names")
         return Manifest(content, link.media_type, digest)
 
+    def links(self, digest: Digest) -> bool:
+        """Whether it holds a manifest, bytes and all. StorageFailed."""
+        link = read_link(self.layout.link(self.repository, digest, Kind.MANIFEST))
+        return link is not None and regular(self.layout.blob(digest)) is not None
+
     def size_bytes(self, digest: Digest) -> int | None:
         """By a link, of a file of that size."""
         found = regular(self.layout.blob(digest))

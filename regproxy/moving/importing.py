@@ -14,6 +14,7 @@ import attrs
 
 from regproxy.errors import ContentError, InvalidManifest
 from regproxy.interfaces import ICloningSpool, ILocalStore, ISpool, Kind, TagRecord
+from regproxy.moving.holdings import RepositoryFiles
 from regproxy.moving.shipment import Remarks, Shipment
 from regproxy.moving.tree import Opened
 from regproxy.oci.digest import Digest
@@ -83,6 +84,24 @@ def weigh(shipment: Shipment, held_bytes: Callable[[Digest], int | None]) -> Loa
             opened.close()
     there = frozenset(digest for digest, size in sizes.items() if held_bytes(digest) == size)
     return Load({digest: tuple(holders[digest]) for digest in sizes}, sizes, there, missing)
+
+
+def foresee(shipment: Shipment, load: Load, held: Callable[[Repository], RepositoryFiles]) -> Counts:
+    """What an import would take, by ``held``, what each repository has now. Blocks; StorageFailed."""
+    counts = Counts(
+        repositories=len(shipment.repositories),
+        blobs=len(load.sizes) - len(load.there),
+        there=len(load.there),
+        missing=load.missing,
+        total_bytes=sum(load.sizes.values()),
+        copied_bytes=load.coming_bytes,
+        there_bytes=sum(load.sizes[digest] for digest in load.there),
+    )
+    for repository, holding in shipment.repositories.items():
+        files = held(repository)
+        counts.manifests += sum(not files.links(digest) for digest in holding.manifests)
+        counts.tags += sum(files.tagged(tag) != digest for tag, (digest, _) in holding.tags.items())
+    return counts
 
 
 class Importer:

@@ -11,14 +11,12 @@ from pathlib import Path
 
 from twisted.internet import reactor
 
-from regproxy.moving.importing import Importer, weigh
+from regproxy.cli.importing import Job
 from regproxy.moving.naming import Naming
 from regproxy.moving.sources import open_source
 from regproxy.oci.digest import Digest
 from regproxy.settings import Settings, StorageSettings, UpstreamSettings
-from regproxy.standalone import with_store
 from regproxy.testing.images import Image
-from regproxy.worker import Worker
 
 HUB = UpstreamSettings("docker.io", ("https://registry-1.docker.io",), default=True, library=True)
 GHCR = UpstreamSettings("ghcr.io", ("https://ghcr.io",))
@@ -100,23 +98,13 @@ def write_tar(path: Path, files: Mapping[str, bytes], format: int = tarfile.PAX_
     return path
 
 
-async def take(source: Path, settings: Settings, named: str | None = None) -> Importer:
+async def take(source: Path, settings: Settings, named: str | None = None) -> Job:
     """Import it, as ``regproxy import`` does."""
-
-    async def work(store, ceiling) -> Importer:
-        reader = Worker(reactor, "test-import")
-        try:
-            load = await reader.run(weigh, shipment, store.holds)
-            ceiling.check(load.coming_bytes)
-            importer = Importer(store, reader, lambda: NOW_S, wrong=shipment.remarks)
-            await importer.run(shipment, load)
-            return importer
-        finally:
-            await reader.stop()
-
     shipment = open_source(source, Naming(settings.upstreams, named))
     try:
-        return await with_store(settings, reactor, lambda: NOW_S, work)
+        job = Job(settings, shipment, wall=lambda: NOW_S)
+        await job.work(reactor)
+        return job
     finally:
         shipment.close()
 
