@@ -97,7 +97,8 @@ class Job:
                 "start it again"
             )
         except RegproxyError as error:
-            self.error = error.message
+            came = "; what has come stays, and the same command goes on" if _new(self.counts) else ""
+            self.error = f"{error.message}{came}"
         except OSError as error:
             self.error = f"the source cannot be read: {error.strerror}"
 
@@ -158,7 +159,7 @@ def told(job: Job, source: Path) -> Iterator[str]:
             ]
             if number
         ]
-        where = f" of {_repositories(counts.repositories)}"
+        where = f" of {_repositories(counts.repositories)}" if counts.repositories else ""
         size = size_text(counts.copied_bytes + counts.cloned_bytes)
         yield f"{name}: {', '.join(what)}{where} {'would come' if job.dry_run else 'came'}, {size}"
     if counts.cloned_bytes:
