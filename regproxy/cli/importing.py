@@ -116,6 +116,8 @@ class Job:
         try:
             load: Load = await reader.run(weigh, self._shipment, store.holds)
             ceiling.check(load.coming_bytes)
+            if any(map(store.revoked_s, self._shipment.repositories)):
+                await store.survey()  # until one has ended a revocation may outlive what is linked after it
             bar = Bar(sys.stderr, os.environ, "import", sum(load.sizes.values()))
             importer = Importer(store, reader, self._wall, bar.moved, self.wrong)
             self.counts = importer.counts

@@ -214,12 +214,37 @@ async def test_no_link_is_followed(tmp_path: Path) -> None:
     (source / "docker/registry/v2/repositories/stolen").symlink_to(
         elsewhere / "docker/registry/v2/repositories/stolen"
     )
+    behind = Digest.of(b"behind a folder that is a link")
+    write_file(blob_in(tmp_path / "elsewhere", behind), b"behind a folder that is a link")
+    blob_in(source, behind).parent.parent.mkdir(parents=True, exist_ok=True)
+    blob_in(source, behind).parent.symlink_to(blob_in(tmp_path / "elsewhere", behind).parent)
+    layer_link(source, "org/app", behind)
     done = await take(source, settings_for(root), "docker.io")
-    assert done.counts.missing == 2
+    assert done.counts.missing == 3
     assert not Layout(root).blob(digest).exists()
     assert sorted(path.name for path in (root / "repositories/docker.io").iterdir() if path.is_dir()) == [
         "org"
     ]
+
+
+async def test_what_was_revoked_is_vouched_for_anew(tmp_path: Path) -> None:
+    source, conf = (
+        write_store(tmp_path / "registry", {"org/app": {"v1": IMAGE}}),
+        settings_for(tmp_path / "r"),
+    )
+    await take(source, conf, "docker.io")
+    store = open_store(tmp_path / "r", reactor, lambda: NOW_S)
+    await store.revoke(APP)
+    await store.close()
+    done = await take(source, conf, "docker.io")
+    assert (done.counts.copied_bytes, done.counts.manifests) == (0, 1)
+    store = open_store(tmp_path / "r", reactor, lambda: NOW_S)
+    try:
+        for layer in IMAGE.blobs:
+            (await store.blobs.open(APP, layer)).close()
+        assert (await store.manifests.get(APP, IMAGE.digest)).content == IMAGE.content
+    finally:
+        await store.close()
 
 
 async def test_names_as_clients_know_them(tmp_path: Path) -> None:
