@@ -78,6 +78,8 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     "overview": GROUND | STORES | ROOMS | {"compose", "removal"},
     "operations": GROUND | STORES | ROOMS | {"compose", "hand"},
     "alone": GROUND | STORES | ROOMS | {"compose", "operations"},
+    "moving": GROUND | {"storage"},
+    "standalone": GROUND | STORES | {"credentials"},
     "behind": GROUND | STORES | {"compose", "probes"},
     "service": GROUND
     | STORES
@@ -85,7 +87,8 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     | {"behind", "compose", "file_limit", "gauges", "listeners", "operations", "signals", "overview"},
     "tap": GROUND | {"service", "config", "logs"},
     "halted": GROUND | STORES,
-    "cli": GROUND | {"access", "alone", "config", "halted", "service", "tls"},
+    "cli": GROUND
+    | {"access", "admin", "alone", "config", "halted", "moving", "service", "standalone", "storage", "tls"},
     "__main__": frozenset({"cli"}),
     "testing": GROUND | STORES | ROOMS | {"service", "compose"},
 }

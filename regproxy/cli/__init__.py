@@ -11,6 +11,7 @@ from regproxy import __version__
 from regproxy.cli.check import check
 from regproxy.cli.du import du
 from regproxy.cli.explain import explain
+from regproxy.cli.giving import give
 from regproxy.cli.inspect import inspect
 from regproxy.cli.ls import ls
 from regproxy.cli.offline import offline, online
@@ -18,6 +19,7 @@ from regproxy.cli.pin import pin, unpin
 from regproxy.cli.purge import purge
 from regproxy.cli.scrub import scrub
 from regproxy.cli.status import status
+from regproxy.cli.taking import take
 from regproxy.cli.warm import refresh, warm
 
 
@@ -38,9 +40,11 @@ main.add_command(ls)
 main.add_command(offline)
 main.add_command(online)
 main.add_command(pin)
+main.add_command(give)
 main.add_command(purge)
 main.add_command(refresh)
 main.add_command(scrub)
 main.add_command(status)
+main.add_command(take)
 main.add_command(unpin)
 main.add_command(warm)

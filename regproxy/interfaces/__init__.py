@@ -51,7 +51,7 @@ from regproxy.interfaces.space import (
     Unlimited,
     Use,
 )
-from regproxy.interfaces.spools import IFile, ISpool, Leftover, Validator
+from regproxy.interfaces.spools import ICloningSpool, IFile, ISpool, Leftover, Validator
 from regproxy.interfaces.standing import Allowance, Circuit, Standing, Thrift
 from regproxy.interfaces.store import ILocalStore, Link, Meaning, TagRecord
 
@@ -70,6 +70,7 @@ __all__ = [
     "IBlobService",
     "IBlobSource",
     "IBody",
+    "ICloningSpool",
     "IEvictable",
     "IFile",
     "IFileBody",

@@ -141,3 +141,13 @@ class ISpool(Interface):
 
     def reject() -> Deferred[None]:
         """Its bytes are wrong: as discard, and an adopted file leaves ``blobs/`` for ``quarantine/``."""
+
+
+class ICloningSpool(ISpool):
+    """One that may get its bytes from a file without copying them."""
+
+    def clone(source: int, size_bytes: int) -> Deferred[bool]:
+        """Share the first ``size_bytes`` of the open file ``source``; they are hashed by catch_up().
+
+        False where the file system cannot, and nothing has changed then. StorageFailed.
+        """

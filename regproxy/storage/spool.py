@@ -13,6 +13,7 @@ import errno
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
+from io import FileIO
 from typing import ParamSpec, TypeAlias, TypeVar
 
 import attrs
@@ -21,7 +22,7 @@ from zope.interface import implementer
 
 from regproxy.errors import StorageFailed, TransferStopped
 from regproxy.extents import Extent, Extents
-from regproxy.interfaces import ISpool, Leftover, Validator
+from regproxy.interfaces import ICloningSpool, Leftover, Validator
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.storage import durable
@@ -49,7 +50,7 @@ def _passed_on(result: T, over: Deferred[None]) -> T:
     return result
 
 
-@implementer(ISpool)
+@implementer(ICloningSpool)
 class Spool(SpoolBase):
     """A new blob: ``fills/<name>.spool`` and its map."""
 
@@ -115,6 +116,26 @@ class Spool(SpoolBase):
         finally:
             self._count()
         self._map.write(size_bytes=size_bytes, validator=validator)
+
+    def clone(self, source: int, size_bytes: int) -> Deferred[bool]:
+        """As :meth:`ICloningSpool.clone`."""
+        return self._shop.reserve(size_bytes).addCallback(self._cloning, source, size_bytes)
+
+    def _cloning(self, _: None, source: int, size_bytes: int) -> Deferred[bool]:
+        if self._leaving or not self._open:
+            return fail(TransferStopped("the spool is closed"))
+        own = os.fdopen(os.dup(source), "rb", buffering=0)  # whoever leaves may close the other one
+        return self._later(self._clone, own, size_bytes)
+
+    def _clone(self, source: FileIO, size_bytes: int) -> bool:
+        with source:
+            self._check_unsealed()
+            if self.front or self._placed or not durable.clone(self.descriptor, source.fileno()):
+                return False
+        durable.truncate(self.descriptor, size_bytes)
+        self._count()
+        self._placed.add(0, size_bytes)
+        return True
 
     def append(self, chunks: list[bytes]) -> Deferred[int]:
         """Write and hash ``chunks`` after the front; a failed append leaves the front where it was."""

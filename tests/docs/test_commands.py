@@ -57,6 +57,8 @@ PLANS: tuple[tuple[str, Run | Begin | Not], ...] = (
     (r"regproxy (ls|unpin|pin|inspect|refresh)\b.*", Run(frozenset({0, 7}))),  # 7: nothing of it was there
     (r"regproxy explain .*", Run()),
     (r"regproxy (offline|online) .*", Run()),
+    (r"(sudo -u regproxy )?regproxy import .*", Not("tests/system/test_moving.py moves in")),
+    (r"regproxy export .*", Run(frozenset({0, 7, 8}))),  # what was not pulled here is not here
     (r"(watch|tail -f) .*", Not("it goes on for ever and shows a file or a command")),
     (r"regproxy status .*(--watch|-w|--interval)\b.*", Begin(b"regproxy")),
     (r"(regproxy|curl|skopeo|python3? -m json\.tool) ?.*", Run()),
