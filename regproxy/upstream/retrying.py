@@ -1,7 +1,7 @@
 """Asking once more where a connection broke before it brought an answer (R90).
 
-Laws: an answer is an answer, but for one that says that its server is away for a moment; a deadline that has
-passed is the end. All tries together stay within the time that a client waits. Over any length of time the
+Laws: an answer is an answer, whatever it says; a deadline that has passed is the end, and so is that nobody
+waits any more. All tries together stay within the time that a client waits. Over any length of time the
 questions that are asked again are a tenth of those that were asked, and a handful: an upstream that
 is down is not asked more because of that.
 """
@@ -9,13 +9,14 @@ is down is not asked more because of that.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from regproxy.errors import UpstreamUnreachable
 from regproxy.upstream.client import Answer
@@ -28,9 +29,6 @@ WITH_OTHERS = 1
 WHERE_CACHED = 1
 """Where it is asked whether what is cached has changed: who waits may have that instead."""
 WAIT_S = 0.1
-AWAY = frozenset({502, 503, 504})
-"""What a proxy in front of a registry says while that one begins anew."""
-AWAY_RETRIES = 1
 SHARE = 0.1
 SPARE = 10.0
 
@@ -86,47 +84,52 @@ class Retrying:
         """Whether an answer that broke off may be asked for again, as a whole and at once."""
         return self._spare.take()
 
-    async def run(
-        self, ask: Callable[[], Coroutine[Deferred[Any], Any, Answer]], most: int = RETRIES
+    def run(self, ask: Callable[[], Coroutine[Deferred[Any], Any, Answer]], most: int) -> Deferred[Answer]:
+        """The answer of the first ``ask`` that has one; the last one's error.
+
+        Cancelled it asks no more, whatever the try that runs makes of it: a name that was being looked up
+        cannot be resolved then.
+        """
+        left: list[bool] = []
+
+        def leave(_: Deferred[Answer]) -> None:
+            left.append(True)
+            running.cancel()
+
+        running = Deferred.fromCoroutine(self._run(ask, most, left))
+        outer: Deferred[Answer] = Deferred(leave)
+        running.addBoth(_tell, outer)
+        return outer
+
+    async def _run(
+        self,
+        ask: Callable[[], Coroutine[Deferred[Any], Any, Answer]],
+        most: int,
+        left: Sequence[bool],
     ) -> Answer:
-        """The answer of the first ``ask`` that has one; the last one's error, or its answer."""
         self._spare.asked()
-        began_s, retries, away = self._clock.seconds(), 0, 0
+        began_s, retries = self._clock.seconds(), 0
         while True:
-            answer, error = None, None
             try:
-                answer = await ask()
-            except UpstreamUnreachable as unreachable:
-                error = unreachable
-            if answer is not None and (not is_away(answer) or away >= AWAY_RETRIES):
-                return answer
-            left_s = self._within_s - (self._clock.seconds() - began_s)
-            wait_s = self._again_in_s(error, retries, most, left_s)
-            if wait_s is None:
-                return _outcome(answer, error)
-            away += answer is not None
-            if answer is not None:
-                answer.discard()
+                return await ask()
+            except UpstreamUnreachable as error:
+                if left:
+                    raise CancelledError() from None
+                left_s = self._within_s - (self._clock.seconds() - began_s)
+                wait_s = self._again_in_s(error, retries, most, left_s)
+                if wait_s is None:
+                    raise
+                _log.debug("{why}; asked again in {wait_s} s", why=str(error), wait_s=wait_s)
             retries += 1
-            _log.debug("{why}; asked again in {wait_s} s", why=str(error or "it is away"), wait_s=wait_s)
             await deferLater(self._clock, wait_s)
 
-    def _again_in_s(
-        self, error: UpstreamUnreachable | None, retries: int, most: int, left_s: float
-    ) -> float | None:
-        if error is not None and not error.passing:
+    def _again_in_s(self, error: UpstreamUnreachable, retries: int, most: int, left_s: float) -> float | None:
+        if not error.passing:
             return None
         wait_s = again_in_s(retries, most, left_s, self._chance())
         return wait_s if wait_s is not None and self._spare.take() else None
 
 
-def is_away(answer: Answer) -> bool:
-    """Whether its server may be back in a moment, and does not say when it is."""
-    return answer.status in AWAY and answer.header("Retry-After") is None
-
-
-def _outcome(answer: Answer | None, error: UpstreamUnreachable | None) -> Answer:
-    if error is not None:
-        raise error
-    assert answer is not None, "there is one of them"
-    return answer
+def _tell(result: Answer | Failure, outer: Deferred[Answer]) -> None:
+    if not outer.called:
+        outer.callback(result)

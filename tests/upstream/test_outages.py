@@ -16,7 +16,6 @@ from regproxy.errors import (
     NotFound,
     Throttled,
     UpstreamDown,
-    UpstreamError,
     UpstreamFailed,
     UpstreamRefused,
     UpstreamTrouble,
@@ -62,18 +61,21 @@ async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     raise AssertionError("it never came to that")
 
 
-async def down(registry: RemoteRegistry) -> UpstreamError:
-    """Questions until it is known to be."""
-    for _ in range(FAILURES):
-        error = await outcome(registry.tags.get(REPOSITORY, TAG))
-    assert isinstance(error, UpstreamError)
-    return error
+async def down(registry: RemoteRegistry) -> list[object]:
+    """Questions until it is known to be, and what they came to."""
+    errors = []
+    while registry.standing().asked:
+        assert len(errors) < FAILURES
+        errors.append(await outcome(registry.tags.get(REPOSITORY, TAG)))
+    return errors
 
 
 async def test_who_refuses_connections_is_down_after_so_many(new_registry: NewRegistry) -> None:
+    """What is asked again of itself counts, too: the first question may be the one that finds out."""
     registry = new_registry(closed_url())
-    assert isinstance(await down(registry), UpstreamUnreachable)
-    assert not registry.standing().asked
+    for error in await down(registry):
+        assert isinstance(error, UpstreamUnreachable | UpstreamDown)
+        assert "refuses connections" in str(error)
     began = time.perf_counter()
     for asking in (
         registry.tags.get(REPOSITORY, TAG),

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any, cast
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,19 +40,11 @@ def lost(passing: bool = True) -> UpstreamUnreachable:
     return error
 
 
+@attrs.frozen
 class Saying:
     """An answer, as far as this looks at it."""
 
-    def __init__(self, status: int, retry_after: str | None = None) -> None:
-        self.status = status
-        self.retry_after = retry_after
-        self.discarded = False
-
-    def header(self, name: str) -> str | None:
-        return self.retry_after if name == "Retry-After" else None
-
-    def discard(self) -> None:
-        self.discarded = True
+    status: int
 
 
 class Asking:
@@ -64,7 +57,7 @@ class Asking:
         self.takes_s = takes_s
         retrying = Retrying(self.clock, 12.0, spare or Spare(), lambda: 0.5)
         self.result: list[Any] = []
-        self.running = Deferred.fromCoroutine(retrying.run(self.ask))
+        self.running = retrying.run(self.ask, RETRIES)
         self.running.addBoth(self.result.append)
 
     async def ask(self) -> Answer:
@@ -124,7 +117,7 @@ def test_nobody_is_told_of_a_hiccup() -> None:
         Saying(401),
         Saying(429),
         Saying(500),
-        Saying(503, "5"),
+        Saying(503),
         lost(passing=False),
         UpstreamTimeout("x", "late"),
         UpstreamFailed("x", "not HTTP"),
@@ -135,15 +128,6 @@ def test_what_is_no_hiccup_is_told_at_once(outcome: Saying | Exception) -> None:
     asking = Asking(outcome)
     assert asking.over() is outcome
     assert asking.tries == [0.0]
-
-
-@pytest.mark.parametrize("status", [502, 503, 504])
-def test_a_server_that_is_away_is_asked_once_more(status: int) -> None:
-    away, still = Saying(status), Saying(status)
-    asking = Asking(away, still)
-    assert asking.over() is still
-    assert (away.discarded, still.discarded) == (True, False)
-    assert len(asking.tries) == 2
 
 
 def test_the_last_error_is_told() -> None:
@@ -166,6 +150,28 @@ def test_an_upstream_that_is_down_is_not_asked_more_for_long() -> None:
         asking.over()
         tries += len(asking.tries)
     assert 200 < tries <= 200 * (1 + SHARE) + SPARE
+
+
+def test_who_leaves_while_it_is_asked_is_not_asked_for_again() -> None:
+    """A name that is being looked up cannot be resolved once that is cancelled: no reason to ask again."""
+    clock, tries = Clock(), []
+
+    async def ask() -> Answer:
+        tries.append(clock.seconds())
+        try:
+            await Deferred()
+        except CancelledError:
+            raise lost() from None
+        raise AssertionError("it ends by being cancelled")
+
+    running = Retrying(clock, 12.0, Spare()).run(ask, RETRIES)
+    result: list[Any] = []
+    running.addBoth(result.append)
+    running.cancel()
+    clock.advance(12)
+    assert isinstance(result[0].value, CancelledError)
+    assert tries == [0.0]
+    assert clock.getDelayedCalls() == []
 
 
 def test_who_leaves_while_it_waits_leaves_nothing() -> None:
@@ -204,7 +210,6 @@ HICCUPS: dict[str, Act] = {
     "reset": lambda asked: asked.abort(),
     "closed": lambda asked: asked.close(),
     "half a head": lambda asked: (asked.write(b"HTTP/1.1 200 OK\r\nContent-"), asked.close()),
-    "away": lambda asked: asked.reply(503),
 }
 hiccups = pytest.mark.parametrize("how", HICCUPS)
 
