@@ -1,15 +1,16 @@
 """What stands in for a tag's last meaning while its upstream cannot be reached, and whether anything can.
 
 Laws: who can be asked still brings what is missing, so that the last meaning is the best; so does one that
-is slow, or allows no more for now. In an outage it is the newest image that the disk has whole, fresh or
-not. Nothing is served by a right of before a revocation.
+is slow, or allows no more manifests for now, as long as that meaning's own is here. In an outage, and where
+it is not, it is the newest image that the disk has whole, fresh or not. Nothing
+is served by a right of before a revocation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from regproxy.errors import UpstreamError, UpstreamTrouble
+from regproxy.errors import Throttled, UpstreamError, UpstreamTrouble
 from regproxy.interfaces import IRemoteRegistry, TagRecord
 from regproxy.oci.repository import Repository
 from regproxy.proxy import freshness
@@ -51,7 +52,7 @@ class StandIns:
             return False
         if plan.act is Act.ASK:
             return True
-        if plan.why is not Why.NOT_HELD or not isinstance(error, UpstreamTrouble):
+        if plan.why is not Why.NOT_HELD or not isinstance(error, UpstreamTrouble | Throttled):
             return False
         if not freshness.may_serve(record, plan.rule, now_s):
             return False
@@ -61,8 +62,10 @@ class StandIns:
         self, repository: Repository, record: TagRecord, error: UpstreamError | None = None
     ) -> Chosen:
         """What is served, ``error`` being what came of a question, if one was asked."""
-        chosen = None
-        if isinstance(error, UpstreamTrouble) or not self._reaches(repository.upstream):
+        chosen, looks = None, isinstance(error, UpstreamTrouble) or not self._reaches(repository.upstream)
+        if isinstance(error, Throttled) and not looks:
+            looks = not await self._questions.holds(repository, record)
+        if looks:
             chosen = await self._complete.choose(repository, record)
         return chosen or Chosen(record.descriptor, 0, newest=True)
 

@@ -3,7 +3,8 @@
 ``proxy/freshness`` decides, this carries out. Laws: a tag that may be served without waiting is. Who waits
 for an upstream while there is something cached does so for ``revalidate_wait`` at most, and for one that is
 down not at all. What is served stale says so, and why (R52). While its upstream cannot be reached a tag is
-the newest image of its own that the disk has whole. No answer is sent whose manifest is not in hand.
+the newest image of its own that the disk has whole; so it is where its manifest is gone here and cannot be
+had. No answer is sent whose manifest is not in hand.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from regproxy.errors import NotFound, StorageFailed, UpstreamError
+from regproxy.errors import NotFound, StorageFailed, Throttled, UpstreamError, UpstreamTrouble
 from regproxy.interfaces import (
     NOBODY,
     How,
@@ -32,7 +33,7 @@ from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Tag
 from regproxy.proxy import freshness
 from regproxy.proxy.forcing import Forcing
-from regproxy.proxy.freshness import Act, Plan, Then
+from regproxy.proxy.freshness import Act, Plan, Then, Why
 from regproxy.proxy.manifests import ProxyManifestStore
 from regproxy.proxy.questions import TagQuestions
 from regproxy.proxy.refreshing import Refreshing
@@ -142,8 +143,30 @@ class ProxyTagService:
             # a HEAD named a digest that its registry does not serve
             await self._questions.forget(repository, tag)
             return await self._first_get(repository, tag, rule)
+        except (Throttled, UpstreamTrouble) as error:
+            if answer.how is How.STALE:
+                raise
+            answer = await self._instead(repository, tag, answer, rule, error)
+            manifest = await self._manifests.get(repository, answer.descriptor.digest)
         how = answer.how if from_disk else How.MISS
         return attrs.evolve(answer, manifest=manifest, descriptor=manifest.descriptor, how=how)
+
+    async def _instead(
+        self, repository: Repository, tag: Tag, answer: TagAnswer, rule: TagRule, error: UpstreamError
+    ) -> TagAnswer:
+        """What stands in for ``answer``, whose manifest can be had neither here nor there: ``error``, which
+        is raised where nothing does."""
+        record = self._store.tag(repository, tag)
+        plan = Plan(Act.FETCH, Why.NOT_HELD, rule)
+        may = record is not None and await self._stand_ins.may_serve(
+            repository, record, plan, error, self._wall()
+        )
+        if record is None or not may:
+            raise error
+        found = await self._stale(repository, record, plan, error)
+        if found.descriptor.digest == answer.descriptor.digest:
+            raise error
+        return found
 
     async def _stat(self, repository: Repository, tag: Tag, rule: TagRule, forced: bool) -> TagAnswer:
         record = self._store.tag(repository, tag)

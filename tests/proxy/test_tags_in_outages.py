@@ -98,6 +98,23 @@ def test_who_allows_no_more_has_the_rest_still() -> None:
     assert answer.descriptor == NEW.descriptor
 
 
+@pytest.mark.parametrize("call", ["tags.stat", "manifests.get"])
+def test_who_allows_no_more_manifests_has_no_429_reach_who_can_have_an_older_image(call: str) -> None:
+    """Asked what the tag means, or for the manifest that it still means."""
+    outage = Outage()
+    outage.lose(NEW.digest, Kind.MANIFEST)
+    outage.world.remote.script.fail(call, Throttled(NAME, "429", 60), times=100)
+    answer = outage.get()
+    assert (answer.descriptor, answer.how) == (OLD.descriptor, How.STALE)
+    assert answer.manifest == OLD.manifest
+    assert answer.warning is not None
+    assert "429" in answer.warning
+    outage.lose(OLD.digest, Kind.MANIFEST)
+    outage.world.clock.advance(REMEMBER_S)
+    with pytest.raises(Throttled):
+        outage.get()
+
+
 def test_what_was_revoked_is_not_served_whatever_is_whole() -> None:
     outage = Outage()
     assert not Seen(outage.world.store.revoke(outage.repository)).waiting
