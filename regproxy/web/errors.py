@@ -76,6 +76,7 @@ TABLE: dict[type[errors.RegproxyError], Row] = {
     errors.AccessDenied: Row(403, "DENIED"),
     errors.IdentityNeeded: Row(401, "UNAUTHORIZED"),
     errors.Busy: Row(503, "UNAVAILABLE", retry=True),
+    errors.NotBrought: Row(502, "UNAVAILABLE"),
     errors.ContentError: Row(404, None, "not known to this mirror"),
     errors.StorageFailed: Row(
         503,

@@ -30,8 +30,8 @@ from tests.clients.containers import Setup
 from tests.clients.world import HUB, Content, World, all_of, command, private
 
 REVALIDATE_WAIT_S = 1.0
-FRESH_S = 1.0
-POLICY = f"{FRESH_S:g}s, revalidate_wait: {REVALIDATE_WAIT_S:g}s"
+FRESH_S = 0.3
+POLICY = f"{FRESH_S * 1000:g}ms, revalidate_wait: {REVALIDATE_WAIT_S:g}s"
 """The one rule of the daemon's settings."""
 RETRY_AFTER_S = 1
 

@@ -12,6 +12,7 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
+from regproxy.proxy.freshness import STRETCH
 from tests.clients.containerd import BY_NAMESPACE, Containerd, write_hosts
 from tests.clients.containers import make_setup
 from tests.clients.outage import (
@@ -80,7 +81,7 @@ async def _drill(world: OutageWorld, client: Puller) -> None:
     for kind in OUTAGES:
         await client.forget(contents)
         await getattr(world, kind)()
-        await deferLater(reactor, FRESH_S)
+        await deferLater(reactor, FRESH_S * (STRETCH if kind == "throttle" else 1))
         said = await client.pull(contents)
         records = await world.served()
         _check_answers(kind, records, contents)
