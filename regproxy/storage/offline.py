@@ -5,16 +5,20 @@ offline.json    one line of JSON: since when, by name
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from regproxy.errors import StorageFailed
 from regproxy.oci.repository import is_upstream_name
 from regproxy.storage import durable
 from regproxy.storage.records import format_record, parse_record, read_record, seconds
+
+_log = Logger()
 
 NAME = "offline.json"
 MAX_NAMES = 1000
@@ -28,17 +32,25 @@ class OfflineNotes:
         self._run = run
 
     def read(self) -> dict[str, float]:
-        """Since when each is offline, seconds since the epoch; what is no such note says nothing. Blocks for
-        a moment."""
+        """Since when each is offline, seconds since the epoch; what is no such note says nothing, but for a
+        line in the log. Blocks for a moment."""
         try:
-            record = parse_record(read_record(self._path)) or {}
+            written = parse_record(read_record(self._path))
         except StorageFailed:
-            return {}
-        return {
+            written = None
+        notes = {
             name: since_s
-            for name, written in list(record.items())[:MAX_NAMES]
-            if is_upstream_name(name) and (since_s := seconds(written)) is not None
+            for name, since in list((written or {}).items())[:MAX_NAMES]
+            if is_upstream_name(name) and (since_s := seconds(since)) is not None
         }
+        if os.path.lexists(self._path) and len(notes) < len(written or {"": None}):
+            _log.warn(
+                "{path} is damaged: of the upstreams that were taken offline by hand only these still are: "
+                "{names}; 'regproxy offline' takes one offline again",
+                path=str(self._path),
+                names=", ".join(notes) or "none",
+            )
+        return notes
 
     def write(self, notes: Mapping[str, float]) -> Deferred[None]:
         """From now on these; StorageFailed."""

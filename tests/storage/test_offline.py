@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, maybeDeferred
 
 from regproxy.storage.offline import NAME, OfflineNotes
+from tests.logged import logging
 
 
 def at_once(work: Any, *arguments: Any) -> Deferred[Any]:
@@ -32,9 +33,29 @@ async def test_what_is_written_is_read_by_the_next_start(tmp_path: Path) -> None
     "content",
     [b"", b"no json", b"[]", b'{"docker.io": "since"}', b'{"../x": 1}', b'{"docker.io": -1}', b"[" * 70_000],
 )
-def test_what_is_no_note_says_nothing(tmp_path: Path, content: bytes) -> None:
+def test_what_is_no_note_says_nothing_but_a_line_in_the_log(tmp_path: Path, content: bytes) -> None:
     (tmp_path / NAME).write_bytes(content)
-    assert OfflineNotes(tmp_path, at_once).read() == {}
+    with logging() as logged:
+        assert OfflineNotes(tmp_path, at_once).read() == {}
+    (line,) = logged.lines("warn")
+    assert "is damaged" in line
+    assert NAME in line
+
+
+def test_whose_notes_are_whole_is_told_nothing(tmp_path: Path) -> None:
+    with logging() as logged:
+        assert OfflineNotes(tmp_path, at_once).read() == {}
+        (tmp_path / NAME).write_bytes(b'{"docker.io": 7}')
+        assert OfflineNotes(tmp_path, at_once).read() == {"docker.io": 7.0}
+    assert logged.lines() == []
+
+
+def test_what_is_left_of_damaged_notes_is_named(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(b'{"docker.io": 7, "quay.io": "x"}')
+    with logging() as logged:
+        assert OfflineNotes(tmp_path, at_once).read() == {"docker.io": 7.0}
+    (line,) = logged.lines("warn")
+    assert line.count("docker.io") == 1
 
 
 def test_another_thing_by_that_name_is_no_note(tmp_path: Path) -> None:
