@@ -15,6 +15,7 @@ from regproxy.storage.layout import Layout
 from regproxy.storage.ledger import Ledger
 from regproxy.storage.lock import FolderLock
 from regproxy.storage.occupancy import Occupancy
+from regproxy.storage.owner import check_owner
 from regproxy.storage.refusals import storage_failed
 from regproxy.storage.rereading import Rereading
 from regproxy.storage.scrubbing import blobs_after
@@ -39,6 +40,7 @@ def taken(root: Path) -> Iterator[Folder]:
     try:
         if not root.is_dir() or not check_version(layout):
             raise StorageFailed("there is no storage folder yet")
+        check_owner(root)
         lock = FolderLock.take(layout.lock)
     except OSError as error:
         raise storage_failed(error) from None
