@@ -2,7 +2,7 @@
 # make demo   the same with a registry of its own: no internet needed
 # make test   install what the tests need, run all of them
 # make fuzz   bent requests and noise to a whole daemon, for half an hour
-# make kill   kill -9 at 200 random moments of everything at once (8 minutes)
+# make kill   kill -9 at 200 random moments of everything at once (4 minutes)
 # make bench  speed, CPU and memory beside docker-registry in proxy mode (25 minutes on a quiet machine)
 # make bench-limit  much pulled through a small limit, and what to evict first (4 minutes)
 # make bench-scale  100,000 entries: how soon it answers, how long its reactor is held (2 minutes)
