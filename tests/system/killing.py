@@ -56,10 +56,6 @@ class World:
         self.daemon = ForkedDaemon(self._server, settings)
         await self._start()
 
-    def lacks(self) -> list[str]:
-        """What has not happened yet, and has to before the end."""
-        return []
-
     def _make_load(self) -> Load:
         return Load(self.registry, self.rng)
 
@@ -209,7 +205,7 @@ async def all_of(working: list[Deferred[Any]]) -> None:
 async def kill_often(world: World, kills: int) -> None:
     await world.begin()
     try:
-        while world.kills < kills or (world.lacks() and world.kills < kills + 2):
+        while world.kills < kills:
             await world.round()
         await world.let_all_expire()
     except BaseException as error:

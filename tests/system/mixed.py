@@ -124,7 +124,7 @@ class Operator:
         return answer
 
     async def _purge(self) -> None:
-        await deferLater(reactor, self._rng.uniform(0.0, 0.8))
+        await deferLater(reactor, self._rng.uniform(0.0, 0.2))
         image = f"registry.test/{self._rng.choice(REPOSITORIES)}"
         await self._ask("purge", image=self._rng.choice((image, f"{image}:{self._rng.choice(TAGS)}")))
 
