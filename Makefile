@@ -2,6 +2,7 @@
 # make demo   the same with a registry of its own: no internet needed
 # make test   install what the tests need, run all of them
 # make fuzz   bent requests and noise to a whole daemon, for half an hour
+# make kill   kill -9 at 200 random moments of everything at once (4 minutes)
 # make bench  speed, CPU and memory beside docker-registry in proxy mode (25 minutes on a quiet machine)
 # make bench-limit  much pulled through a small limit, and what to evict first (4 minutes)
 # make bench-scale  100,000 entries: how soon it answers, how long its reactor is held (2 minutes)
@@ -18,7 +19,7 @@ BIN := $(VENV)/bin
 DEBIAN_PACKAGES := docker-registry skopeo busybox-static apache2-utils systemd podman buildah runc containerd docker.io iptables curl
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test fuzz bench bench-limit bench-scale simulate check lint debian clean
+.PHONY: help run demo test fuzz kill bench bench-limit bench-scale simulate check lint debian clean
 .DELETE_ON_ERROR:
 
 help:
@@ -35,6 +36,9 @@ test: $(VENV)/.test debian
 
 fuzz: $(VENV)/.test
 	REGPROXY_FUZZ_EXAMPLES=$${REGPROXY_FUZZ_EXAMPLES:-2500} $(BIN)/python -m pytest tests/system/test_fuzz.py $(ARGS)
+
+kill: $(VENV)/.test
+	KILLS=$${KILLS:-200} $(BIN)/python -m pytest tests/system/test_killed_mixed.py $(ARGS)
 
 bench: DEBIAN_PACKAGES := docker-registry wrk
 bench: $(VENV)/.run debian

@@ -63,7 +63,7 @@ def scrub_all(folder: Folder, wall: Callable[[], float]) -> Iterator[tuple[float
     A pass that was begun and not ended, here or by a daemon, goes on. StorageFailed."""
     file = RecordFile(folder.layout.root)
     try:
-        record = file.read() or Record()
+        record = file.read(ours=True) or Record()
         running = record.full or Pass(wall())
         while found := blobs_after(folder.layout, running.cursor):
             for digest in found:

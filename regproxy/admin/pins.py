@@ -42,6 +42,7 @@ def pin_action(pinning: Pinning, names: ImageNames) -> Action[PinRequest]:
 
     async def carry_out(asked: PinRequest) -> Outcome:
         pattern = asked.pattern
+        await pinning.known()
         there = pinning.by_settings(pattern) or pinning.by_hand(pattern)
         changed = not there if asked.dry_run else await pinning.add(pattern)
         images, size_bytes = await pinning.kept_by(pattern)
@@ -56,6 +57,7 @@ def unpin_action(pinning: Pinning, names: ImageNames) -> Action[PinRequest]:
 
     async def carry_out(asked: PinRequest) -> Outcome:
         pattern = asked.pattern
+        await pinning.known()
         written, there = pinning.by_settings(pattern), pinning.by_hand(pattern)
         changed = there if asked.dry_run else await pinning.remove(pattern)
         told = _told(asked, changed, "unpinned")
@@ -87,6 +89,7 @@ def pins_action(pinning: Pinning) -> Action[str]:
         return "all"
 
     async def carry_out(asked: str) -> Outcome:
+        await pinning.known()
         found = pinning.listed()
         listed = [{"image": image, "written": written} for image, written in found[:MAX_LISTED]]
         answer = {**PROGRAM, "action": "pins", "count": len(found), "pins": listed}

@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,8 @@ class PinFile:
 
     def read(self) -> tuple[list[ImagePattern], int]:
         """The patterns, and how many lines are none."""
+        with suppress(OSError):
+            self._temporary.unlink()  # a kill left it: this is read before anything is written
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except FileNotFoundError:
@@ -93,7 +96,8 @@ class PinFile:
 class Pins:
     """All pins. ``written`` are those of the settings; ``changed`` is called after each change.
 
-    Until :meth:`load` has ended, what operators pinned is not known, and :attr:`loaded` says so.
+    Until :meth:`load` has ended, what operators pinned is not known, and :attr:`loaded` says so. The file is
+    never replaced before it was read, so that a change this early, or after a bad reading, costs no pin.
     """
 
     def __init__(self, written: Iterable[ImagePattern], file: PinFile, in_thread: InThread) -> None:
@@ -102,6 +106,7 @@ class Pins:
         self._in_thread = in_thread
         self._added: tuple[ImagePattern, ...] = ()
         self._turn = DeferredLock()
+        self._read = False
         self.loaded = False
         self.changed: Callable[[], object] = _nothing
 
@@ -141,27 +146,42 @@ class Pins:
         return any(pattern.means_digest(repository, digest) for pattern in self)
 
     async def load(self) -> None:
-        """Read the file. One that cannot be read pins nothing, and the log says so."""
+        """Read the file, if nobody has. One that cannot be read pins nothing, and the log says so."""
+        await self._turn.acquire()
         try:
-            found, wrong = await self._in_thread(self._file.read)
+            await self._know()
         except StorageFailed as error:
-            _log.error("The pins in {file} cannot be read: {error}", file=str(self._file.path), error=error)
-            found, wrong = [], 0
+            if not self.loaded:
+                _log.error(
+                    "The pins in {file} cannot be read: {error}", file=str(self._file.path), error=error
+                )
+        finally:
+            self._turn.release()
+        if not self.loaded:
+            self.loaded = True
+            self.changed()
+
+    async def _know(self) -> None:
+        """What stands in the file. StorageFailed."""
+        if self._read:
+            return
+        found, wrong = await self._in_thread(self._file.read)
         if wrong:
             _log.warn(
                 "{count} lines of {file} are no pins and count for nothing",
                 count=wrong,
                 file=str(self._file.path),
             )
-        known = dict.fromkeys((*found, *self._added))
-        self._added = tuple(pattern for pattern in known if pattern not in self._written)
-        self.loaded = True
-        self.changed()
+        self._added = tuple(pattern for pattern in found if pattern not in self._written)
+        self._read = True
+        if self.loaded:
+            self.changed()
 
     async def add(self, pattern: ImagePattern) -> bool:
         """Pin it, durably; False: it is pinned already. StorageFailed; InvalidRequest: too many."""
         await self._turn.acquire()
         try:
+            await self._know()
             if pattern in self:
                 return False
             if len(self._added) >= MAX_PINS:
@@ -175,6 +195,7 @@ class Pins:
         """Unpin it, durably; False: it is not one of the operators' pins. StorageFailed."""
         await self._turn.acquire()
         try:
+            await self._know()
             if pattern not in self._added:
                 return False
             await self._replace(tuple(one for one in self._added if one != pattern))

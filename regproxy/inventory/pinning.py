@@ -16,6 +16,10 @@ class Pinning:
         self._pins = pins
         self._looking = looking
 
+    async def known(self) -> None:
+        """What follows is said of all pins: soon after a start the file may not be read yet."""
+        await self._pins.load()
+
     def listed(self) -> Sequence[tuple[str, bool]]:
         """All pins, those of the settings first, each with whether it is one of them."""
         return [(str(pin.pattern), pin.written) for pin in self._pins.list()]

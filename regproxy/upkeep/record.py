@@ -13,6 +13,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -161,8 +162,14 @@ class RecordFile:
         self.path = folder / FILE_NAME
         self._temporary = folder / f".{FILE_NAME}.tmp"
 
-    def read(self) -> Record | None:
-        """What it says; an empty record where there is none, None where it cannot be understood."""
+    def read(self, ours: bool = False) -> Record | None:
+        """What it says; an empty record where there is none, None where it cannot be understood.
+
+        ``ours``: nobody else has the folder, and nothing was written yet: what a kill left of a change goes.
+        """
+        if ours:
+            with suppress(OSError):
+                self._temporary.unlink()
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except FileNotFoundError:

@@ -109,7 +109,7 @@ class Scrubber:
     async def load(self) -> None:
         """Read how far it was. What cannot be read begins anew, and the log says so."""
         try:
-            found = await self._in_thread(self._file.read)
+            found = await self._in_thread(self._file.read, True)
         except StorageFailed as error:
             _log.error("{file} cannot be read: {error}", file=str(self._file.path), error=str(error))
             found = Record()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
+from twisted.python.failure import Failure
 
 from regproxy.errors import InvalidRequest, StorageFailed
 from regproxy.eviction import pins as pins_module
@@ -48,6 +50,60 @@ def test_operators_pins_outlive_a_restart(tmp_path: Path) -> None:
     assert (tmp_path / "pins").read_text() == f"{NGINX}:1.*\n"
     assert (tmp_path / "pins").stat().st_mode & 0o007 == 0
     assert os.listdir(tmp_path) == ["pins"]
+
+
+def test_a_change_before_the_file_was_read_costs_no_pin(tmp_path: Path) -> None:
+    """An operator is quicker than the start."""
+    (tmp_path / "pins").write_text(f"{ONE}\n")
+    waiting: list[tuple[Deferred[Any], Callable[[], Any]]] = []
+
+    def in_thread(work: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        given: Deferred[Any] = Deferred()
+        waiting.append((given, partial(work, *arguments)))
+        return given
+
+    pins = Pins((), PinFile(tmp_path), in_thread)
+    adding = Deferred.fromCoroutine(pins.add(TWO))
+    loading, removing = Deferred.fromCoroutine(pins.load()), Deferred.fromCoroutine(pins.remove(ONE))
+    for number in range(3):
+        assert loading.called == (number > 1)
+        [(given, work)] = waiting
+        waiting.clear()
+        given.callback(work())
+    assert (adding.result, removing.result, waiting) == (True, True, [])
+    assert (tmp_path / "pins").read_text() == f"{TWO}\n"
+    assert pins.loaded
+
+
+def test_what_a_kill_left_of_a_change_goes_at_the_next_start(tmp_path: Path) -> None:
+    (tmp_path / ".pins.tmp").write_text(f"{TWO}\n")
+    assert loaded(tmp_path).list() == ()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_that_cannot_be_read_is_not_replaced(tmp_path: Path, said: list[str]) -> None:
+    """Once it can be, all of it counts."""
+    (tmp_path / "pins").write_text(f"{ONE}\n")
+    bad = [True]
+
+    def in_thread(work: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        return fail(StorageFailed("an I/O error")) if bad[0] else at_once(work, *arguments)
+
+    pins = Pins((), PinFile(tmp_path), in_thread)
+    done(pins.load())
+    assert (pins.loaded, len(pins)) == (True, 0)
+    adding = Deferred.fromCoroutine(pins.add(TWO))
+    assert isinstance(failure_of(adding), StorageFailed)
+    bad[0] = False
+    assert done(pins.add(TWO)) is True
+    assert (tmp_path / "pins").read_text() == f"{ONE}\n{TWO}\n"
+    assert [line for line in said if "cannot be read" in line] != []
+
+
+def failure_of(doing: Deferred[Any]) -> BaseException | None:
+    found: list[Failure] = []
+    doing.addErrback(found.append)
+    return found[0].value if found else None
 
 
 def test_what_the_settings_pin_only_they_release(tmp_path: Path) -> None:

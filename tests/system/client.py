@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool, PotentialDataLoss, ResponseDone
+from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool, PotentialDataLoss, ResponseDone
 from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgentEndpointFactory
+from zope.interface import implementer
 
 from tests.overheard import overhear
 
@@ -39,18 +44,33 @@ class _Collect(Protocol):
         self.over.callback(reason.check(ResponseDone, PotentialDataLoss) is not None)
 
 
-class Client:
-    """Asks ``base_url``; keeps connections alive until :meth:`close`."""
+@implementer(IAgentEndpointFactory)
+class _Socket:
+    """Whatever is asked for is at one Unix socket."""
 
-    def __init__(self, reactor: Any, base_url: str) -> None:
+    def __init__(self, reactor: Any, path: Path) -> None:
+        self._reactor, self._path = reactor, path
+
+    def endpointForURI(self, uri: object) -> UNIXClientEndpoint:
+        return UNIXClientEndpoint(self._reactor, str(self._path), 5)
+
+
+class Client:
+    """Asks ``base_url``, or the Unix ``socket``; keeps connections alive until :meth:`close`."""
+
+    def __init__(self, reactor: Any, base_url: str, socket: Path | None = None) -> None:
         self._pool = HTTPConnectionPool(reactor)
-        self._agent = Agent(reactor, connectTimeout=5, pool=self._pool)
+        if socket is None:
+            self._agent = Agent(reactor, connectTimeout=5, pool=self._pool)
+        else:
+            self._agent = Agent.usingEndpointFactory(reactor, _Socket(reactor, socket), self._pool)
         self._base_url = base_url
 
-    async def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
+    async def ask(self, path: str, method: str = "GET", body: bytes | None = None, **headers: str) -> Answer:
         """One request; ``if_none_match="x"`` is If-None-Match: x."""
         named = Headers({name.replace("_", "-"): [value] for name, value in headers.items()})
-        response = await self._agent.request(method.encode(), (self._base_url + path).encode(), named)
+        sent = None if body is None else FileBodyProducer(BytesIO(body))
+        response = await self._agent.request(method.encode(), (self._base_url + path).encode(), named, sent)
         collect = _Collect()
         response.deliverBody(collect)
         complete = await collect.over

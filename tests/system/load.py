@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, ConnectionLost
@@ -42,12 +43,16 @@ def make_images(count: int = 12) -> list[Image]:
 class Load:
     """What clients do, as ``rng`` decides, until ``killed``, which also says that answers may break."""
 
-    def __init__(self, registry: ScriptableRegistry, rng: random.Random) -> None:
+    def __init__(
+        self, registry: ScriptableRegistry, rng: random.Random, images: Sequence[Image] | None = None
+    ) -> None:
         self.registry = registry
         self.killed = False
         self.answers = 0
+        self.open = 0
+        """Requests that are on their way now."""
         self._rng = rng
-        self._images = make_images()
+        self._images = images or make_images()
         self._hot: tuple[str, ...] = REPOSITORIES[:2]
         for size in SIZES[2:]:
             for digest in self._blobs_of(size):
@@ -86,7 +91,11 @@ class Load:
 
     async def _ask(self, client: Client, path: str, method: str = "GET") -> Answer | None:
         """A whole, right answer; None when the kill came between."""
-        answer = await client.ask(f"/v2/{path}", method, accept=ACCEPT)
+        self.open += 1
+        try:
+            answer = await client.ask(f"/v2/{path}", method, accept=ACCEPT)
+        finally:
+            self.open -= 1
         if self.killed and not answer.complete:
             return None
         assert answer.complete, f"{method} {path} broke off: {answer.status}"

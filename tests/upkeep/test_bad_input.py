@@ -43,6 +43,7 @@ SHOWN_BY = {
         "tests/upkeep/test_record.py::test_bits_that_flip",
     ],
     "bit flips in blobs, records and tags": [
+        "tests/system/test_bad_bits.py::test_any_bits",
         "tests/storage/test_bad_bits.py::test_any_bits_of_blobs_records_and_tags",
         "tests/storage/test_scrubbing.py::test_any_bit",
         "tests/storage/test_records.py::test_one_odd_field_raises_nothing_and_is_never_taken_over",
@@ -57,10 +58,20 @@ SHOWN_BY = {
         "tests/storage/test_backup.py::test_a_backup_over_what_is_there_and_alone",
         "tests/storage/test_mending.py::test_links_without_content_go",
     ],
+    "what a kill left": [
+        "tests/system/test_killed_mixed.py::test_nothing_is_wrong_after_any_kill",
+        "tests/system/test_killed_mixed.py::test_what_is_wrong_would_be_found",
+        "tests/eviction/test_pins.py::test_what_a_kill_left_of_a_change_goes_at_the_next_start",
+        "tests/upkeep/test_record.py::test_what_a_kill_left_of_a_change_goes_at_the_next_start",
+    ],
+    "pins that cannot be read": [
+        "tests/eviction/test_pins.py::test_a_file_that_cannot_be_read_is_not_replaced"
+    ],
     "content that is not mounted": [
         "tests/storage/test_mending.py::test_a_folder_that_is_not_mounted_costs_nothing"
     ],
     "I/O errors": [
+        "tests/system/test_bad_disk.py::test_calls_that_fail",
         "tests/storage/test_scrubbing.py::test_what_the_disk_fails_to_read_is_set_aside",
         "tests/storage/test_scrubbing.py::test_one_bad_reading_costs_nothing",
         "tests/upkeep/test_scrubber.py::test_a_disk_that_fails_is_left_alone",

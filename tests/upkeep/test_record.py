@@ -124,3 +124,11 @@ def test_only_the_last_bad_ones_are_remembered() -> None:
     for number in range(MAX_BAD + 5):
         record = record.with_bad(Bad(Digest.of(b"%d" % number), float(number), "wrong"))
     assert [bad.found_s for bad in record.bad] == [float(number) for number in range(5, MAX_BAD + 5)]
+
+
+def test_what_a_kill_left_of_a_change_goes_at_the_next_start(tmp_path: Path) -> None:
+    (tmp_path / ".upkeep.json.tmp").write_bytes(b"half of")
+    assert RecordFile(tmp_path).read() == Record()
+    assert list(tmp_path.iterdir()) != [], "it may be another process's"
+    assert RecordFile(tmp_path).read(ours=True) == Record()
+    assert list(tmp_path.iterdir()) == []
