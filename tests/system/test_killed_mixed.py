@@ -43,6 +43,9 @@ SLACK_BYTES = MIB
 """What is in flight without having asked: manifests, and the rest of blocks."""
 SIGNS = ("evict", "save", "scrub", "purge", "pin", "fill")
 SIGN_S = 3.0
+ALWAYS = ("purge", "pin", "scrubbed", "save")
+"""What happens in a few lives, whatever the machine is busy with; the rest of it does in MANY."""
+MANY = 100
 OPERATIONS = ("pull", "expire", "purge", "pin", "evict", "scrub", "save")
 
 
@@ -223,11 +226,10 @@ async def test_nothing_is_wrong_after_any_kill(tmp_path: Path, capsys: pytest.Ca
             f"most on disk {max(world.most_bytes for world in worlds) / MIB:.2f} of {LIMIT_BYTES / MIB} MiB"
         )
     assert kills >= KILLS
-    assert answers > 10 * KILLS
-    assert [
-        each for each in ("evict", "expire", "purge", "pin", "unpin", "scrubbed", "save") if not done[each]
-    ] == []
-    if KILLS >= 100:
+    assert answers > KILLS
+    assert [each for each in ALWAYS if not done[each]] == []
+    if KILLS >= MANY:
+        assert [each for each in (*ALWAYS, "evict", "expire", "unpin") if not done[each]] == []
         assert [each for each in OPERATIONS if not struck[each]] == []
 
 
