@@ -103,6 +103,8 @@ class Pins:
         self._added: tuple[ImagePattern, ...] = ()
         self._turn = DeferredLock()
         self.loaded = False
+        self.changes = 0
+        """How often they have changed."""
         self.changed: Callable[[], object] = _nothing
 
     def __len__(self) -> int:
@@ -156,7 +158,7 @@ class Pins:
         known = dict.fromkeys((*found, *self._added))
         self._added = tuple(pattern for pattern in known if pattern not in self._written)
         self.loaded = True
-        self.changed()
+        self._tell()
 
     async def add(self, pattern: ImagePattern) -> bool:
         """Pin it, durably; False: it is pinned already. StorageFailed; InvalidRequest: too many."""
@@ -185,6 +187,10 @@ class Pins:
     async def _replace(self, added: tuple[ImagePattern, ...]) -> None:
         await self._in_thread(self._file.write, added)
         self._added = added
+        self._tell()
+
+    def _tell(self) -> None:
+        self.changes += 1
         self.changed()
 
 
