@@ -109,6 +109,9 @@ class Evictor:
     def start(self) -> Deferred[None]:
         """Look at the disk from now on; fires when it is known what is pinned."""
         self._look_again()
+        return self._load_pins()
+
+    def _load_pins(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._pins.load()).addErrback(self._broke)
 
     def stop(self) -> Deferred[None]:
@@ -234,6 +237,8 @@ class Evictor:
             return
         looking: Deferred[None] = Deferred.fromCoroutine(self._look())
         looking.addCallback(lambda _: self.consider()).addErrback(self._broke)
+        if self._timer is not None and not self._pins.loaded:
+            self._load_pins()
         self._timer = self._clock.callLater(LOOK_S, self._look_again)
 
     async def _look(self) -> None:
