@@ -179,8 +179,11 @@ class Pinned:
             self._later(AGAIN_S)
 
     def settled(self) -> Deferred[None]:
-        """Fires when what is being worked out is done."""
+        """Fires when what is being worked out, or is about to be for the first time, is done."""
         over: Deferred[None] = Deferred()
+        if self._timer is not None and not self._known:
+            self._timer.cancel()
+            self._begin()
         if self._working is None:
             return succeed(None)
         self._working.addBoth(lambda _: over.callback(None))

@@ -125,3 +125,15 @@ def test_a_pinned_tag_whose_manifest_comes_back_alone(tmp_path: Path) -> None:
     assert short(100, 1, 2) <= kept(made)
     made.later(SOON_S)
     assert kept(made) == {"nginx:v1", *short(100, 1, 2)}
+
+
+def test_who_asks_right_after_the_survey_waits_until_it_is_known(tmp_path: Path) -> None:
+    """Else all of a pinned repository would be fetched again that was lost, and not what is pinned alone."""
+    made = world(tmp_path, f"{NGINX}:v1")
+    made.evictor.start()
+    made.evictor.surveyed()
+    seen: list[set[str]] = []
+    made.evictor.pinned.settled().addCallback(lambda _: seen.append(kept(made)))
+    assert seen == []
+    made.settle()
+    assert seen == [{"nginx:v1", *short(100, 1, 2)}]
