@@ -80,7 +80,7 @@ class Mender:
         return False
 
     def mend(self, links: Sequence[LinkKey]) -> Mended:
-        """Look at these again, and mend what is so still; what the disk refuses is left for the next survey."""
+        """Look at these again, and mend what is so still; what the disk refuses waits for the next survey."""
         done = Mended()
         for link in links:
             try:
