@@ -351,3 +351,44 @@ def test_an_image_that_is_used_while_it_goes_keeps_what_it_needs(tmp_path: Path)
     assert manifest in made.shelf.entries
     assert key_of(NGINX, digest(20)) in made.shelf.entries
     assert all(what != "image" or size == MIB for what, _, size in made.told)
+
+
+def test_room_that_somebody_else_makes_meanwhile_ends_a_round(tmp_path: Path) -> None:
+    """As a transfer that broke does: what may stay stays."""
+    made = world(tmp_path)
+    made.shelf.promised = int(1.5 * MIB)
+    made.shelf.before = lambda key: setattr(made.shelf, "promised", 0)
+    made.begin()
+    assert made.removed == images(0)
+
+
+def test_an_image_of_which_a_layer_was_used_since_stays_whole(tmp_path: Path) -> None:
+    made = world(tmp_path)
+    made.begin()
+    made.shelf.before = lambda key: made.shelf.use(images(1)[1])
+    assert made.ask(2 * MIB) == ["room"]
+    assert made.removed == images(0, 2)
+
+
+def test_a_disk_that_had_no_room_a_moment_ago_is_asked_again_at_once(tmp_path: Path) -> None:
+    """Nothing goes, and nobody passes by, for what others have given back."""
+    made = world(tmp_path, None, 5 * MIB)
+    made.shelf.free = 6 * MIB
+    made.begin()
+    made.clock.advance(0.5)
+    made.shelf.free = 50 * MIB
+    assert made.ask(2 * MIB) == ["room"]
+    assert made.removed == []
+
+
+def test_where_nothing_more_may_go_readers_that_close_make_room_still(tmp_path: Path) -> None:
+    made = world(tmp_path, 10, 0, str(NGINX))
+    made.begin()
+    made.ask(3 * MIB)
+    made.later(WAIT_S)
+    made.shelf.unlinked = int(1.5 * MIB)
+    found = made.ask(MIB)
+    assert found == [], "it waits for them"
+    made.shelf.unlinked = 0
+    made.later(0.2)
+    assert found == ["room"]
