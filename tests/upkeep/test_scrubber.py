@@ -305,3 +305,14 @@ def test_a_fault_of_ours_ends_it_until_the_next_survey_only(
 
 def fault(*_: object) -> Deferred[Examined]:
     raise RuntimeError("a fault")
+
+
+def test_what_comes_into_a_folder_that_was_listed_has_its_turn_in_this_pass(world: World) -> None:
+    first, second, third = (digest(number, 4096) for number in (1, 5, 9))
+    world.shelf.put(first, third)
+    world.begin()
+    world.go_on(700)
+    assert world.order == [first]
+    world.shelf.put(second)
+    world.go_on(4500)
+    assert world.order == [first, second, third]
