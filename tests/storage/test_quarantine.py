@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from regproxy.storage import quarantine
 from regproxy.storage.quarantine import LIFE_S, MOST, MOST_BYTES, Aside, surplus
 from regproxy.storage.store import DiskStore
-from tests.storage.conftest import DIGEST, Folder, fill
+from tests.storage.conftest import DIGEST, NGINX, Folder, fill
 from tests.storage.test_scrubbing import damage, examine
 
 NOW_S = 1_800_000_000.0
@@ -61,6 +61,21 @@ async def test_each_that_comes_makes_the_oldest_go(
     await examine(store, DIGEST)
     left = sorted(os.listdir(aside))
     assert left == ["c", f"sha256-{DIGEST.hex}", "some-folder"]
+
+
+async def test_what_goes_while_it_is_read_counts_until_it_is_closed(
+    folder: Folder, store: DiskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(store)
+    blob = await store.blobs.open(NGINX, DIGEST)
+    damage(folder.blob(DIGEST), 17)
+    await examine(store, DIGEST)
+    monkeypatch.setattr(quarantine, "LIFE_S", -1.0)
+    await store.survey()
+    assert folder.files("quarantine") == []
+    assert store.disk_use().unlinked > 0
+    blob.close()
+    assert store.disk_use().unlinked == 0
 
 
 async def test_a_survey_takes_those_whose_time_is_over(

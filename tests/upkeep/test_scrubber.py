@@ -316,3 +316,13 @@ def test_what_comes_into_a_folder_that_was_listed_has_its_turn_in_this_pass(worl
     world.shelf.put(second)
     world.go_on(4500)
     assert world.order == [first, second, third]
+
+
+def test_unreadable_ones_with_right_ones_between_are_no_bad_disk(world: World) -> None:
+    """The pass goes on: each is a bad blob."""
+    many = [digest(number) for number in range(4 * MAX_UNREADABLE)]
+    world.shelf.put(*many)
+    world.shelf.verdicts.update(dict.fromkeys(many[::2], Verdict.UNREADABLE))
+    world.begin()
+    assert world.scrubber.now()
+    assert len(world.bad) == 2 * MAX_UNREADABLE
