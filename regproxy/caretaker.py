@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from functools import partial
 from typing import Any
 
@@ -11,10 +11,10 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from regproxy.errors import UnknownUpstream
+from regproxy.errors import StorageFailed, UnknownUpstream
 from regproxy.eviction.pinned import Pinned
 from regproxy.gauges import show_upkeep
-from regproxy.interfaces import Kind
+from regproxy.interfaces import ILocalStore, Kind
 from regproxy.metrics.figures import Figures
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
@@ -74,6 +74,26 @@ def mended(found: Survey) -> dict[str, int]:
     }
 
 
+async def bring_back(
+    registry: ProxyRegistry,
+    store: ILocalStore,
+    names: Set[str],
+    repository: Repository,
+    kind: Kind,
+    digest: Digest,
+) -> None:
+    """Fetch what the disk has lost. StorageFailed where it came and the disk had no room for it: then it is
+    not here again."""
+    if repository.upstream not in names:
+        raise UnknownUpstream(f"{repository.upstream} is none of this mirror's upstreams")
+    if kind is Kind.MANIFEST:
+        await registry.manifests.get(repository, digest)
+    else:
+        await registry.blobs.bring(repository, digest)
+    if store.holds(digest) is None:
+        raise StorageFailed("it came, and the disk did not keep it")
+
+
 def _cancelled(failure: Failure) -> None:
     failure.trap(CancelledError)
 
@@ -92,15 +112,8 @@ def build_caretaker(
     thread = DiskThread(reactor, "regproxy-upkeep", store.health.refused)
     store.survey_by(settings.survey.files_s, pinned.holds)
 
-    async def fetch(repository: Repository, kind: Kind, digest: Digest) -> None:
-        if repository.upstream not in names:
-            raise UnknownUpstream(f"{repository.upstream} is none of this mirror's upstreams")
-        if kind is Kind.MANIFEST:
-            await registry.manifests.get(repository, digest)
-        else:
-            await registry.blobs.bring(repository, digest)
-
-    names = {upstream.name for upstream in settings.upstreams}
+    names = frozenset(upstream.name for upstream in settings.upstreams)
+    fetch = partial(bring_back, registry, store, names)
     repairs = Repairs(pinned.holds, fetch, reactor, partial(figures.mended, "repaired"))
     scrubber = Scrubber(
         store.scrubbed,

@@ -4,6 +4,7 @@ Laws: nothing goes before the store knows who holds what. What a round removes w
 each thing is looked at again before it goes, so that what was used since stays. No pull waits longer than
 WAIT_S for room, nor fails for want of it: without room its copy is not kept. What is open is read to its
 end, and what it takes counts until then. For a blob larger than half of what there may be nothing goes.
+Where all that may go is too little, nobody waits for more, and it is not worked out again and again.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from regproxy.eviction.pinned import Pinned
 from regproxy.eviction.pins import InThread, Pins, pinned_keys
 from regproxy.eviction.plan import Removal, What, plan
 from regproxy.eviction.waiting import Waiter, Waiting
-from regproxy.interfaces import Held, IEvictable, IHoldings, IRoom, IUsage
+from regproxy.interfaces import Held, IEvictable, IHoldings, IRoom, IUsage, Kind
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference
 
@@ -36,6 +37,8 @@ LOOK_S = 10.0
 """How often the disk is looked at behind everything else: others fill it too."""
 FRESH_S = 1.0
 """How long what the file system said is believed before a transfer takes room."""
+SHORT_S = 30.0
+"""So long nothing is planned anew when all that may go was too little, unless something else may go now."""
 TELL_EVERY_S = 60.0
 MAX_GONE = 8192
 MAX_ROUNDS = 3
@@ -52,7 +55,7 @@ class Round:
     disk_bytes: int = 0
     began_s: float = 0.0
     kept: int = 0
-    """So many were used since they were chosen."""
+    """So many were used since they were chosen, whole or in part."""
 
 
 Told = Callable[[str, str, int], object]
@@ -93,6 +96,8 @@ class Evictor:
         self._untold = 0
         self._troubled = False
         self._in_vain = False
+        self._short: tuple[float, int] | None = None
+        """When all that may go was too little, and by which pins."""
         self._stopped = False
 
     def __repr__(self) -> str:
@@ -104,6 +109,9 @@ class Evictor:
     def start(self) -> Deferred[None]:
         """Look at the disk from now on; fires when it is known what is pinned."""
         self._look_again()
+        return self._load_pins()
+
+    def _load_pins(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._pins.load()).addErrback(self._broke)
 
     def stop(self) -> Deferred[None]:
@@ -124,6 +132,8 @@ class Evictor:
     def added(self, held: Held) -> None:
         """Something came, perhaps without asking for room."""
         self.pinned.added(held)
+        if self._short is not None and held.kind is Kind.BLOB and not self.pinned.holds(_key(held)):
+            self._short = None
         self.consider()
 
     def gone(self, repository: Repository, reference: Reference) -> None:
@@ -137,6 +147,7 @@ class Evictor:
     def surveyed(self) -> None:
         """It has seen everything: from now on bytes go with their last link."""
         self.pinned.surveyed()
+        self._short = None
         self.consider()
 
     # who wants room
@@ -162,10 +173,20 @@ class Evictor:
 
     def consider(self, coming_bytes: int = 0) -> None:
         """Begin a round if one is due; costs some microseconds where none is."""
-        if self._working is None and not self._stopped:
-            need = self._need(coming_bytes, begun=False)
+        self._begin_if_due(coming_bytes, begun=False)
+
+    def _begin_if_due(self, coming_bytes: int, *, begun: bool) -> None:
+        if self._working is None and not self._stopped and not self._is_short():
+            need = self._need(coming_bytes, begun=begun)
             if need is not None:
                 self._begin(need)
+
+    def _is_short(self) -> bool:
+        """Whether it is known that nothing more may go now."""
+        if self._short is None:
+            return False
+        found_s, pins = self._short
+        return pins == self._pins.changes and self._clock.seconds() - found_s < SHORT_S
 
     def _judge(self, _: None, size_bytes: int) -> Deferred[None]:
         use, waiting, why = self._store.disk_use(), self._waiting.size_bytes, self._why_not(size_bytes)
@@ -173,10 +194,10 @@ class Evictor:
             self.consider(size_bytes)
             return succeed(None)
         may_wait = self._store.settled() and not self._stopped
-        if may_wait and self.limits.worth_it(use, self._disk, size_bytes, waiting):
+        hopeless = self._is_short() and not use.unlinked
+        if may_wait and not hopeless and self.limits.worth_it(use, self._disk, size_bytes, waiting):
             given = self._waiting.add(size_bytes, why)
-            if self._working is None and (need := self._need(begun=True)) is not None:
-                self._begin(need)
+            self._begin_if_due(0, begun=True)
             return given
         given = Deferred()
         self._turn_away(Waiter(size_bytes, why, given, self._clock.seconds()))
@@ -216,6 +237,8 @@ class Evictor:
             return
         looking: Deferred[None] = Deferred.fromCoroutine(self._look())
         looking.addCallback(lambda _: self.consider()).addErrback(self._broke)
+        if self._timer is not None and not self._pins.loaded:
+            self._load_pins()
         self._timer = self._clock.callLater(LOOK_S, self._look_again)
 
     async def _look(self) -> None:
@@ -265,10 +288,11 @@ class Evictor:
 
     async def _round(self, need: Need) -> bool:
         """Whether something went."""
-        done = Round(need.reason, began_s=self._clock.seconds())
+        done, pins = Round(need.reason, began_s=self._clock.seconds()), self._pins.changes
         removals = await self._gathering.look(
             lambda held: plan(held, pinned_keys(held, self._pins), need.bytes)
         )
+        enough = sum(removal.disk_bytes for removal in removals) >= need.bytes
         for removal in removals:
             if self._stopped or self._need(begun=True) is None:
                 break
@@ -276,6 +300,7 @@ class Evictor:
                 break
             self._waiting.serve()
         self._waiting.serve()
+        self._short = None if enough else (self._clock.seconds(), pins)
         self._tell_round(done)
         return bool(done.images or done.blobs or done.spools)
 
@@ -292,8 +317,9 @@ class Evictor:
                 return True
             for part in parts:
                 named = parse_key(part[0])
-                if named is not None:
-                    await self._store.expire(*named, partial(self._may_go, *part))
+                if named is not None and not await self._store.expire(*named, partial(self._may_go, *part)):
+                    done.kept += 1  # it needs what comes behind it
+                    return True
         except StorageFailed as error:
             if not self._troubled and not error.told:
                 _log.error("What has to go cannot be removed: {error}; tried again later", error=str(error))
@@ -356,6 +382,10 @@ class Evictor:
             _log.debug("No eviction now: {error}", error=str(failure.value))
             return
         _log.failure("Eviction failed", failure)
+
+
+def _key(held: Held) -> str:
+    return f"{held.repository}@{held.reference}"
 
 
 def _no_room(why: Reason) -> StorageFailed:

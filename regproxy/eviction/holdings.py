@@ -78,6 +78,10 @@ class Repository:
             return ()
         return (named for named in self._names.get(digest, ()) if named in self.things and named != digest)
 
+    def readable(self, digest: str) -> bool:
+        """Whether it is known what ``digest`` names: all but a manifest whose bytes cannot be read."""
+        return not self.things[digest].manifest or bool(self._names.get(digest))
+
     def closure(self, roots: Iterable[str]) -> list[str]:
         """All that ``roots`` need, themselves first, whatever names what in a circle."""
         found = list(dict.fromkeys(root for root in roots if root in self.things))

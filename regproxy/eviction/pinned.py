@@ -27,7 +27,6 @@ _log = Logger()
 
 SOON_S = 5.0
 AGAIN_S = 60.0
-MAX_REMEMBERED = 10_000
 
 
 @implementer(IHoldings)
@@ -45,7 +44,6 @@ class Pinned:
         self._gathering = gathering
         self._usage = usage
         self._clock = clock
-        self._touched: dict[str, bool] = {}
         self._keys: frozenset[str] = frozenset()
         self._absent: frozenset[str] = frozenset()
         self._fresh: set[str] = set()
@@ -72,24 +70,16 @@ class Pinned:
         if not self._pins.loaded:
             return True
         name = split_key(key)[0]
-        if not self._touches(name):
+        if not self._pins.touches(name):
             return False
         return not self._known or name in self._unsure or key in self._keys or key in self._fresh
-
-    def _touches(self, name: str) -> bool:
-        touched = self._touched.get(name)
-        if touched is None:
-            touched = self._pins.touches(name)
-            if len(self._touched) < MAX_REMEMBERED:
-                self._touched[name] = touched
-        return touched
 
     # what others tell
 
     def added(self, held: Held) -> None:
         """A pinned tag may mean something else now; what a pinned image needs may have come."""
         name = str(held.repository)
-        if not len(self._pins) or not self._touches(name):
+        if not len(self._pins) or not self._pins.touches(name):
             return
         if isinstance(held.reference, Tag):
             if self._pins.covers_tag(name, held.reference.name):
@@ -98,7 +88,8 @@ class Pinned:
                 self._later(SOON_S)
             return
         key = f"{name}@{held.reference}"
-        if key in self._absent or self._pins.covers_digest(name, str(held.reference)):
+        again = held.kind is Kind.MANIFEST and key in self._keys  # what it names may not have been known
+        if again or key in self._absent or self._pins.covers_digest(name, str(held.reference)):
             self._fresh.add(key)
             self._changed.add(key)
             if held.kind is Kind.MANIFEST:
@@ -108,7 +99,7 @@ class Pinned:
 
     def gone(self, repository: Repository, reference: Reference) -> None:
         """What a tag needed may be free."""
-        if len(self._pins) and self._touches(str(repository)):
+        if len(self._pins) and self._pins.touches(str(repository)):
             self._later(SOON_S)
 
     def found(self, held: Sequence[Held]) -> None:
@@ -116,7 +107,7 @@ class Pinned:
         if self._known and len(self._pins):
             for one in held:
                 key = f"{one.repository}@{one.reference}"
-                if one.kind is not None and key not in self._keys and self._touches(str(one.repository)):
+                if one.kind is not None and key not in self._keys and self._pins.touches(str(one.repository)):
                     self._later(SOON_S)
                     return
 
@@ -126,7 +117,6 @@ class Pinned:
         self._later(0.0)
 
     def _pins_changed(self) -> None:
-        self._touched = {}
         self._known = False
         self._later(0.0)
 
@@ -150,10 +140,10 @@ class Pinned:
 
     async def _work(self) -> None:
         """What comes while it is worked out is unsure until the next time."""
-        unsure, fresh, touched = set(self._unsure), set(self._fresh), self._touched
+        unsure, fresh, changes = set(self._unsure), set(self._fresh), self._pins.changes
         self._changed.clear()
-        looked = await self._gathering.look(self._look, self._touches)
-        if touched is not self._touched:  # the pins are others meanwhile
+        looked = await self._gathering.look(self._look, self._pins.touches)
+        if changes != self._pins.changes:  # the pins are others meanwhile
             self._again = True
             return
         self._keys, self._absent, self.disk_bytes = looked
@@ -169,6 +159,7 @@ class Pinned:
             if thing.key in keys:
                 sizes[thing.digest] = thing.disk_bytes
                 absent.update(f"{thing.repository}@{named}" for named in held.names.get(thing.digest, ()))
+        absent.update(f"{tag.repository}@{tag.digest}" for tag in held.tags if tag.key in keys and tag.digest)
         return keys, frozenset(absent - keys), sum(sizes.values())
 
     def _failed(self, failure: Failure) -> None:
@@ -188,8 +179,11 @@ class Pinned:
             self._later(AGAIN_S)
 
     def settled(self) -> Deferred[None]:
-        """Fires when what is being worked out is done."""
+        """Fires when what is being worked out, or is about to be for the first time, is done."""
         over: Deferred[None] = Deferred()
+        if self._timer is not None and not self._known:
+            self._timer.cancel()
+            self._begin()
         if self._working is None:
             return succeed(None)
         self._working.addBoth(lambda _: over.callback(None))

@@ -1,7 +1,8 @@
 """Pins: images that neither age nor want of space takes, by the settings and by operators.
 
 Operators' ones are a file of lines in the storage folder, so that they outlive a restart. What is in it is
-read as if anybody had written it: bounded, and a line that is no pattern counts for nothing.
+read as if anybody had written it: bounded, and a line that is no pattern counts for nothing. A file that the
+disk does not let us read now is another matter: what it says is not known, and it is not written over.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from twisted.logger import Logger
 from regproxy.errors import InvalidRequest, StorageFailed
 from regproxy.eviction.holdings import Holdings, by_repository
 from regproxy.oci.images import ImagePattern
+from regproxy.oci.patterns import matches_glob
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
 
@@ -32,6 +34,7 @@ InThread = Callable[..., Deferred[Any]]
 FILE_NAME = "pins"
 MAX_PINS = 10_000
 MAX_FILE_BYTES = 2 * 1024 * 1024
+MAX_REMEMBERED = 10_000
 _MODE = 0o640
 
 
@@ -51,16 +54,20 @@ class PinFile:
         self._temporary = folder / f".{FILE_NAME}.tmp"
 
     def read(self) -> tuple[list[ImagePattern], int]:
-        """The patterns, and how many lines are none."""
+        """The patterns, and how many lines are none; one such for what is no regular file."""
         with suppress(OSError):
             self._temporary.unlink()  # a kill left it: this is read before anything is written
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except FileNotFoundError:
             return [], 0
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return [], 1
+            raise
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise OSError(errno.EINVAL, "it is no regular file")
+                return [], 1
             content = os.pread(descriptor, MAX_FILE_BYTES + 1, 0)
         finally:
             os.close(descriptor)
@@ -93,6 +100,48 @@ class PinFile:
             os.close(folder)
 
 
+class _Meant:
+    """What is pinned in one repository."""
+
+    def __init__(self, patterns: Iterable[ImagePattern]) -> None:
+        here = list(patterns)
+        self.any = bool(here)
+        self._whole = any(pattern.whole for pattern in here)
+        self._digests = frozenset(pattern.digest for pattern in here)
+        self._tags = tuple({pattern.tag for pattern in here if pattern.tag is not None})
+
+    def tag(self, tag: str) -> bool:
+        return self._whole or any(matches_glob(glob, tag) for glob in self._tags)
+
+    def digest(self, digest: str) -> bool:
+        return self._whole or digest in self._digests
+
+
+class _Meanings:
+    """What ``pins`` mean, by repository: thousands of them are not all looked at for each thing. In any
+    thread; other pins have other ones, so that what was worked out by those before is never believed."""
+
+    def __init__(self, pins: Iterable[ImagePattern]) -> None:
+        self._exact: dict[str, list[ImagePattern]] = {}
+        self._globs: list[ImagePattern] = []
+        self._known: dict[str, _Meant] = {}
+        for pattern in pins:
+            name = f"{pattern.upstream}/{'/'.join(pattern.path.components)}"
+            if "*" in name or "?" in name:
+                self._globs.append(pattern)
+            else:
+                self._exact.setdefault(name, []).append(pattern)
+
+    def of(self, repository: str) -> _Meant:
+        known = self._known.get(repository)
+        if known is None:
+            globs = (pattern for pattern in self._globs if pattern.touches(repository))
+            known = _Meant((*self._exact.get(repository, ()), *globs))
+            if len(self._known) < MAX_REMEMBERED:
+                self._known[repository] = known
+        return known
+
+
 class Pins:
     """All pins. ``written`` are those of the settings; ``changed`` is called after each change.
 
@@ -105,9 +154,12 @@ class Pins:
         self._file = file
         self._in_thread = in_thread
         self._added: tuple[ImagePattern, ...] = ()
+        self._meanings = _Meanings(self._written)
         self._turn = DeferredLock()
-        self._read = False
+        self._told = False
         self.loaded = False
+        self.changes = 0
+        """How often they have changed."""
         self.changed: Callable[[], object] = _nothing
 
     def __len__(self) -> int:
@@ -128,8 +180,8 @@ class Pins:
         )
 
     def touches(self, repository: str) -> bool:
-        """Whether something in ``repository``, written with its upstream, may be pinned."""
-        return any(pattern.touches(repository) for pattern in self)
+        """Whether something in ``repository``, written with its upstream, may be pinned. In any thread."""
+        return self._meanings.of(repository).any
 
     def covers(self, repository: Repository, reference: Reference) -> bool:
         """Whether that tag or digest is pinned by name; what a pinned one needs is too, see ``Pinned``."""
@@ -139,31 +191,30 @@ class Pins:
 
     def covers_tag(self, repository: str, tag: str) -> bool:
         """Whether that tag is pinned."""
-        return any(pattern.means_tag(repository, tag) for pattern in self)
+        return self._meanings.of(repository).tag(tag)
 
     def covers_digest(self, repository: str, digest: str) -> bool:
         """Whether that digest is pinned by itself, not by a tag."""
-        return any(pattern.means_digest(repository, digest) for pattern in self)
+        return self._meanings.of(repository).digest(digest)
 
     async def load(self) -> None:
-        """Read the file, if nobody has. One that cannot be read pins nothing, and the log says so."""
+        """Read the file. One that cannot be read now is told of once: whoever calls tries again."""
         await self._turn.acquire()
         try:
-            await self._know()
+            await self._read()
         except StorageFailed as error:
-            if not self.loaded:
+            if not self._told:
                 _log.error(
-                    "The pins in {file} cannot be read: {error}", file=str(self._file.path), error=error
+                    "The pins in {file} cannot be read: {error}; until they can, everything counts as pinned",
+                    file=str(self._file.path),
+                    error=str(error),
                 )
+            self._told = True
         finally:
             self._turn.release()
-        if not self.loaded:
-            self.loaded = True
-            self.changed()
 
-    async def _know(self) -> None:
-        """What stands in the file. StorageFailed."""
-        if self._read:
+    async def _read(self) -> None:
+        if self.loaded:
             return
         found, wrong = await self._in_thread(self._file.read)
         if wrong:
@@ -172,16 +223,14 @@ class Pins:
                 count=wrong,
                 file=str(self._file.path),
             )
-        self._added = tuple(pattern for pattern in found if pattern not in self._written)
-        self._read = True
-        if self.loaded:
-            self.changed()
+        self.loaded = True
+        self._become(tuple(pattern for pattern in found if pattern not in self._written))
 
     async def add(self, pattern: ImagePattern) -> bool:
         """Pin it, durably; False: it is pinned already. StorageFailed; InvalidRequest: too many."""
         await self._turn.acquire()
         try:
-            await self._know()
+            await self._read()
             if pattern in self:
                 return False
             if len(self._added) >= MAX_PINS:
@@ -195,7 +244,7 @@ class Pins:
         """Unpin it, durably; False: it is not one of the operators' pins. StorageFailed."""
         await self._turn.acquire()
         try:
-            await self._know()
+            await self._read()
             if pattern not in self._added:
                 return False
             await self._replace(tuple(one for one in self._added if one != pattern))
@@ -205,12 +254,18 @@ class Pins:
 
     async def _replace(self, added: tuple[ImagePattern, ...]) -> None:
         await self._in_thread(self._file.write, added)
+        self._become(added)
+
+    def _become(self, added: tuple[ImagePattern, ...]) -> None:
         self._added = added
+        self._meanings = _Meanings(self)
+        self.changes += 1
         self.changed()
 
 
 def pinned_keys(held: Holdings, pins: Pins) -> frozenset[str]:
-    """The keys of all that is pinned: tags, manifests, cached children, configs and layers."""
+    """The keys of all that is pinned: tags, manifests, cached children, configs and layers; everything in a
+    repository where a pinned manifest cannot be read, since nobody knows what it needs."""
     if not len(pins):
         return frozenset()
     keys: set[str] = set()
@@ -223,7 +278,10 @@ def pinned_keys(held: Holdings, pins: Pins) -> frozenset[str]:
                 if pins.covers_tag(name, tag.tag):
                     keys.add(tag.key)
                     roots += [] if tag.digest is None else [tag.digest]
-        keys.update(here.things[digest].key for digest in here.closure(roots))
+        needed = here.closure(roots)
+        if not all(here.readable(digest) for digest in needed):
+            needed = list(here.things)
+        keys.update(here.things[digest].key for digest in needed)
     return frozenset(keys)
 
 

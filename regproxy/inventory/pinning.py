@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from regproxy.errors import StorageFailed
 from regproxy.eviction.pins import Pins
 from regproxy.inventory.looking import Looking
 from regproxy.oci.images import ImagePattern
@@ -17,8 +18,11 @@ class Pinning:
         self._looking = looking
 
     async def known(self) -> None:
-        """What follows is said of all pins: soon after a start the file may not be read yet."""
+        """What follows is said of all pins: soon after a start the file may not be read yet. StorageFailed
+        where it cannot be."""
         await self._pins.load()
+        if not self._pins.loaded:
+            raise StorageFailed("what operators have pinned cannot be read now; the mirror's log says why")
 
     def listed(self) -> Sequence[tuple[str, bool]]:
         """All pins, those of the settings first, each with whether it is one of them."""

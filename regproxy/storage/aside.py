@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from regproxy.storage import durable
 from regproxy.storage.layout import Layout
 from regproxy.storage.ledger import Ledger
 from regproxy.storage.occupancy import Occupancy
+from regproxy.storage.quarantine import clear_out
 from regproxy.storage.refusals import storage_failed
 
 _log = Logger()
@@ -48,3 +50,6 @@ def set_aside(rooms: Rooms, digest: Digest, found: os.stat_result) -> None:
             digest=str(digest),
             error=storage_failed(error),
         )
+        return
+    with contextlib.suppress(OSError):  # a survey tries again
+        clear_out(layout, rooms.occupancy)

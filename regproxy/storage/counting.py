@@ -25,6 +25,7 @@ from regproxy.storage.layout import Layout, parse_blob
 from regproxy.storage.ledger import Ledger
 from regproxy.storage.leftovers import Leftovers
 from regproxy.storage.occupancy import Occupancy, regular
+from regproxy.storage.quarantine import clear_out
 from regproxy.storage.recovery import recover_one
 from regproxy.storage.space import disk_bytes
 from regproxy.storage.underway import UnderWay
@@ -60,6 +61,8 @@ class Counter:
         """A survey begins: what was left too long ago, or is on disk now, goes first."""
         with contextlib.suppress(OSError):
             self._leftovers.sweep()
+        with contextlib.suppress(OSError):
+            clear_out(self._layout, self._occupancy)
         for name in self._occupancy.spools.names():
             if not self._under_way.has(name) and not os.path.lexists(self._layout.spool(name)):
                 self._occupancy.spools.drop(name)

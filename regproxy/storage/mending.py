@@ -17,8 +17,9 @@ import attrs
 from twisted.logger import Logger
 
 from regproxy.errors import StorageFailed
-from regproxy.interfaces import Held
+from regproxy.interfaces import Held, Kind
 from regproxy.oci.digest import Digest
+from regproxy.oci.repository import Repository
 from regproxy.storage.aside import set_aside
 from regproxy.storage.counting import LinkKey
 from regproxy.storage.keeping import Keeper
@@ -79,25 +80,33 @@ class Mender:
         return False
 
     def mend(self, links: Sequence[LinkKey]) -> Mended:
-        """Look at these again, and mend what is so still. OSError, StorageFailed."""
-        dropped, lost, wrong = 0, [], []
-        for repository, kind, digest in links:
-            link = self._keeper.ledger.read(repository, digest, kind)
-            if link is None or digest in self._under_way:
+        """Look at these again, and mend what is so still; what the disk refuses waits for the next survey."""
+        done = Mended()
+        for link in links:
+            try:
+                more = self._mend(*link)
+            except (OSError, StorageFailed) as error:
+                _log.debug("A link without its content stays: {error}", error=str(error))
                 continue
-            there = self._size(digest)
-            if there in (link.size_bytes, None):
-                continue
-            if there != _ABSENT and there not in self._sizes(digest):
-                if self._set_aside(digest):
-                    wrong.append(digest)
-                there = _ABSENT
-            if there == _ABSENT and self.kept(f"{repository}@{digest}"):
-                lost.append((repository, kind, digest))
-            else:
-                self._keeper.unlink(repository, digest, kind)
-                dropped += 1
-        return Mended(dropped, tuple(lost), tuple(wrong))
+            done = Mended(done.dropped + more.dropped, done.lost + more.lost, done.wrong + more.wrong)
+        return done
+
+    def _mend(self, repository: Repository, kind: Kind, digest: Digest) -> Mended:
+        """OSError, StorageFailed."""
+        link = self._keeper.ledger.read(repository, digest, kind)
+        if link is None or digest in self._under_way:
+            return Mended()
+        there = self._size(digest)
+        if there in (link.size_bytes, None):
+            return Mended()
+        wrong: tuple[Digest, ...] = ()
+        if there != _ABSENT and there not in self._sizes(digest):
+            wrong = (digest,) if self._set_aside(digest) else ()
+            there = _ABSENT
+        if there == _ABSENT and self.kept(f"{repository}@{digest}"):
+            return Mended(0, ((repository, kind, digest),), wrong)
+        self._keeper.unlink(repository, digest, kind)
+        return Mended(1, (), wrong)
 
     def _set_aside(self, digest: Digest) -> bool:
         path = self._keeper.layout.blob(digest)

@@ -31,12 +31,20 @@ _LAST = 255
 
 
 def blobs_after(layout: Layout, cursor: str) -> list[Digest]:
-    """The blobs of the first folder that has some behind ``cursor``, in order. OSError."""
+    """The blobs of the first folder that has some behind ``cursor``, in order. A folder that cannot be read
+    is passed over as long as there are others. OSError where nothing else is left."""
     first = int(cursor[:2].ljust(2, "0"), 16) if cursor else 0
+    trouble: OSError | None = None
     for number in range(first, _LAST + 1):
-        found = [digest for digest in _blobs_in(layout, f"{number:02x}") if digest.hex > cursor]
+        try:
+            found = [digest for digest in _blobs_in(layout, f"{number:02x}") if digest.hex > cursor]
+        except OSError as error:
+            trouble = error
+            continue
         if found:
             return sorted(found, key=lambda digest: digest.hex)
+    if trouble is not None:
+        raise trouble
     return []
 
 
@@ -117,7 +125,7 @@ class Scrubbing:
         holders: tuple[tuple[Repository, Kind], ...] = self._rooms.ledger.holders(digest)
         set_aside(self._rooms, digest, found)
         _log.error(
-            "{digest} ({size} bytes) {what}; it was set aside and is fetched again when it is asked for",
+            "{digest} ({size} bytes) {what}; it is served no more, and fetched again when it is asked for",
             digest=str(digest),
             size=found.st_size,
             what="cannot be read any more" if lost else "is not what it was: the disk has changed its bytes",

@@ -1,7 +1,8 @@
 """What was lost and is pinned is fetched again at once; all else when somebody asks for it.
 
-Laws: one at a time, since nobody waits for it; what cannot be had now is tried again, ever later. Bounded:
-beyond ``MAX_WAITING`` the next survey finds what is lacking still.
+Laws: one at a time, since nobody waits for it; what cannot be had now is tried again, ever later, and the log
+says so once a minute. However many there are, others have their turns between them. Bounded: beyond
+``MAX_WAITING`` the next survey finds what is lacking still.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from regproxy.errors import RegproxyError
 from regproxy.interfaces import Kind
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
+from regproxy.seldom import Seldom
 
 _log = Logger()
 
@@ -30,6 +32,10 @@ Fetch: TypeAlias = Callable[[Repository, Kind, Digest], Awaitable[object]]
 MAX_WAITING = 10_000
 FIRST_S, LAST_S = 60.0, 3600.0
 MAX_TRIES = 24
+FAILED_S = 0.1
+"""After each that cannot be had now: an upstream that is down refuses thousands in no time."""
+BREATH = 32
+"""As many at most are looked at in one turn."""
 
 
 @attrs.frozen(slots=True)
@@ -56,6 +62,8 @@ class Repairs:
         self._waiting: OrderedDict[Lost, _Waits] = OrderedDict()
         self._sleeping: Deferred[None] | None = None
         self._working: Deferred[None] | None = None
+        self._saying = Seldom()
+        self._untold = 0
         self._stopped = False
 
     def __len__(self) -> int:
@@ -90,6 +98,7 @@ class Repairs:
             self._working.cancel()
 
     async def _work(self) -> None:
+        in_a_row = 0
         while self._waiting:
             now_s = self._clock.seconds()
             one = next((one for one, waits in self._waiting.items() if waits.until_s <= now_s), None)
@@ -97,9 +106,15 @@ class Repairs:
                 await self._sleep(min(waits.until_s for waits in self._waiting.values()) - now_s)
                 continue
             tries = self._waiting.pop(one).tries
-            if not await self._brought(one) and tries + 1 < MAX_TRIES:
+            brought = await self._brought(one)
+            if not brought and tries + 1 < MAX_TRIES:
                 pause_s = min(FIRST_S * 2.0**tries, LAST_S)
                 self._waiting[one] = _Waits(tries + 1, self._clock.seconds() + pause_s)
+            in_a_row += 1
+            if not brought:
+                await self._sleep(FAILED_S)
+            elif not in_a_row % BREATH:
+                await self._sleep(0.0)
 
     def _sleep(self, seconds: float) -> Deferred[None]:
         """Until then, or until something new is taken."""
@@ -119,12 +134,7 @@ class Repairs:
         try:
             await self._fetch(repository, kind, digest)
         except RegproxyError as error:
-            _log.warn(
-                "{repository}@{digest} is pinned, was lost and cannot be fetched now: {error}",
-                repository=str(repository),
-                digest=str(digest),
-                error=str(error),
-            )
+            self._tell_failure(one, error)
             return False
         self._counted()
         _log.info(
@@ -133,3 +143,16 @@ class Repairs:
             digest=str(digest),
         )
         return True
+
+    def _tell_failure(self, one: Lost, error: RegproxyError) -> None:
+        self._untold += 1
+        if self._saying.may(self._clock.seconds()):
+            _log.warn(
+                "{repository}@{digest} is pinned, was lost and cannot be fetched now: {error} ({count} tries "
+                "failed since this was last said)",
+                repository=str(one[0]),
+                digest=str(one[2]),
+                error=str(error),
+                count=self._untold,
+            )
+            self._untold = 0

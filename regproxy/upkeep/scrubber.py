@@ -2,7 +2,8 @@
 
 Laws: one blob at a time, one pass at a time; a pass that somebody asked for goes before the usual one, at
 full pace, and changes nothing of its schedule. Memory is that of one folder's names. A blob that is bad is
-out of the way before anybody is told of it. Progress is written once a minute: a kill costs that minute.
+out of the way before anybody is told of it. One that cannot be looked at is tried twice, and does not keep
+the others from their turn. Progress is written once a minute: a kill costs that minute.
 """
 
 from __future__ import annotations
@@ -92,6 +93,8 @@ class Scrubber:
         self._next_after: str | None = None
         self._listed_s = 0.0
         self._unreadable = 0
+        self._failed: Digest | None = None
+        """What could not be looked at, the last time."""
         self._pieced_s = 0.0
         self._saved_s = float("-inf")
         self._told = False
@@ -128,7 +131,8 @@ class Scrubber:
 
     def _broke(self, failure: Failure) -> None:
         if not failure.check(CancelledError):
-            _log.failure("The scrub ended by a fault", failure)
+            _log.failure("The scrub ended by a fault, and begins again with the next survey", failure)
+        self._working = None
 
     async def stop(self) -> None:
         """Let go of the blob under way, write how far it came."""
@@ -224,15 +228,30 @@ class Scrubber:
         if digest is None:
             await self._end(running, full)
             return
-        self._pieced_s = self._monotonic()
-        examined = await self._store.examine(
-            digest, lambda mtime_s: full or self._is_due(mtime_s), lambda count: self._rest(count, full)
-        )
+        examined = await self._examined(digest, full)
         self._told = False
         if self._next and self._next[0] == digest:
             self._next.popleft()
             self._next_after = digest.hex
         await self._note(digest, examined, full)
+
+    async def _examined(self, digest: Digest, full: bool) -> Examined:
+        """What is made of it; what fails twice is left for the next pass. StorageFailed the first time."""
+        self._pieced_s = self._monotonic()
+        try:
+            return await self._store.examine(
+                digest, lambda mtime_s: full or self._is_due(mtime_s), lambda count: self._rest(count, full)
+            )
+        except StorageFailed as error:
+            again, self._failed = self._failed == digest, digest
+            if not again:
+                raise
+            _log.error(
+                "{digest} could not be looked at: {error}; the scrub goes on without it",
+                digest=str(digest),
+                error=str(error),
+            )
+            return Examined(Verdict.GONE)
 
     def _is_due(self, mtime_s: float) -> bool:
         """What was written, or hashed for somebody, a short while ago has time until the next pass."""

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from regproxy.errors import StorageFailed
-from regproxy.eviction.evictor import LOOK_S
+from regproxy.eviction.evictor import LOOK_S, SHORT_S
 from regproxy.eviction.limits import Limits
 from regproxy.eviction.waiting import WAIT_S
 from regproxy.interfaces import IdleSpool, IEvictable, IHoldings, IRoom, IStock, IUsage
@@ -299,3 +299,96 @@ def test_who_comes_back_is_known(tmp_path: Path) -> None:
     made.ask(int(2.5 * MIB))
     assert made.removed
     assert not set(images(0)) & set(made.removed), "though it is the oldest"
+
+
+def test_where_all_that_may_go_is_too_little_it_is_not_worked_out_again_and_again(tmp_path: Path) -> None:
+    """Pins hold more than low water: what comes without asking begins no round each time."""
+    made = world(tmp_path, 10, 0, str(NGINX))
+    made.begin()
+    for number in range(300, 303):
+        made.shelf.put(NGINX, number)  # pinned, and above the limit now
+    made.settle()
+    looks = made.shelf.looks
+    for number in range(20):
+        made.shelf.image(REDIS, 400 + number)
+        made.settle()
+    assert made.shelf.looks <= looks + 1
+    made.later(SHORT_S + LOOK_S)
+    assert made.shelf.looks > looks + 1, "but at times"
+
+
+def test_who_cannot_have_room_is_told_so_at_once(tmp_path: Path) -> None:
+    """Not three seconds later, for each layer."""
+    made = world(tmp_path, 10, 0, str(NGINX))
+    made.begin()
+    made.ask(3 * MIB)
+    made.later(WAIT_S)
+    assert refused(made.ask(3 * MIB))
+    assert made.ask(MIB) == ["room"], "what fits has it all the same"
+
+
+def test_what_is_unpinned_may_go_at_once(tmp_path: Path) -> None:
+    made = world(tmp_path)
+    pattern = ImagePattern.parse(str(NGINX))
+    void(Deferred.fromCoroutine(made.pins.add(pattern)))
+    made.begin()
+    made.ask(3 * MIB)
+    made.later(WAIT_S)
+    void(Deferred.fromCoroutine(made.pins.remove(pattern)))
+    made.settle()
+    assert made.ask(3 * MIB) == ["room"]
+    assert made.removed
+
+
+def test_an_image_that_is_used_while_it_goes_keeps_what_it_needs(tmp_path: Path) -> None:
+    """Its tag went already; then somebody asks for its manifest."""
+    made = world(tmp_path)
+    made.shelf.image(NGINX, 200, 20, tag="old", age_s=90 * HOUR_S)
+    made.begin()
+    manifest = key_of(NGINX, digest(200))
+    made.shelf.before = lambda key: made.shelf.use(manifest) if key == manifest else None
+    made.ask(MIB)
+    assert manifest in made.shelf.entries
+    assert key_of(NGINX, digest(20)) in made.shelf.entries
+    assert all(what != "image" or size == MIB for what, _, size in made.told)
+
+
+def test_room_that_somebody_else_makes_meanwhile_ends_a_round(tmp_path: Path) -> None:
+    """As a transfer that broke does: what may stay stays."""
+    made = world(tmp_path)
+    made.shelf.promised = int(1.5 * MIB)
+    made.shelf.before = lambda key: setattr(made.shelf, "promised", 0)
+    made.begin()
+    assert made.removed == images(0)
+
+
+def test_an_image_of_which_a_layer_was_used_since_stays_whole(tmp_path: Path) -> None:
+    made = world(tmp_path)
+    made.begin()
+    made.shelf.before = lambda key: made.shelf.use(images(1)[1])
+    assert made.ask(2 * MIB) == ["room"]
+    assert made.removed == images(0, 2)
+
+
+def test_a_disk_that_had_no_room_a_moment_ago_is_asked_again_at_once(tmp_path: Path) -> None:
+    """Nothing goes, and nobody passes by, for what others have given back."""
+    made = world(tmp_path, None, 5 * MIB)
+    made.shelf.free = 6 * MIB
+    made.begin()
+    made.clock.advance(0.5)
+    made.shelf.free = 50 * MIB
+    assert made.ask(5 * MIB) == ["room"], "more than half of what there could be then"
+    assert made.removed == []
+
+
+def test_where_nothing_more_may_go_readers_that_close_make_room_still(tmp_path: Path) -> None:
+    made = world(tmp_path, 10, 0, str(NGINX))
+    made.begin()
+    made.ask(3 * MIB)
+    made.later(WAIT_S)
+    made.shelf.unlinked = int(1.5 * MIB)
+    found = made.ask(MIB)
+    assert found == [], "it waits for them"
+    made.shelf.unlinked = 0
+    made.later(0.2)
+    assert found == ["room"]

@@ -103,8 +103,37 @@ def test_a_change_while_it_is_worked_out(tmp_path: Path) -> None:
     assert kept(made) == {"nginx:v1", *short(103, 4)}
 
 
-def test_a_manifest_that_cannot_be_read_keeps_itself(tmp_path: Path) -> None:
-    made = world(tmp_path, f"{NGINX}@{digest(100)}")
-    made.shelf.named.clear()
+def test_a_manifest_that_cannot_be_read_keeps_all_that_it_may_need(tmp_path: Path) -> None:
+    """Until its bytes are here again: nobody knows what it names."""
+    made = world(tmp_path, f"{NGINX}:v1")
+    names = made.shelf.named.pop(digest(100))
     made.begin()
-    assert kept(made) == short(100)
+    assert kept(made) == {"nginx:v1", *short(100, 101, 1, 2, 3)}
+    made.shelf.named[digest(100)] = names
+    made.shelf.put(NGINX, 100, 0, type="manifest")
+    made.later(SOON_S)
+    assert kept(made) == {"nginx:v1", *short(100, 1, 2)}
+
+
+def test_a_pinned_tag_whose_manifest_comes_back_alone(tmp_path: Path) -> None:
+    """It was fetched by its digest: no tag record is written, and what it needs is kept all the same."""
+    made = world(tmp_path, f"{NGINX}:v1")
+    del made.shelf.entries[key_of(NGINX, digest(100))]
+    made.begin()
+    assert kept(made) == {"nginx:v1"}
+    made.shelf.put(NGINX, 100, 0, type="manifest")
+    assert short(100, 1, 2) <= kept(made)
+    made.later(SOON_S)
+    assert kept(made) == {"nginx:v1", *short(100, 1, 2)}
+
+
+def test_who_asks_right_after_the_survey_waits_until_it_is_known(tmp_path: Path) -> None:
+    """Else all of a pinned repository would be fetched again that was lost, and not what is pinned alone."""
+    made = world(tmp_path, f"{NGINX}:v1")
+    made.evictor.start()
+    made.evictor.surveyed()
+    seen: list[set[str]] = []
+    made.evictor.pinned.settled().addCallback(lambda _: seen.append(kept(made)))
+    assert seen == []
+    made.settle()
+    assert seen == [{"nginx:v1", *short(100, 1, 2)}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -16,10 +17,12 @@ from twisted.python.failure import Failure
 
 from regproxy.errors import InvalidRequest, StorageFailed
 from regproxy.eviction import pins as pins_module
+from regproxy.eviction.evictor import LOOK_S
+from regproxy.eviction.limits import Limits
 from regproxy.eviction.pins import MAX_FILE_BYTES, Pin, PinFile, Pins
 from regproxy.oci.images import ImagePattern
 from regproxy.oci.tag import Tag
-from tests.eviction.world import NGINX, REDIS, at_once, digest
+from tests.eviction.world import NGINX, REDIS, World, at_once, digest, key_of
 
 ONE, TWO, THREE = (ImagePattern.parse(f"{NGINX}:{tag}") for tag in ("1.*", "2", "3"))
 
@@ -91,7 +94,7 @@ def test_a_file_that_cannot_be_read_is_not_replaced(tmp_path: Path, said: list[s
 
     pins = Pins((), PinFile(tmp_path), in_thread)
     done(pins.load())
-    assert (pins.loaded, len(pins)) == (True, 0)
+    assert (pins.loaded, len(pins)) == (False, 0)
     adding = Deferred.fromCoroutine(pins.add(TWO))
     assert isinstance(failure_of(adding), StorageFailed)
     bad[0] = False
@@ -187,3 +190,75 @@ def test_a_disk_that_takes_no_writes(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert pins.list() == ()
     monkeypatch.undo()
     assert done(pins.add(ONE)) is True
+
+
+def unreadable(*_: object) -> Any:
+    raise OSError(errno.EMFILE, "too many open files")
+
+
+def test_a_file_that_cannot_be_read_now_counts_as_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    """It is read later, told of once, and not written over meanwhile."""
+    done(loaded(tmp_path).add(ONE))
+    made = World(tmp_path, Limits(None, 0))
+    key = key_of(REDIS, made.shelf.put(REDIS, 1))
+    with monkeypatch.context() as patch:
+        patch.setattr(made.file, "read", unreadable)
+        made.begin()
+        made.later(LOOK_S)
+        assert made.evictor.pinned.holds(key)
+        failed: list[Any] = []
+        Deferred.fromCoroutine(made.pins.add(TWO)).addErrback(failed.append)
+        assert failed[0].check(StorageFailed)
+        assert (tmp_path / "pins").read_text() == f"{ONE}\n"
+    made.later(LOOK_S)
+    assert not made.evictor.pinned.holds(key)
+    assert made.pins.list() == (Pin(ONE, False),)
+    assert len([line for line in said if "cannot be read" in line]) == 1
+
+
+def test_a_pin_that_comes_before_the_file_was_read_costs_none_of_it(tmp_path: Path) -> None:
+    done(loaded(tmp_path).add(ONE))
+    early = Pins((), PinFile(tmp_path), at_once)
+    assert done(early.add(TWO)) is True
+    done(early.load())
+    assert early.list() == loaded(tmp_path).list() == (Pin(ONE, False), Pin(TWO, False))
+    late = Pins((), PinFile(tmp_path), at_once)
+    assert done(late.remove(ONE)) is True
+
+
+def test_ten_thousand_pins_are_not_all_looked_at_for_each_thing(tmp_path: Path) -> None:
+    """It is asked in the reactor's thread whenever something comes."""
+    lines = [f"docker.io/team/app{number}@{digest(number)}\n" for number in range(pins_module.MAX_PINS - 2)]
+    (tmp_path / "pins").write_text("".join([*lines, f"{NGINX}:1.*\n", "docker.io/li*/redis\n"]))
+    pins = loaded(tmp_path)
+    assert pins.covers_digest("docker.io/team/app7", str(digest(7)))
+    assert not pins.covers_digest("docker.io/team/app7", str(digest(8)))
+    assert pins.covers_tag(str(NGINX), "1.29")
+    assert not pins.covers_tag(str(NGINX), "2")
+    assert pins.touches(str(REDIS))
+    assert pins.covers_digest(str(REDIS), str(digest(9)))
+    looked = 0
+
+    def count(pattern: ImagePattern, repository: str) -> bool:
+        nonlocal looked
+        looked += 1
+        return touches(pattern, repository)
+
+    touches = ImagePattern.touches
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ImagePattern, "touches", count)
+        for number in range(100):
+            pins.covers_digest(f"docker.io/team/app{number}", str(digest(number)))
+            pins.covers_tag(f"docker.io/team/app{number}", "latest")
+    assert looked <= 100, "globs alone, and once for each repository"
+
+
+def test_what_was_worked_out_by_other_pins_is_not_believed(tmp_path: Path) -> None:
+    """A thread that asks while pins change must not leave what it found for the new ones."""
+    pins = loaded(tmp_path)
+    asking = pins._meanings
+    done(pins.add(ONE))
+    asking.of(str(NGINX))
+    assert pins.touches(str(NGINX))

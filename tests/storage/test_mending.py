@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from twisted.internet.task import Clock
@@ -159,3 +161,26 @@ def test_time_that_others_took_is_not_made_good_in_a_rush() -> None:
 
 def test_the_rest_of_so_many_files() -> None:
     assert (rest_s(100, 0.25, 100.0), rest_s(100, 2.0, 100.0)) == (0.75, 0.0)
+
+
+async def test_one_link_that_cannot_be_removed_does_not_end_the_survey(
+    folder: Folder, store: DiskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would ever be told that everything was seen, and what pins keep would stay unknown."""
+    watcher = Watcher()
+    store.watch(watcher)
+    await fill(store, CONTENT, NGINX, OTHER)
+    folder.blob(DIGEST).unlink()
+    unlink = os.unlink
+
+    def failing(path: Path, **more: int) -> None:
+        if f"{OTHER}/" in str(path):
+            raise OSError(errno.EIO, "it rots")
+        unlink(path, **more)
+
+    monkeypatch.setattr(os, "unlink", failing)
+    found = await store.survey()
+    assert (found.whole, found.links_removed) == (True, 1)
+    assert watcher.told[-1] == "surveyed"
+    assert store.link(NGINX, DIGEST) is None
+    assert store.link(OTHER, DIGEST) is not None

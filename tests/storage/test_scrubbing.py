@@ -20,6 +20,7 @@ from regproxy.errors import ContentMissing, StorageFailed
 from regproxy.interfaces import Examined, Kind, Verdict
 from regproxy.oci.digest import Digest
 from regproxy.storage import idle, rereading
+from regproxy.storage.layout import Layout
 from regproxy.storage.rereading import PIECE_BYTES, Rereading
 from regproxy.storage.scrubbing import blobs_after
 from regproxy.storage.store import DiskStore
@@ -274,8 +275,6 @@ async def test_the_order_and_both_algorithms(folder: Folder, store: DiskStore) -
 
 
 def test_a_cursor_in_the_middle_of_a_folder(tmp_path: Path) -> None:
-    from regproxy.storage.layout import Layout
-
     layout = Layout(tmp_path)
     digests = [Digest("sha256", "ab" + f"{number:062x}") for number in range(4)]
     for digest in digests:
@@ -309,3 +308,29 @@ def test_a_machine_whose_calls_we_do_not_know(monkeypatch: pytest.MonkeyPatch) -
     thread: Callable[[], bool] = idle.give_way
     monkeypatch.setattr(os, "setpriority", lambda *_: None)
     assert thread() is False
+
+
+def test_a_folder_that_cannot_be_read_does_not_keep_the_others_from_their_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing else is left it is told of: it is no end of a pass."""
+    first, last = Digest("sha256", "10" + "0" * 62), Digest("sha256", "f0" + "0" * 62)
+    layout = Layout(tmp_path)
+    for one in (first, last):
+        layout.blob(one).parent.mkdir(parents=True)
+        layout.blob(one).touch()
+    listdir = os.listdir
+    broken = layout.blob(first).parent
+
+    def failing(folder: Path) -> list[str]:
+        if folder == broken:
+            raise OSError(errno.EIO, "it rots")
+        return listdir(folder)
+
+    monkeypatch.setattr(os, "listdir", failing)
+    assert blobs_after(layout, "") == [last]
+    assert blobs_after(layout, last.hex) == []
+    broken = layout.blob(last).parent
+    assert blobs_after(layout, "") == [first]
+    with pytest.raises(OSError, match="rots"):
+        blobs_after(layout, first.hex)

@@ -9,7 +9,7 @@ from regproxy.errors import UpstreamError
 from regproxy.interfaces import Kind
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
-from regproxy.upkeep.repairs import FIRST_S, MAX_TRIES, MAX_WAITING, Repairs
+from regproxy.upkeep.repairs import BREATH, FAILED_S, FIRST_S, MAX_TRIES, MAX_WAITING, Repairs
 from tests.upkeep.world import NGINX, digest
 
 
@@ -115,3 +115,33 @@ def test_no_more_than_memory_takes() -> None:
     upstream.repairs.take((NGINX, Kind.BLOB, Digest("sha256", f"{number:064x}")) for number in range(20_000))
     assert len(upstream.repairs) <= MAX_WAITING
     upstream.repairs.stop()
+
+
+def test_an_upstream_that_is_down_floods_neither_the_reactor_nor_the_log(said: list[str]) -> None:
+    """It refuses at once, each of thousands."""
+    upstream = Upstream()
+    upstream.away = True
+    upstream.repairs.take(lost(*range(1000)))
+    assert len(upstream.asked) == 1
+    for _ in range(500):
+        upstream.clock.advance(FAILED_S)
+    assert 400 <= len(upstream.asked) <= 501
+    assert len([line for line in said if "cannot be fetched now" in line]) == 1
+
+
+def test_what_is_here_already_takes_no_long_turn() -> None:
+    upstream = Upstream()
+    upstream.repairs.take(lost(*range(1000)))
+    assert len(upstream.asked) == BREATH
+    for _ in range(1000):
+        upstream.clock.advance(0)
+    assert upstream.counted == 1000
+
+
+def test_stopped_between_two_of_them() -> None:
+    upstream = Upstream()
+    upstream.away = True
+    upstream.repairs.take(lost(1, 2))
+    upstream.repairs.stop()
+    upstream.clock.advance(3600)
+    assert len(upstream.asked) == 1

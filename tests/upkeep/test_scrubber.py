@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 
-from regproxy.interfaces import Kind, Verdict
+from regproxy.interfaces import Examined, Kind, Verdict
 from regproxy.upkeep.record import Bad, Record
 from regproxy.upkeep.scrubber import MAX_UNREADABLE, SAVE_S
+from tests.conftest import LoggedFailures
 from tests.upkeep.world import BEGAN_S, DAY_S, MIB, NGINX, World, digest
 
 ALL = [digest(number, 8) for number in range(8)]
@@ -263,3 +265,64 @@ def test_a_survey_is_remembered(world: World) -> None:
     done(world.scrubber.surveyed())
     world.restart(kill=True)
     assert world.scrubber.state().surveyed_s == BEGAN_S + 100
+
+
+def test_one_that_cannot_be_looked_at_does_not_keep_the_others_from_their_turn(
+    world: World, said: list[str]
+) -> None:
+    """Of another user, or behind a fault of the file system: it is tried again once."""
+    world.shelf.put(*ALL)
+    world.shelf.refused = {ALL[2]}
+    world.begin()
+    assert world.scrubber.now()
+    assert world.order == [ALL[0], *ALL[:2]]
+    world.go_on(700)
+    assert world.order == [ALL[0], *ALL[:2], *ALL[3:]]
+    assert world.scrubber.state().last is not None
+    assert world.bad == []
+    assert len([line for line in said if str(ALL[2]) in line]) == 1
+    world.go_on(60 * DAY_S, 3600.0)
+    last = world.scrubber.state().last
+    assert last is not None
+    assert not last.full
+    assert last.blobs == len(ALL) - 1
+
+
+def test_a_fault_of_ours_ends_it_until_the_next_survey_only(
+    world: World, logged_failures: LoggedFailures
+) -> None:
+    world.shelf.put(*ALL)
+    examine, world.shelf.examine = world.shelf.examine, fault  # type: ignore[method-assign]
+    world.begin()
+    world.go_on(60)
+    assert world.order == []
+    assert len(logged_failures.flush(RuntimeError)) == 1
+    world.shelf.examine = examine  # type: ignore[method-assign]
+    world.scrubber.begin()
+    world.go_on(60)
+    assert world.order == ALL[:1]
+
+
+def fault(*_: object) -> Deferred[Examined]:
+    raise RuntimeError("a fault")
+
+
+def test_what_comes_into_a_folder_that_was_listed_has_its_turn_in_this_pass(world: World) -> None:
+    first, second, third = (digest(number, 4096) for number in (1, 5, 9))
+    world.shelf.put(first, third)
+    world.begin()
+    world.go_on(700)
+    assert world.order == [first]
+    world.shelf.put(second)
+    world.go_on(4500)
+    assert world.order == [first, second, third]
+
+
+def test_unreadable_ones_with_right_ones_between_are_no_bad_disk(world: World) -> None:
+    """The pass goes on: each is a bad blob."""
+    many = [digest(number) for number in range(4 * MAX_UNREADABLE)]
+    world.shelf.put(*many)
+    world.shelf.verdicts.update(dict.fromkeys(many[::2], Verdict.UNREADABLE))
+    world.begin()
+    assert world.scrubber.now()
+    assert len(world.bad) == 2 * MAX_UNREADABLE

@@ -50,6 +50,7 @@ class Shelf:
         self.verdicts: dict[Digest, Verdict] = {}
         self.hashed: list[tuple[Digest, float]] = []
         self.broken = False
+        self.refused: set[Digest] = set()
         self.listings = 0
 
     def put(self, *digests: Digest, size_bytes: int = MIB, mtime_s: float = 0.0) -> None:
@@ -76,6 +77,8 @@ class Shelf:
     ) -> Examined:
         if digest not in self.blobs:
             return Examined(Verdict.GONE)
+        if digest in self.refused:
+            raise StorageFailed("the daemon's user may not do this to the storage folder (EACCES)")
         size, mtime_s = self.blobs[digest]
         if not wanted(mtime_s):
             return Examined(Verdict.YOUNG)
