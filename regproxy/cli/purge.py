@@ -1,4 +1,4 @@
-"""``regproxy purge IMAGE``: takes content away, through the running daemon, or where none runs from its folder."""
+"""``regproxy purge IMAGE``: takes content away, by the running daemon, or where none runs from its folder."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ class Looking:
         """What of which repository ``wanted`` means: by a glob the first MAX_TAGS tags, a digest where it is
         held, None: all that is held. StorageFailed, Busy."""
         pattern = wanted.pattern
-        digest = wanted.digest or (pattern and pattern.digest)
+        digest = wanted.digest if pattern is None else pattern.digest
         if digest is None and pattern is not None and not pattern.whole:
             tagged: dict[Repository, set[Tag]] = {}
             for repository, tag in await self.tags(wanted):

@@ -115,7 +115,7 @@ def doomed(held: Inventory, reference: Target) -> list[Reference]:
         tops = [reference]
         tags = {tag for tag, named in held.tags.items() if named == reference}
     else:
-        tags = ({reference} if isinstance(reference, Tag) else reference) & held.tags.keys()
+        tags = held.tags.keys() & ({reference} if isinstance(reference, Tag) else reference)
         tops = [top for tag in sorted(tags) if (top := held.tags[tag]) is not None]
     if not tops:
         return _in_order(held, tags, [])
