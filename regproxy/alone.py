@@ -22,6 +22,7 @@ from regproxy.admin.door import status_of
 from regproxy.errors import RegproxyError
 from regproxy.operations import actions
 from regproxy.settings import Settings
+from regproxy.storage.owner import check_owner
 from regproxy.storage.store import DiskStore, open_store
 
 T = TypeVar("T")
@@ -38,6 +39,7 @@ def with_folder(settings: Settings, reactor: Any, talk: Callable[[Carry], T], *,
     nothing goes. StorageLocked, StorageFailed; KeyboardInterrupt when a signal ended it.
     """
     settings = kept_as_it_is(settings, fetches)
+    check_owner(settings.storage.root)
     store = open_store(settings.storage.root, reactor, time.time)
     mirror = compose.build_mirror(settings, store, reactor, time.time, None)
     ended: list[T | Failure] = []

@@ -15,6 +15,7 @@ from regproxy.storage.layout import Layout
 from regproxy.storage.ledger import Ledger
 from regproxy.storage.lock import FolderLock
 from regproxy.storage.occupancy import Occupancy
+from regproxy.storage.owner import check_owner
 from regproxy.storage.refusals import storage_failed
 from regproxy.storage.rereading import Rereading
 from regproxy.storage.scrubbing import blobs_after
@@ -35,6 +36,7 @@ class Folder:
 @contextmanager
 def taken(root: Path) -> Iterator[Folder]:
     """The folder, as nobody else has it. StorageLocked, StorageForeign, StorageFailed."""
+    check_owner(root)
     layout = Layout(root)
     try:
         if not root.is_dir() or not check_version(layout):

@@ -6,8 +6,6 @@ start would take what lies there for what another credential was shown.
 
 from __future__ import annotations
 
-import os
-import pwd
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +21,7 @@ from regproxy.oci.digest import Digest
 from regproxy.settings import Settings, StorageSettings
 from regproxy.storage.layout import Layout
 from regproxy.storage.occupancy import regular
+from regproxy.storage.owner import check_owner
 from regproxy.storage.store import DiskStore, open_store
 
 T = TypeVar("T")
@@ -64,25 +63,6 @@ def held_bytes(root: Path) -> Callable[[Digest], int | None]:
         return None if found is None else found.st_size
 
     return size_bytes
-
-
-def check_owner(root: Path) -> None:
-    """StorageFailed where what is written would not be the daemon's to read."""
-    try:
-        owner = os.stat(root).st_uid
-    except OSError:
-        return
-    if owner != os.geteuid():
-        raise StorageFailed(
-            f"{root} belongs to {_name(owner)}: do this as that user (sudo -u {_name(owner)} regproxy ...)"
-        )
-
-
-def _name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"#{uid}"
 
 
 def _mib(size_bytes: int) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import click
@@ -203,3 +205,22 @@ def test_without_daemon_and_folder_nothing_is_made(tmp_path: Any) -> None:
     assert "there is no storage folder" in found.stderr
     assert not (tmp_path / "no").exists()
     assert isinstance(main, click.Group)
+
+
+@pytest.mark.parametrize(
+    "words", [["ls"], ["pin", "nginx:1"], ["purge", "nginx"], ["warm", "nginx"], ["scrub", "--now"]]
+)
+def test_no_verb_writes_what_the_daemon_could_not_read(tmp_path: Path, words: list[str]) -> None:
+    """Root's files in the folder of its user: not those of a pin, nor the record of a scrub."""
+    if os.geteuid():
+        pytest.skip("only root gives files away")
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "VERSION").write_text("regproxy 1\n")
+    os.chown(root, 12345, 12345)
+    settings = {"admin": [f"unix:{tmp_path}/none"], "storage": {"root": str(root)}}
+    (tmp_path / "regproxy.yml").write_text(json.dumps(settings))
+    done = CliRunner(env={"REGPROXY_CONFIG": str(tmp_path / "regproxy.yml")}).invoke(main, words)
+    assert done.exit_code in (3, 8)
+    assert "belongs to #12345: do this as that user" in done.output
+    assert [path.name for path in root.iterdir()] == ["VERSION"]

@@ -16,7 +16,8 @@ from regproxy.cli.running import interruptible
 from regproxy.errors import StorageFailed
 from regproxy.interfaces import DiskUse
 from regproxy.settings import StorageSettings
-from regproxy.standalone import Ceiling, check_owner
+from regproxy.standalone import Ceiling
+from regproxy.storage.owner import check_owner
 from regproxy.testing.images import make_image, make_index, sized_image
 from tests.moving.sources import (
     layout_files,
