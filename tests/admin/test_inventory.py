@@ -156,6 +156,11 @@ def test_platforms(said: Any, meant: Any) -> None:
     assert READERS["warm"](body).errands[0].platforms == meant
 
 
+def test_the_name_in_a_list_that_is_none_is_told_by_its_number() -> None:
+    with pytest.raises(InvalidRequest, match=r"^name 2 of the list: "):
+        READERS["warm"]({"images": ["nginx", "rub bish"]})
+
+
 def test_a_whole_page_fits_into_what_is_read_of_an_answer() -> None:
     number = (1 << 63) - 1
     row = Row(
