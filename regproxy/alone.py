@@ -18,7 +18,7 @@ from twisted.internet.threads import blockingCallFromThread
 from twisted.python.failure import Failure
 
 from regproxy import compose
-from regproxy.admin.door import status_of
+from regproxy.admin.door import Action, status_of
 from regproxy.errors import RegproxyError
 from regproxy.operations import actions
 from regproxy.settings import Settings
@@ -28,11 +28,15 @@ from regproxy.storage.store import DiskStore, open_store
 T = TypeVar("T")
 R = TypeVar("R")
 
+Note = Callable[[str, str, str], object]
+"""Is told of each operation: its name, what was asked, what came of it."""
 Carry = Callable[[str, Mapping[str, object]], tuple[int, Mapping[str, Any]]]
 """Carries out an operation by its name: HTTP's status for its outcome, and the answer."""
 
 
-def with_folder(settings: Settings, reactor: Any, talk: Callable[[Carry], T], *, fetches: bool) -> T:
+def with_folder(
+    settings: Settings, reactor: Any, talk: Callable[[Carry], T], note: Note, *, fetches: bool
+) -> T:
     """What ``talk``, called in a thread, makes of the folder of ``settings``.
 
     ``fetches``: content will come, within the limits; else all that is there is looked at first, and
@@ -45,7 +49,8 @@ def with_folder(settings: Settings, reactor: Any, talk: Callable[[Carry], T], *,
     ended: list[T | Failure] = []
 
     def carry(name: str, body: Mapping[str, object]) -> tuple[int, Mapping[str, Any]]:
-        return _wait(reactor, partial(_carry_out, settings, mirror, name, body))
+        action = dict(actions(settings, mirror))[name]
+        return _wait(reactor, partial(carry_out, name, action, body, note))
 
     def work() -> None:
         try:
@@ -93,14 +98,22 @@ async def _begin(mirror: compose.Mirror, store: DiskStore, fetches: bool) -> Non
         await store.survey()
 
 
-async def _carry_out(
-    settings: Settings, mirror: compose.Mirror, name: str, body: Mapping[str, object]
+async def carry_out(
+    name: str, action: Action[Any], body: Mapping[str, object], note: Note
 ) -> tuple[int, Mapping[str, Any]]:
-    action = dict(actions(settings, mirror))[name]
+    """As the door does, with a line for each that it would have one for."""
+    what, told, quiet = "-", "a fault", False
     try:
-        outcome = await action.carry_out(action.read(body))
+        asked = action.read(body)
+        what = str(asked)
+        outcome = await action.carry_out(asked)
+        told, quiet = outcome.told, action.quiet and outcome.status == 200
     except RegproxyError as error:
+        told = f"failed: {error.message}"
         return status_of(error), {"error": error.message}
+    finally:
+        if not quiet:
+            note(name, what, told)
     return outcome.status, outcome.answer
 
 

@@ -36,11 +36,11 @@ class Folder:
 @contextmanager
 def taken(root: Path) -> Iterator[Folder]:
     """The folder, as nobody else has it. StorageLocked, StorageForeign, StorageFailed."""
+    check_owner(root)
     layout = Layout(root)
     try:
         if not root.is_dir() or not check_version(layout):
             raise StorageFailed("there is no storage folder yet")
-        check_owner(root)
         lock = FolderLock.take(layout.lock)
     except OSError as error:
         raise storage_failed(error) from None

@@ -41,7 +41,8 @@ def actions(settings: Settings, mirror: Mirror) -> Iterator[tuple[str, Action[An
     if mirror.expiry is not None:
         forget = [] if mirror.registry is None else [mirror.registry.negatives.forget]
         purging, names = Purging(mirror.expiry.store.purges, *forget), ImageNames(settings.upstreams)
-        yield "purge", purge_action(purging, names)
+        looking = None if mirror.hand is None else mirror.hand.looking
+        yield "purge", purge_action(purging, names, looking)
     if mirror.caretaker is not None:
         yield "scrub", scrub_action(mirror.caretaker.scrubber.now)
     if mirror.hand is not None:

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import attrs
 
 from regproxy.admin.door import Action, Body, Outcome, fields
+from regproxy.admin.inventory import read_wanted
 from regproxy.admin.names import ImageNames
 from regproxy.errors import InvalidRequest
 from regproxy.interfaces import Fate, Kind, Taken
+from regproxy.inventory.images import Wanted
+from regproxy.inventory.looking import Looking
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference
-from regproxy.proxy.purging import Purged, Purging
+from regproxy.proxy.purging import Purged, Purging, Target
 
 
 @attrs.frozen(slots=True)
 class PurgeRequest:
-    """``reference`` None: all of the repository. ``dry_run``: only say what would go."""
+    """One repository, ``reference`` None: all of it; or what is ``wanted``, wherever it is. ``dry_run``: only
+    say what would go."""
 
-    repository: Repository
+    repository: Repository | None
     reference: Reference | None
     dry_run: bool
+    wanted: Wanted | None = None
 
     @property
     def image(self) -> str:
         """As people write it."""
+        if self.wanted is not None:
+            return str(self.wanted)
         if self.reference is None:
             return str(self.repository)
         return f"{self.repository}{'@' if isinstance(self.reference, Digest) else ':'}{self.reference}"
@@ -33,17 +42,30 @@ class PurgeRequest:
         return f"{self.image}{' (dry run)' if self.dry_run else ''}"
 
 
-def purge_action(purging: Purging, names: ImageNames) -> Action[PurgeRequest]:
-    """The row for the door's table."""
+def purge_action(purging: Purging, names: ImageNames, looking: Looking | None = None) -> Action[PurgeRequest]:
+    """The row for the door's table; without ``looking`` nothing is taken by a pattern."""
 
     def read(body: Body) -> PurgeRequest:
         image, dry_run = (fields(body, ("image", "dry_run")).get(key) for key in ("image", "dry_run"))
         if not isinstance(image, str) or not isinstance(dry_run, bool | None):  # 1 == True, and would purge
             raise InvalidRequest("expected image, a name, and perhaps dry_run, true or false")
+        if looking is not None and (image.startswith(("sha256:", "sha512:")) or set(image) & {"*", "?"}):
+            return PurgeRequest(None, None, dry_run is True, read_wanted(image, names))
         return PurgeRequest(*names.parse(image), dry_run is True)
 
+    async def meant(asked: PurgeRequest) -> Mapping[Repository, Target]:
+        if asked.repository is not None:
+            return {asked.repository: asked.reference}
+        if looking is None or asked.wanted is None:
+            return {}
+        return await looking.meant(asked.wanted)
+
     async def carry_out(asked: PurgeRequest) -> Outcome:
-        purged = await purging.purge(asked.repository, asked.reference, dry_run=asked.dry_run)
+        purged = Purged()
+        for repository, reference in (await meant(asked)).items():
+            purged.take(await purging.purge(repository, reference, dry_run=asked.dry_run))
+            if purged.failed is not None:
+                break
         return Outcome(told(purged), document(asked, purged), 200 if purged.failed is None else 503)
 
     return Action(read, carry_out)

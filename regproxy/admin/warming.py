@@ -49,8 +49,11 @@ def warm_action(warming: Warming, jobs: Jobs, names: ImageNames) -> Action[WarmR
         if not images:
             raise InvalidRequest(f"expected images, 1 to {MAX_IMAGES} names")
         errands = []
-        for image in images:
-            repository, reference = names.parse(image)
+        for number, image in enumerate(images, 1):
+            try:
+                repository, reference = names.parse(image)
+            except InvalidRequest as error:
+                raise InvalidRequest(f"name {number} of the list: {error.message}") from None
             errands.append(Errand(repository, reference or LATEST, platforms))
         return WarmRequest(tuple(dict.fromkeys(errands)), _dry_run(known))
 

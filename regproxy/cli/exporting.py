@@ -21,7 +21,7 @@ from regproxy.cli.running import INTERRUPTED, interruptible
 from regproxy.errors import InvalidRequest, StorageFailed
 from regproxy.moving.exporting import IncompleteImage, Whole, whole
 from regproxy.moving.holdings import RepositoryFiles, chunks
-from regproxy.moving.writing import CannotWrite, Named, Taken, write
+from regproxy.moving.writing import CannotWrite, Named, Taken, check_free, write
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference
@@ -37,7 +37,9 @@ def run(images: Sequence[str], target: Path, settings: Settings, *, dry_run: boo
     try:
         with interruptible():
             job.gather(layout, [ImageNames(settings.upstreams).parse(image) for image in images])
-            if job.found and not dry_run:
+            if job.found and dry_run:
+                check_free(target)
+            elif job.found:
                 job.write(layout)
     except InvalidRequest as error:
         job.fail(error.message, REFUSED)

@@ -10,6 +10,7 @@ import click
 
 from regproxy.cli.addresses import Address
 from regproxy.cli.asking import NOBODY, STRANGE, AskFailed, error_in
+from regproxy.cli.audit import note
 from regproxy.cli.lines import harmless
 from regproxy.cli.ordering import FAILED, REFUSED, order
 from regproxy.cli.where import listeners, operators_token, usable_settings
@@ -94,6 +95,6 @@ def _alone(talk: Callable[[Ask], T], config: Path | None, error: AskFailed, fetc
         return talk(ask)
 
     try:
-        return with_folder(settings, reactor, told, fetches=fetches)
+        return with_folder(settings, reactor, told, note, fetches=fetches)
     except StorageFailed as failed:
         raise AskFailed(f"{error}; and {failed}", NOBODY) from None

@@ -16,6 +16,7 @@ import attrs
 import click
 
 from regproxy.cli.amounts import plural, size_text
+from regproxy.cli.audit import note
 from regproxy.cli.document import PROGRAM
 from regproxy.cli.lines import harmless
 from regproxy.cli.ordering import FAILED, NOTHING, REFUSED
@@ -42,7 +43,11 @@ def run(source: Path, named: str | None, settings: Settings, *, dry_run: bool, a
     try:
         with closing(_read(source, settings, named)) as shipment:
             job = Job(settings, shipment, dry_run)
-            job.run()
+            try:
+                job.run()
+            finally:
+                if not dry_run:
+                    note("import", f"{source} as {named or 'its names say'}", summary(job))
     except (Interrupted, KeyboardInterrupt):
         click.echo("regproxy: interrupted; the same command goes on from here", err=True)
         return INTERRUPTED
@@ -51,6 +56,15 @@ def run(source: Path, named: str | None, settings: Settings, *, dry_run: bool, a
     for line in [*job.wrong.first, *_more(job.wrong), *filter(None, [job.error])]:
         click.echo(f"regproxy: {harmless(line)}", err=True)
     return _code(job)
+
+
+def summary(job: Job) -> str:
+    """What came of it so far, for the log."""
+    counts = job.counts
+    line = (
+        f"{counts.tags} tags, {counts.manifests} manifests, {counts.blobs} blobs, {job.wrong.count} left out"
+    )
+    return line if job.error is None else f"{line}; then {job.error}"
 
 
 def _read(source: Path, settings: Settings, named: str | None) -> Shipment:

@@ -16,6 +16,7 @@ import click
 from regproxy.cli.addresses import Address
 from regproxy.cli.amounts import plural, share_text, size_text, span_text
 from regproxy.cli.asking import ASK_S, NOBODY, STRANGE, AskFailed, ask
+from regproxy.cli.audit import note
 from regproxy.cli.document import Scrub, Unreadable, read_scrub
 from regproxy.cli.lines import Line, Part, Tone, harmless, line
 from regproxy.cli.ordering import FAILED, order
@@ -151,6 +152,8 @@ def _halted(show: Show, now: bool, config: Path | None, error: AskFailed) -> Map
         for share, record in halted.scrub_all(folder, time.time):
             found = section(share, record)
             show.step(found)
+    last = found.get("last") or {}
+    note("scrub", "everything", f"{last.get('blobs', 0)} blobs, {last.get('bad', 0)} bad")
     return found
 
 

@@ -14,10 +14,12 @@ import click
 
 from regproxy.cli.addresses import Address
 from regproxy.cli.amounts import plural
+from regproxy.cli.asking import AskFailed
 from regproxy.cli.bars import picture, summary
 from regproxy.cli.hand import Ask, by_hand, strange
 from regproxy.cli.lines import harmless
-from regproxy.cli.ordering import FAILED, NOTHING
+from regproxy.cli.ordering import FAILED, NOTHING, REFUSED
+from regproxy.cli.running import interruptible
 from regproxy.cli.screen import InPlace, is_terminal, size_of, wants_colours
 from regproxy.cli.where import admin_option, config_option, token_option
 
@@ -135,6 +137,8 @@ def _run(
     token_file: Path | None,
 ) -> None:
     def talk(ask: Ask) -> list[dict[str, Any]]:
+        if action == "warm" and len(orders) > 1:
+            check(ask, orders)
         found = []
         for order in orders:
             show = Show(as_json)
@@ -142,10 +146,25 @@ def _run(
             show.end(found[-1])
         return found
 
-    answers = by_hand(talk, admin, config, token_file, fetches=True)
+    with interruptible():  # a job that nobody looks at any more would go on in the daemon
+        answers = by_hand(talk, admin, config, token_file, fetches=True)
     if any(answer.get("failed") or answer.get("state") in ("broken", "cancelled") for answer in answers):
         raise SystemExit(FAILED)
     raise SystemExit(0 if any(answer.get("count") or answer.get("images") for answer in answers) else NOTHING)
+
+
+def check(ask: Ask, orders: Sequence[Mapping[str, Any]]) -> None:
+    """A name that is none is told before hours of fetching, not between. :exc:`AskFailed`."""
+    before = 0
+    for order in orders:
+        after = before + len(order["images"])
+        try:
+            ask("warm", {**order, "dry_run": True})
+        except AskFailed as error:
+            if error.code != REFUSED:
+                raise
+            raise AskFailed(f"of names {before + 1} to {after}, {error}", REFUSED) from None
+        before = after
 
 
 def follow(

@@ -20,6 +20,8 @@ from regproxy.proxy.permission import rightful
 
 MAX_HOLDERS = 100
 MAX_NAMES = 100
+MAX_ALL_NAMES = 1000
+"""Of all holders together: an answer has its bound, and everybody has the empty layer."""
 MAX_NODES = 1000
 MAX_DEPTH = 4
 SLICE = 50
@@ -28,7 +30,7 @@ SLICE = 50
 @attrs.frozen(slots=True)
 class Holder:
     """A repository that has the digest. ``tags`` mean it, ``manifests`` name it: of both the first
-    MAX_NAMES. ``used_s`` is on the time line of uses."""
+    few. ``used_s`` is on the time line of uses."""
 
     repository: str
     manifest: bool
@@ -57,12 +59,16 @@ def holders(held: Holdings, pinned: frozenset[str], digest: str) -> tuple[int, l
                 thing.pulls,
                 thing.sent_bytes,
                 thing.key in pinned,
-                tuple(tags[:MAX_NAMES]),
-                tuple(naming[:MAX_NAMES]),
+                tuple(tags),
+                tuple(naming),
             )
         )
     found.sort(key=lambda holder: holder.repository)
-    return len(found), found[:MAX_HOLDERS]
+    listed = found[:MAX_HOLDERS]
+    most = min(MAX_NAMES, MAX_ALL_NAMES // max(1, len(listed)))
+    return len(found), [
+        attrs.evolve(holder, tags=holder.tags[:most], manifests=holder.manifests[:most]) for holder in listed
+    ]
 
 
 @attrs.frozen(slots=True)

@@ -128,6 +128,25 @@ class Looking:
         found = await self._look(decide, EVERYTHING)
         return [(_repository(name), Tag.parse(tag)) for name, tag in found]
 
+    async def meant(self, wanted: Wanted) -> dict[Repository, frozenset[Tag] | Digest | None]:
+        """What of which repository ``wanted`` means: by a glob the first MAX_TAGS tags, a digest where it is
+        held, None: all that is held. StorageFailed, Busy."""
+        pattern = wanted.pattern
+        digest = wanted.digest if pattern is None else pattern.digest
+        if digest is None and pattern is not None and not pattern.whole:
+            tagged: dict[Repository, set[Tag]] = {}
+            for repository, tag in await self.tags(wanted):
+                tagged.setdefault(repository, set()).add(tag)
+            return {repository: frozenset(tags) for repository, tags in tagged.items()}
+
+        def decide(held: Holdings) -> list[str]:
+            found = {each.repository for each in breathing(held.things) if digest in (None, each.digest)}
+            found |= {each.repository for each in breathing(held.tags) if digest is None}
+            return sorted(name for name in found if wanted.touches(name))
+
+        names = await self._look(decide, EVERYTHING)
+        return {_repository(name): None if digest is None else Digest.parse(digest) for name in names}
+
     async def kept_by(self, pattern: ImagePattern) -> tuple[int, int]:
         """How many images a pin keeps as things are, and what they take on the disk. StorageFailed, Busy."""
 

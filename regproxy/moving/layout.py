@@ -117,7 +117,11 @@ class _Reading:
             child = manifest.media_type in INDEX_TYPES and named.media_type in MANIFEST_TYPES
             if not child:
                 holding.blobs.add(named.digest)
-            elif named.digest not in holding.manifests and depth:
+            elif named.digest in holding.manifests:
+                continue
+            elif not depth:
+                self.remarks.add(f"{named.digest}: it is left out, below {MAX_DEPTH} nested indices")
+            else:
                 self._child(holding, named.digest, named.media_type, depth - 1)
 
     def _child(self, holding: Holding, digest: Digest, media_type: str, depth: int) -> None:

@@ -70,13 +70,25 @@ def write(target: Path, images: Sequence[Named], contents: Mapping[Digest, int],
 
     CannotWrite; what ``give`` raises.
     """
-    if os.path.lexists(target) and (is_tar(target) or not _is_empty(target)):
-        raise Taken(f"{target} is there already: nothing is written over")
+    check_free(target)
     try:
         with _tar(target) if is_tar(target) else _folder(target) as layout:
             _fill(layout, images, contents, give)
     except OSError as error:
         raise CannotWrite(f"{target} cannot be written: {error.strerror or error}") from None
+
+
+def check_free(target: Path) -> None:
+    """Taken where something lies there. CannotWrite."""
+    try:
+        taken = os.path.lexists(target) and (is_tar(target) or not _is_empty(target))
+        ended = taken and (target / MARK).exists() and not (target / INDEX).exists()
+    except OSError as error:
+        raise CannotWrite(f"{target} cannot be looked into: {error.strerror}") from None
+    if ended:
+        raise Taken(f"{target} is there already, of an export that was killed in its middle: remove it first")
+    if taken:
+        raise Taken(f"{target} is there already: nothing is written over")
 
 
 def is_tar(target: Path) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import TypeAlias
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredLock
@@ -21,6 +22,9 @@ from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
 
 MAX_FIRST = 100
+
+Target: TypeAlias = Reference | frozenset[Tag] | None
+"""What is to go of a repository: what one reference names, or these tags do; None: all of it."""
 
 
 @attrs.define
@@ -46,6 +50,14 @@ class Purged:
         if len(self.first) < MAX_FIRST:
             self.first.append(taken)
 
+    def take(self, other: Purged) -> None:
+        """All of ``other`` too."""
+        self.kinds += other.kinds
+        self.files += other.files
+        self.size_bytes += other.size_bytes
+        self.first += other.first[: MAX_FIRST - len(self.first)]
+        self.failed = other.failed
+
 
 class Purging:
     """Purges over ``store``, one after the other; what is large is done in its threads.
@@ -60,8 +72,8 @@ class Purging:
         self._purged = purged
         self._turn = DeferredLock()
 
-    async def purge(self, repository: Repository, reference: Reference | None, *, dry_run: bool) -> Purged:
-        """Take away what ``reference`` names, None: the whole repository. StorageFailed before it began."""
+    async def purge(self, repository: Repository, reference: Target, *, dry_run: bool) -> Purged:
+        """Take away what ``reference`` names. StorageFailed before it began."""
         await self._turn.acquire()
         try:
             going = await self._store.decide(
@@ -91,28 +103,26 @@ class Purging:
         return purged
 
 
-def doomed(held: Inventory, reference: Reference | None) -> list[Reference]:
+def doomed(held: Inventory, reference: Target) -> list[Reference]:
     """What goes with ``reference``, in the order in which it goes: tags, manifests from the top, blobs.
 
-    With a tag goes what it names, unless another tag or an index that stays names it too; with a digest
+    With tags goes what they name, unless another tag or an index that stays names it too; with a digest
     the tags that name it. Both take what only they name. None takes everything.
     """
     if reference is None:
         return _in_order(held, held.tags, [*held.manifests, *held.blobs])
-    if isinstance(reference, Tag):
-        if reference not in held.tags:
-            return []
-        top = held.tags[reference]
-        tags = {reference}
+    if isinstance(reference, Digest):
+        tops = [reference]
+        tags = {tag for tag, named in held.tags.items() if named == reference}
     else:
-        top = reference
-        tags = {tag for tag, named in held.tags.items() if named == top}
-    if top is None:
+        tags = held.tags.keys() & ({reference} if isinstance(reference, Tag) else reference)
+        tops = [top for tag in sorted(tags) if (top := held.tags[tag]) is not None]
+    if not tops:
         return _in_order(held, tags, [])
-    below = _reached(held, [top])
+    below = _reached(held, tops)
     named = {digest for tag, digest in held.tags.items() if tag not in tags and digest is not None}
     roots = (set(held.manifests) - set(below)) | named
-    kept = set(_reached(held, roots, without=top if isinstance(reference, Digest) else None))
+    kept = set(_reached(held, roots, without=reference if isinstance(reference, Digest) else None))
     return _in_order(held, tags, [digest for digest in below if digest not in kept])
 
 

@@ -1,4 +1,4 @@
-"""Whose folder it is: what one user writes the daemon of another could not read."""
+"""Whose a storage folder is: what others write there would not be its daemon's to read."""
 
 from __future__ import annotations
 

@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from regproxy.admin.inventory import image_document, inspect_action, list_action, sum_action
+from regproxy.admin.inventory import (
+    image_document,
+    inspect_action,
+    inspect_document,
+    list_action,
+    sum_action,
+)
 from regproxy.admin.names import ImageNames
 from regproxy.admin.pages import as_json
 from regproxy.admin.pins import pin_action, unpin_action
@@ -24,10 +30,12 @@ from regproxy.admin.warming import (
 )
 from regproxy.cli.asking import MAX_ANSWER_BYTES
 from regproxy.errors import InvalidRequest
+from regproxy.eviction.holdings import Holdings, Tagged, Thing
 from regproxy.inventory.images import Row
+from regproxy.inventory.inspecting import MAX_HOLDERS, MAX_NAMES, MAX_NODES, Node, holders
 from regproxy.inventory.jobs import Job, Jobs
 from regproxy.inventory.listing import MAX_COUNT
-from regproxy.inventory.looking import Image
+from regproxy.inventory.looking import Image, Inspected
 from regproxy.inventory.progress import Layer, Progress, Stage
 from regproxy.oci.digest import Digest
 from regproxy.oci.platforms import Platform
@@ -148,6 +156,11 @@ def test_platforms(said: Any, meant: Any) -> None:
     assert READERS["warm"](body).errands[0].platforms == meant
 
 
+def test_the_name_in_a_list_that_is_none_is_told_by_its_number() -> None:
+    with pytest.raises(InvalidRequest, match=r"^name 2 of the list: "):
+        READERS["warm"]({"images": ["nginx", "rub bish"]})
+
+
 def test_a_whole_page_fits_into_what_is_read_of_an_answer() -> None:
     number = (1 << 63) - 1
     row = Row(
@@ -163,6 +176,33 @@ def test_a_whole_page_fits_into_what_is_read_of_an_answer() -> None:
     )
     page = [image_document(Image(row, 1e10, 1e10, False))] * MAX_COUNT
     assert len(as_json({"images": page}).content) < MAX_ANSWER_BYTES
+
+
+def test_what_everybody_holds_fits_into_what_is_read_of_an_answer() -> None:
+    """As the empty layer: in every repository, in all its manifests, and it has many tags."""
+    layer = f"sha512:{'a' * 128}"
+    things: list[Thing] = []
+    tags: list[Tagged] = []
+    names: dict[str, tuple[str, ...]] = {}
+    for number in range(2 * MAX_HOLDERS):
+        repository = f"{'d' * 127}/{'r' * 120}{number:04}"
+        things.append(Thing(repository, layer, True, 1.0, 1, 1))
+        for each in range(2 * MAX_NAMES):
+            digest = f"sha512:{number:064x}{each:064x}"
+            things.append(Thing(repository, digest, True, 1.0, 1, 1))
+            names[digest] = (layer,)
+            tag = f"{'t' * 120}{each:04}"
+            tags.append(Tagged(repository, tag, layer, 1.0, 1))
+    held = Holdings(1.0, tuple(things), tuple(tags), names)
+    count, found = holders(held, frozenset(), layer)
+    digest = Digest.parse(layer)
+    node = Node(digest, 1, "m" * 100, (1 << 63) - 1, True, True, 1e10, "linux/arm64/v8")
+    pins = tuple("p" * 512 for _ in range(100))
+    timed = tuple((holder, 1e10) for holder in found)
+    told = Inspected(digest, 1, None, None, None, count, timed, (node,) * MAX_NODES, True, pins)
+    answer = inspect_document(layer, told)
+    assert len(as_json(answer).content) < MAX_ANSWER_BYTES
+    assert (count, len(found), len(found[0].tags) > 1) == (2 * MAX_HOLDERS, MAX_HOLDERS, True)
 
 
 def test_the_picture_of_a_job_is_bounded() -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
+import socket
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import click
@@ -21,8 +25,9 @@ from regproxy.cli.lines import width_of
 from regproxy.cli.ls import fetched
 from regproxy.cli.ls import told as ls_told
 from regproxy.cli.pin import told as pin_told
-from regproxy.cli.warm import BATCH, batches, follow, read_names
+from regproxy.cli.warm import BATCH, batches, check, follow, read_names
 from tests.cli.pages import anything
+from tests.cli.test_asking import serving
 
 IMAGE: dict[str, Any] = {
     "repository": "docker.io/library/nginx",
@@ -203,3 +208,72 @@ def test_without_daemon_and_folder_nothing_is_made(tmp_path: Any) -> None:
     assert "there is no storage folder" in found.stderr
     assert not (tmp_path / "no").exists()
     assert isinstance(main, click.Group)
+
+
+@pytest.mark.parametrize(
+    "words", [["ls"], ["pin", "nginx:1"], ["purge", "nginx"], ["warm", "nginx"], ["scrub", "--now"]]
+)
+def test_no_verb_writes_what_the_daemon_could_not_read(tmp_path: Path, words: list[str]) -> None:
+    """Root's files in the folder of its user: not those of a pin, nor the record of a scrub."""
+    if os.geteuid():
+        pytest.skip("only root gives files away")
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "VERSION").write_text("regproxy 1\n")
+    os.chown(root, 12345, 12345)
+    settings = {"admin": [f"unix:{tmp_path}/none"], "storage": {"root": str(root)}}
+    (tmp_path / "regproxy.yml").write_text(json.dumps(settings))
+    done = CliRunner(env={"REGPROXY_CONFIG": str(tmp_path / "regproxy.yml")}).invoke(main, words)
+    assert done.exit_code in (3, 8)
+    assert "belongs to #12345: do this as that user" in done.output
+    assert [path.name for path in root.iterdir()] == ["VERSION"]
+
+
+def test_a_name_that_is_none_is_told_before_anything_is_fetched() -> None:
+    asked: list[Any] = []
+
+    def ask(action: str, body: Any) -> dict[str, Any]:
+        asked.append(body["dry_run"])
+        if "rub bish" in body["images"]:
+            raise AskFailed("name 2 of the list: no name", 2)
+        return {"job": None}
+
+    orders = [{"images": ["a"] * 3, "dry_run": False}, {"images": ["b", "rub bish"], "dry_run": False}]
+    with pytest.raises(AskFailed, match="of names 4 to 5, name 2 of the list: no name"):
+        check(ask, orders)
+    assert asked == [True, True]
+
+
+def test_a_warm_whose_list_has_rubbish_begins_no_job(tmp_path: Path) -> None:
+    names = tmp_path / "names"
+    names.write_text("\n".join(["rub bish"] + ["nginx"] * BATCH))
+    asked: list[Any] = []
+
+    def handle(connection: socket.socket) -> None:
+        head, _, body = connection.recv(65536).partition(b"\r\n\r\n")
+        while len(body) < int(head.lower().partition(b"content-length: ")[2].split()[0]):
+            body += connection.recv(65536)
+        asked.append(json.loads(body))
+        content = b'{"error": "name 1 of the list: none"}'
+        connection.sendall(b"HTTP/1.1 400 Bad\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content))
+
+    with serving(handle) as address:
+        done = CliRunner().invoke(main, ["warm", "--from", str(names), "--admin", f"http://{address.netloc}"])
+    assert done.exit_code == 2
+    assert f"of names 1 to {BATCH}, " in done.output
+    assert "name 1 of the list" in done.output
+    assert [body["dry_run"] for body in asked] == [True]
+
+
+def test_a_warm_that_is_terminated_ends_its_job_too(tmp_path: Path) -> None:
+    """As by Ctrl-C: nobody looks at it any more."""
+
+    def handle(connection: socket.socket) -> None:
+        connection.recv(65536)
+        if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:  # else it would end the tests
+            os.kill(os.getpid(), signal.SIGTERM)
+            connection.recv(1)
+
+    with serving(handle) as address:
+        done = CliRunner().invoke(main, ["warm", "nginx", "--admin", f"http://{address.netloc}"])
+    assert (done.exit_code, "interrupted" in done.output) == (130, True)

@@ -109,6 +109,16 @@ async def test_an_export(site: Path) -> None:
     assert (site / "out" / "index.json").is_file()
 
 
+async def test_a_dry_run_of_an_export_foretells_a_refusal(site: Path) -> None:
+    await filled(site)
+    (site / "mine.tar").touch()
+    for more in ([], ["--dry-run"]):
+        done = regproxy(site, "export", "nginx:1.29", "--to", str(site / "mine.tar"), *more)
+        assert (done.exit_code, "is there already" in done.stderr) == (2, True)
+    done = regproxy(site, "export", "nginx:1.29", "--to", str(site / "new"), "--dry-run")
+    assert (done.exit_code, (site / "new").exists()) == (0, False)
+
+
 async def test_an_export_tells_what_it_lacks(site: Path) -> None:
     await filled(site)
     for layer in INDEX.children[1].blobs:

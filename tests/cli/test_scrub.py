@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -128,25 +127,6 @@ def test_no_daemon_and_no_folder(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["scrub", "--now", "-c", str(settings)])
     assert done.exit_code == NOBODY
     assert "there is no storage folder" in done.output
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-@pytest.mark.parametrize(
-    "arguments",
-    [("scrub", "--now"), ("pin", "docker.io/library/x"), ("ls",), ("warm", "docker.io/library/x")],
-)
-def test_a_folder_of_another_user_is_left_alone(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    """The daemon could not read what is written there."""
-    root = tmp_path / "content"
-    root.mkdir()
-    (root / "VERSION").write_text("regproxy storage 1\n")
-    os.chown(root, 12345, 12345)
-    settings = tmp_path / "regproxy.yml"
-    settings.write_text(f'storage: {{root: "{root}"}}\nadmin: ["unix:{tmp_path}/admin.sock"]\n')
-    done = CliRunner().invoke(main, [*arguments, "-c", str(settings)])
-    assert done.exit_code in (NOBODY, 8)
-    assert "sudo -u #12345" in done.output
-    assert [each.name for each in root.iterdir()] == ["VERSION"]
 
 
 def test_a_folder_that_another_process_has(tmp_path: Path) -> None:

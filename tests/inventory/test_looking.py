@@ -154,3 +154,19 @@ def test_few_looks_wait(house: House) -> None:
     for _ in range(100):
         house.clock.advance(0)
     assert len([each for each in seen if not hasattr(each, "check")]) == MAX_WAITING + 1
+
+
+def test_what_a_pattern_or_a_digest_means_of_which_repository(house: House) -> None:
+    house.tag(NGINX, Tag.parse("2.0"), checked_s=WALL_S)
+    house.tag(REDIS, Tag.parse("1.0"), checked_s=WALL_S)
+
+    def meant(pattern: str | None = None, digest: str | None = None) -> Any:
+        wanted = Wanted(None if pattern is None else ImagePattern.parse(pattern), digest)
+        return house.come(house.looking.meant(wanted))
+
+    assert meant("docker.io/library/nginx:1.*") == {NGINX: frozenset([TAG])}
+    assert meant("docker.io/**") == {NGINX: None, REDIS: None}
+    assert meant("docker.io/library/n*") == {NGINX: None}
+    assert meant(digest=str(CHILD.digest)) == {NGINX: CHILD.digest, REDIS: CHILD.digest}
+    assert meant(f"docker.io/library/redis@{CHILD.digest}") == {REDIS: CHILD.digest}
+    assert meant("ghcr.io/**") == {}

@@ -148,6 +148,10 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     for name in ("full", "mine.tar", "link.tar", "full/mine"):
         with pytest.raises(Taken):
             write(tmp_path / name, NAMED, everything(INDEX), bytes_of(INDEX))
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / "oci-layout").touch()
+    with pytest.raises(Taken, match="killed in its middle: remove it first"):
+        write(tmp_path / "killed", NAMED, everything(INDEX), bytes_of(INDEX))
     (tmp_path / "empty").mkdir()
     write(tmp_path / "empty", NAMED, everything(INDEX), bytes_of(INDEX))
     with pytest.raises(CannotWrite, match="No such file"):

@@ -222,3 +222,11 @@ async def test_one_after_the_other_and_a_failure_lets_the_next_one_in() -> None:
     with pytest.raises(StorageFailed):
         await first
     assert (await second).first
+
+
+def test_tags_that_go_together_take_what_only_they_share() -> None:
+    """One by one each would leave what the other names."""
+    held = inventory(
+        {ONE: INDEX, SAME: INDEX, TWO: CHILD}, {INDEX: [LAYER], CHILD: [SHARED]}, [LAYER, SHARED]
+    )
+    assert set(doomed(held, frozenset([ONE, SAME, Tag("none")]))) == {ONE, SAME, INDEX, LAYER}

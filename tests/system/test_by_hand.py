@@ -153,9 +153,22 @@ async def without_a_daemon(house: House) -> None:
     assert "no daemon answers" in done.text
     [sums] = await house.told("du")
     assert sums["count"] == 1
+    await purged_without_a_daemon(house)
     await house.daemon.start()
     [listed] = await house.told("ls", "team/app:2")
     assert (listed["missing"], listed["pinned"]) == (0, True)
+
+
+async def purged_without_a_daemon(house: House) -> None:
+    """By its name and by a pattern; a dry run takes nothing, and what others name stays."""
+    [dry] = await house.told("purge", "--dry-run", "team/app:1.*")
+    assert (dry["tags"], dry["dry_run"], dry["later_bytes"]) == (1, True, 0)
+    assert dry["freed_bytes"] > 0
+    [gone] = await house.told("purge", "team/app:1.*")
+    assert {**gone, "dry_run": True} == dry, "what was foretold, and it was still there"
+    assert (await house.run("ls", "team/app:1.0")).code == 7
+    again = await house.run("purge", "team/app:1.0")
+    assert (again.code, "no daemon answers" in again.text) == (7, True)
 
 
 async def test_a_folder_that_is_in_use_is_left_alone(house: House) -> None:
