@@ -36,6 +36,25 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def nothing_heaps_up() -> None:
+    """Each collection is as quick as the first: of all fixtures of a module the first one, so that what
+    those make is looked at."""
+    keep_what_is_left()
+
+
+def keep_what_is_left() -> None:
+    """What is left of the modules before stays for good; an error that nobody looked at is told now."""
+    seen = LoggedFailures()
+    globalLogPublisher.addObserver(seen)
+    try:
+        gc.collect()
+        gc.freeze()
+    finally:
+        globalLogPublisher.removeObserver(seen)
+    assert not seen.failures, [failure.getTraceback() for failure in seen.failures]
+
+
 PROGRAM_PACKAGES = {
     "docker-registry": "docker-registry",
     "skopeo": "skopeo",

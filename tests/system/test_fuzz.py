@@ -37,7 +37,7 @@ listen: ["tcp:{port}:interface=127.0.0.1"]
 admin: ["tcp:{admin}:interface=127.0.0.1"]
 storage: {{root: "{root}", min_free: 0 B}}
 log: {{format: json, access: "{access}"}}
-limits: {{header: 1s, idle: 300ms}}
+limits: {{header: 500ms, idle: 300ms}}
 upstreams: {{registry.test: {{endpoints: ["{upstream}"], insecure: true, default: true, public: true}}}}
 """
 
