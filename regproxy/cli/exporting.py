@@ -14,10 +14,10 @@ import click
 from regproxy.admin.names import ImageNames
 from regproxy.cli.amounts import plural, size_text
 from regproxy.cli.document import PROGRAM
+from regproxy.cli.interruption import INTERRUPTED, interruptible
 from regproxy.cli.lines import harmless
 from regproxy.cli.ordering import FAILED, NOTHING, REFUSED
 from regproxy.cli.progress import Bar
-from regproxy.cli.running import INTERRUPTED, interruptible
 from regproxy.errors import InvalidRequest, StorageFailed
 from regproxy.moving.exporting import IncompleteImage, Whole, whole
 from regproxy.moving.holdings import RepositoryFiles, chunks

@@ -11,13 +11,13 @@ import click
 from regproxy.cli.addresses import Address
 from regproxy.cli.asking import NOBODY, STRANGE, AskFailed, error_in
 from regproxy.cli.audit import note
+from regproxy.cli.interruption import INTERRUPTED
 from regproxy.cli.lines import harmless
 from regproxy.cli.ordering import FAILED, REFUSED, order
 from regproxy.cli.where import listeners, operators_token, usable_settings
 from regproxy.errors import StorageFailed
 
 WAIT_S = 600.0
-INTERRUPTED = 130
 
 Ask = Callable[[str, Mapping[str, object]], dict[str, Any]]
 """Has an operation carried out, by its name; :exc:`AskFailed`."""

@@ -18,10 +18,11 @@ import click
 from regproxy.cli.amounts import plural, size_text
 from regproxy.cli.audit import note
 from regproxy.cli.document import PROGRAM
+from regproxy.cli.interruption import INTERRUPTED
 from regproxy.cli.lines import harmless
 from regproxy.cli.ordering import FAILED, NOTHING, REFUSED
 from regproxy.cli.progress import Bar
-from regproxy.cli.running import INTERRUPTED, Interrupted, run_to_end
+from regproxy.cli.running import Interrupted, run_to_end
 from regproxy.errors import InvalidRequest, RegproxyError, UnknownUpstream
 from regproxy.moving.holdings import RepositoryFiles
 from regproxy.moving.importing import Counts, Importer, Load, foresee, weigh

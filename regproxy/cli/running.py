@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -12,22 +10,9 @@ from twisted.python.failure import Failure
 
 T = TypeVar("T")
 
-INTERRUPTED = 128 + signal.SIGINT
-"""The exit code, whichever signal it was."""
-
 
 class Interrupted(Exception):
     """A signal came, and the work has ended cleanly."""
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """SIGTERM is KeyboardInterrupt as well, for work without a reactor that has to clear away."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def run_to_end(begin: Callable[[Any], Coroutine[Any, Any, T]]) -> T:

@@ -17,9 +17,9 @@ from regproxy.cli.amounts import plural
 from regproxy.cli.asking import AskFailed
 from regproxy.cli.bars import picture, summary
 from regproxy.cli.hand import Ask, by_hand, strange
+from regproxy.cli.interruption import interruptible
 from regproxy.cli.lines import harmless
 from regproxy.cli.ordering import FAILED, NOTHING, REFUSED
-from regproxy.cli.running import interruptible
 from regproxy.cli.screen import InPlace, is_terminal, size_of, wants_colours
 from regproxy.cli.where import admin_option, config_option, token_option
 

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from regproxy.cli import main
-from regproxy.cli.running import interruptible
+from regproxy.cli.interruption import interruptible
 from regproxy.errors import StorageFailed
 from regproxy.interfaces import DiskUse
 from regproxy.settings import StorageSettings
