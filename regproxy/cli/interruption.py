@@ -1,4 +1,4 @@
-"""What a signal means to a verb: the work is cleared away, and the exit code tells of it. Without a reactor."""
+"""What a signal means to a verb: it clears away, and its exit code tells of it. Without a reactor."""
 
 from __future__ import annotations
 
