@@ -28,6 +28,7 @@ PLAIN_EVERY_S = 10.0
 BATCH = 200
 BATCH_BYTES = 40_000
 MAX_LINES = 100_000
+MAX_LINE = 2000
 
 
 @click.command(short_help="Fetch images before anybody asks for them.")
@@ -107,8 +108,14 @@ def read_names(source: Any) -> list[str]:
     """The names in a file, a line each; empty lines and those that begin with # are for people."""
     if source is None:
         return []
+    lines: list[str] = []
     try:
-        lines = [line.strip() for _, line in zip(range(MAX_LINES), source, strict=False)]
+        while line := source.readline(MAX_LINE):
+            if len(lines) == MAX_LINES or len(line) == MAX_LINE:
+                raise click.UsageError(
+                    f"the file of --from has more than {MAX_LINES} lines, or one of {MAX_LINE} signs"
+                )
+            lines.append(line.strip())
     except UnicodeDecodeError:
         raise click.UsageError("the file of --from is no text") from None
     return [line for line in lines if line and not line.startswith("#")]
@@ -146,8 +153,9 @@ def _run(
             show.end(found[-1])
         return found
 
+    fetches = not any(order["dry_run"] for order in orders)  # else what is over max_size would go for it
     with interruptible():  # a job that nobody looks at any more would go on in the daemon
-        answers = by_hand(talk, admin, config, token_file, fetches=True)
+        answers = by_hand(talk, admin, config, token_file, fetches=fetches)
     if any(answer.get("failed") or answer.get("state") in ("broken", "cancelled") for answer in answers):
         raise SystemExit(FAILED)
     raise SystemExit(0 if any(answer.get("count") or answer.get("images") for answer in answers) else NOTHING)
@@ -222,6 +230,12 @@ class Show:
         if self._json:
             click.echo(json.dumps(found))
             return
+        try:
+            self._tell(found)
+        except (KeyError, TypeError, ValueError):
+            raise strange() from None
+
+    def _tell(self, found: Mapping[str, Any]) -> None:
         if found.get("job") is None:
             for name in found.get("listed", []):
                 click.echo(f"  {harmless(str(name))}")

@@ -100,7 +100,10 @@ def foresee(shipment: Shipment, load: Load, held: Callable[[Repository], Reposit
     for repository, holding in shipment.repositories.items():
         files = held(repository)
         counts.manifests += sum(not files.links(digest) for digest in holding.manifests)
-        counts.tags += sum(files.tagged(tag) != digest for tag, (digest, _) in holding.tags.items())
+        for tag, (digest, _) in holding.tags.items():
+            known = digest in holding.manifests or files.links(digest)
+            counts.missing += not known
+            counts.tags += known and files.tagged(tag) != digest
     return counts
 
 

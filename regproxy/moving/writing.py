@@ -74,6 +74,8 @@ def write(target: Path, images: Sequence[Named], contents: Mapping[Digest, int],
     try:
         with _tar(target) if is_tar(target) else _folder(target) as layout:
             _fill(layout, images, contents, give)
+    except FileExistsError:
+        raise Taken(_there(target)) from None
     except OSError as error:
         raise CannotWrite(f"{target} cannot be written: {error.strerror or error}") from None
 
@@ -88,7 +90,11 @@ def check_free(target: Path) -> None:
     if ended:
         raise Taken(f"{target} is there already, of an export that was killed in its middle: remove it first")
     if taken:
-        raise Taken(f"{target} is there already: nothing is written over")
+        raise Taken(_there(target))
+
+
+def _there(target: Path) -> str:
+    return f"{target} is there already: nothing is written over"
 
 
 def is_tar(target: Path) -> bool:
@@ -150,8 +156,8 @@ class _Folder:
         self._write(path / name, chunks)
 
     def _write(self, path: Path, chunks: Iterator[bytes]) -> None:
-        self._made.append(path)
         with path.open("xb") as file:
+            self._made.append(path)  # another's stays
             for chunk in chunks:
                 file.write(chunk)
             file.flush()
@@ -176,6 +182,8 @@ def _tar(target: Path) -> Iterator[_Layout]:
                 yield _TarFile(tar)
             file.flush()
             os.fsync(file.fileno())
+        if os.path.lexists(target):  # it came meanwhile; not every disk has links, which would refuse it too
+            raise FileExistsError(target)
         partial.rename(target)
     except BaseException:
         with contextlib.suppress(OSError):

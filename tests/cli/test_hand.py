@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,11 @@ from regproxy.cli.lines import width_of
 from regproxy.cli.ls import fetched
 from regproxy.cli.ls import told as ls_told
 from regproxy.cli.pin import told as pin_told
-from regproxy.cli.warm import BATCH, batches, check, follow, read_names
+from regproxy.cli.warm import BATCH, MAX_LINES, batches, check, follow, read_names
 from tests.cli.pages import anything
 from tests.cli.test_asking import serving
 
+warm_verb: Any = sys.modules["regproxy.cli.warm"]  # its name in the package is the command's
 IMAGE: dict[str, Any] = {
     "repository": "docker.io/library/nginx",
     "tag": "1.29",
@@ -157,6 +159,36 @@ def test_batches_are_all_names_and_small_enough(names: list[str]) -> None:
 def test_a_file_of_names_may_have_remarks() -> None:
     assert read_names(io.StringIO("# ours\n\n nginx:1.29 \nredis\n")) == ["nginx:1.29", "redis"]
     assert read_names(None) == []
+
+
+@pytest.mark.parametrize("content", ["nginx\n" * (MAX_LINES + 1), "x" * 10_000_000])
+def test_a_file_that_is_too_long_is_refused_not_cut(content: str) -> None:
+    with pytest.raises(click.UsageError, match="more than 100000 lines"):
+        read_names(io.StringIO(content))
+    assert len(read_names(io.StringIO("nginx\n" * MAX_LINES))) == MAX_LINES
+
+
+@given(st.dictionaries(st.sampled_from([*JOB, "count", "listed", "dry_run"]), anything))
+def test_any_end_of_a_job_is_told_or_not_understood(found: dict[str, Any]) -> None:
+    with suppress(AskFailed):
+        warm_verb.Show(False).end({**JOB, **found})
+
+
+@pytest.mark.parametrize("verb", ["warm", "refresh"])
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_where_no_daemon_runs_a_dry_run_makes_no_room(
+    verb: str, dry_run: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing will come, so that nothing may be evicted for it."""
+    asked: list[bool] = []
+
+    def by_hand(talk: Any, *_: Any, fetches: bool) -> list[dict[str, Any]]:
+        asked.append(fetches)
+        return [{"count": 1}]
+
+    monkeypatch.setattr(warm_verb, "by_hand", by_hand)
+    done = CliRunner().invoke(main, [verb, "nginx", *(["-n"] if dry_run else [])])
+    assert (done.exit_code, asked) == (0, [not dry_run])
 
 
 class Daemon:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -156,6 +156,32 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     write(tmp_path / "empty", NAMED, everything(INDEX), bytes_of(INDEX))
     with pytest.raises(CannotWrite, match="No such file"):
         write(tmp_path / "no" / "where", NAMED, everything(INDEX), bytes_of(INDEX))
+
+
+@pytest.mark.parametrize("name", ["out", "out.tar"])
+def test_what_another_one_writes_there_meanwhile_stays(tmp_path: Path, name: str) -> None:
+    target = tmp_path / name
+
+    def give(digest: Digest, size_bytes: int) -> Iterator[bytes]:
+        theirs = target if name.endswith(".tar") else target / "index.json"
+        theirs.write_bytes(b"theirs")
+        return iter([everything_of[digest]])
+
+    everything_of = {**INDEX.all_blobs(), **{each.digest: each.content for each in INDEX.all_manifests()}}
+    with pytest.raises(Taken):
+        write(target, NAMED, everything(INDEX), lambda digest, size: (part for part in give(digest, size)))
+    (left,) = files_in(tmp_path).values()
+    assert left == b"theirs"
+
+
+def test_a_folder_that_cannot_be_looked_into_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(target: Path) -> Iterator[Path]:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(Path, "iterdir", refused)
+    with pytest.raises(CannotWrite, match="out cannot be looked into: Permission denied"):
+        write(tmp_path / "out", NAMED, everything(INDEX), bytes_of(INDEX))
 
 
 async def test_the_folder_is_read_by_right(tmp_path: Path) -> None:

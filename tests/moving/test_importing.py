@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 
+from regproxy.cli.importing import Job
 from regproxy.errors import RegproxyError, StorageFailed
 from regproxy.interfaces import Kind
 from regproxy.moving.importing import Importer, weigh
@@ -173,6 +174,20 @@ async def test_a_time_to_come_is_now(tmp_path: Path) -> None:
         os.utime(link, (NOW_S + 1e6, NOW_S + 1e6))
     await take(source, settings_for(tmp_path / "root"), "docker.io")
     assert tag_at(tmp_path / "root", APP, "v1").checked_s == NOW_S
+
+
+async def test_a_tag_of_what_is_gone_does_not_come(tmp_path: Path) -> None:
+    """Nor is it foreseen."""
+    source, root = write_store(tmp_path / "registry", {"org/app": {"v1": IMAGE}}), tmp_path / "root"
+    write_link(source, "org/app", "_manifests/tags/v0/current", Digest.of(b"gone"))
+    shipment = open_source(source, Naming(UPSTREAMS, "docker.io"))
+    foreseen = Job(settings_for(root), shipment, dry_run=True)
+    foreseen.run()
+    shipment.close()
+    done = await take(source, settings_for(root), "docker.io")
+    assert (
+        (foreseen.counts.tags, foreseen.counts.missing) == (done.counts.tags, done.counts.missing) == (1, 1)
+    )
 
 
 async def test_what_is_wrong_is_left_out_and_told(tmp_path: Path) -> None:
