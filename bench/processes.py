@@ -47,6 +47,11 @@ class Child:
         """Whether it still runs."""
         return self._process.poll() is None
 
+    @property
+    def code(self) -> int | None:
+        """What it ended with; None while it runs."""
+        return self._process.poll()
+
     def last_words(self) -> str:
         """The end of its output, for a message."""
         return self.log.read_text("utf-8", "replace")[-2000:]
