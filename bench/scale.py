@@ -217,24 +217,31 @@ def upstream() -> Iterator[str]:
         server.server_close()
 
 
-def measure(folder: Path, crowd: Crowd, limit_s: float) -> list[Run]:
-    """All starts."""
+STARTS = ("damaged", "expiry", "operators", "limit")
+
+
+def measure(folder: Path, crowd: Crowd, limit_s: float, starts: Sequence[str] = STARTS) -> list[Run]:
+    """The chosen ones of STARTS."""
     _say(f"making a folder of {crowd.entries} entries")
     crowd.make()
+    runs: list[Run] = []
     with upstream() as url:
-        _say("a start over a damaged state")
-        now_s = time.time()
-        crowd.write_state(now_s, now_s + DUE_TTL_S, whole=False)
-        first = _first(folder, crowd, url, limit_s)
-        _say(f"a start over a whole state, {crowd.due} entries due after its survey")
-        wait_s = first.surveyed_s * 1.5 + 5
-        now_s = time.time()
-        crowd.write_state(now_s, now_s + wait_s + crowd.entries / 100_000)
-        second = _second(folder, crowd, url, limit_s)
-        _say("a start for operators")
-        third = _third(folder, crowd, url, limit_s)
-        _say("a start with a limit")
-        return [first, second, third, _fourth(folder, crowd, url, limit_s)]
+        for start in STARTS:
+            if start not in starts:
+                continue
+            _say(f"start: {start}")
+            if start == "expiry" or not runs:
+                _write_state(crowd, start, runs)
+            runs.append(_STARTS[start](folder, crowd, url, limit_s))
+    return runs
+
+
+def _write_state(crowd: Crowd, start: str, runs: Sequence[Run]) -> None:
+    """A new one; what is due is so behind the survey, or not before the end."""
+    survey_s = runs[0].surveyed_s if runs else crowd.entries / 2500
+    wait_s = survey_s * 1.5 + 5 + crowd.entries / 100_000 if start == "expiry" else DUE_TTL_S
+    now_s = time.time()
+    crowd.write_state(now_s, now_s + wait_s, whole=start != "damaged")
 
 
 def _first(folder: Path, crowd: Crowd, url: str, limit_s: float) -> Run:
@@ -322,6 +329,9 @@ def _fourth(folder: Path, crowd: Crowd, url: str, limit_s: float) -> Run:
     return run
 
 
+_STARTS = {"damaged": _first, "expiry": _second, "operators": _third, "limit": _fourth}
+
+
 def markdown(crowd: Crowd, runs: Sequence[Run], others_busy: float) -> str:
     """For people."""
     shape = machine()
@@ -369,6 +379,7 @@ def parser() -> argparse.ArgumentParser:
     add("--entries", type=int, default=100_000, help="in all (%(default)s)")
     add("--repositories", type=int, default=500, help="that they lie in (%(default)s)")
     add("--due", type=int, default=10_000, help="of them expire at once (%(default)s)")
+    add("--start", action="append", choices=STARTS, help="repeatable (all)")
     add("--limit", type=int, default=900, help="seconds for each start (%(default)s)")
     add(
         "--output",
@@ -387,7 +398,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="regproxy-scale-", ignore_cleanup_errors=True) as name:
             crowd = Crowd(Path(name) / "data", options.entries, options.repositories, options.due)
-            runs = measure(Path(name), crowd, options.limit)
+            runs = measure(Path(name), crowd, options.limit, options.start or STARTS)
             _write(options.output, crowd, runs, others_busy)
     except BenchFailed as failure:
         print(f"bench: {failure}", file=sys.stderr)
