@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -28,8 +30,12 @@ KEPT, DUE = "kept.bench", "due.bench"
 TTL_S, DUE_TTL_S = 7 * 86_400, 3000
 HOLDERS = 2
 """In so many repositories each kept blob lies."""
+IMAGE = 12
+"""So many entries are an image: its tag, its manifest, the config and nine layers."""
 _BEGUN_NS = 1_700_000_000 * 10**9
 _STATE = "scheduler-state.json"
+_CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
+_LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 
 
 @attrs.frozen
@@ -74,24 +80,41 @@ class Crowd:
         """How many records of what was due are still there."""
         return sum(1 for path in (self.root / "repositories" / DUE).rglob("*/*/*/*") if path.is_file())
 
+    def some_image(self) -> str:
+        """The name of an image that stays."""
+        return f"{self._repository(KEPT, 0)}:v0"
+
+    @property
+    def images(self) -> int:
+        """How many there are, those that two repositories hold twice."""
+        each = (self.entries - self.due) // self.repositories
+        return self.repositories * -(-each // IMAGE)
+
     def _lines(self, now_s: float, due_at_s: float) -> Iterator[str]:
         for count, (repository, number, what) in enumerate(self._all()):
             due = repository.upstream == DUE
             used_s = due_at_s - DUE_TTL_S if due else now_s - (count * 97) % (TTL_S - 86_400)
             kind = "tag" if what is None else what.value
-            reference = Tag(f"v{number}") if what is None else digest_of(number)
+            reference = Tag(f"v{number}") if what is None else digest_of(number, what)
             yield member(key_of(repository, reference), Entry(kind, used_s, 8, 1), used_s)
 
     def _all(self) -> Iterator[tuple[Repository, int, Kind | None]]:
-        """Each entry: its repository, a number that names its content, what it is (None: a tag)."""
+        """Each entry: its repository, a number that names its content, what it is (None: a tag).
+
+        An image is a tag, the manifest of the same number, and the blobs that follow; the last one of a
+        repository may lack some.
+        """
         each = (self.entries - self.due) // self.repositories
         for place in range(self.repositories):
             repository = self._repository(KEPT, place)
             first = place // HOLDERS * HOLDERS * each
-            yield repository, place, None
-            yield repository, first + 1, Kind.MANIFEST
-            for number in range(first + 2, first + each):
-                yield repository, number, Kind.BLOB
+            for number in range(first, first + each):
+                if number % IMAGE == first % IMAGE:
+                    yield repository, number, None
+                elif number % IMAGE == (first + 1) % IMAGE:
+                    yield repository, number - 1, Kind.MANIFEST
+                else:
+                    yield repository, number, Kind.BLOB
         for number in range(self.due):
             yield self._repository(DUE, number % 50), 10**9 + number, Kind.BLOB
 
@@ -107,12 +130,14 @@ class _Writer:
     def write(self, repository: Repository, number: int, kind: Kind | None) -> None:
         layout = self._layout
         if kind is None:
-            descriptor = Descriptor(digest_of(number), 8, OCI_MANIFEST)
+            content = content_of(number, Kind.MANIFEST)
+            descriptor = Descriptor(digest_of(number, Kind.MANIFEST), len(content), OCI_MANIFEST)
             record = TagRecord(descriptor, None, _BEGUN_NS / 1e9)
             self._file(layout.tags(repository) / f"v{number}", encode_tag(record))
             return
-        digest, content = digest_of(number), content_of(number)
-        link = Link(len(content), _BEGUN_NS, BLOB_TYPE, _BEGUN_NS / 1e9, "fetch")
+        digest, content = digest_of(number, kind), content_of(number, kind)
+        media_type = OCI_MANIFEST if kind is Kind.MANIFEST else BLOB_TYPE
+        link = Link(len(content), _BEGUN_NS, media_type, _BEGUN_NS / 1e9, "fetch")
         self._file(layout.link(repository, digest, kind), encode_link(link))
         path = layout.blob(digest)
         if not path.exists():
@@ -128,11 +153,22 @@ class _Writer:
         os.close(descriptor)
 
 
-def content_of(number: int) -> bytes:
-    """The bytes of a blob."""
-    return b"%d" % number
+def content_of(number: int, kind: Kind = Kind.BLOB) -> bytes:
+    """The bytes of a blob, or of the manifest that names the blobs behind it."""
+    if kind is Kind.BLOB:
+        return b"%d" % number
+    config, *layers = (_descriptor(number + place) for place in range(2, IMAGE))
+    typed = {"mediaType": _CONFIG_TYPE, **config}
+    named = [{"mediaType": _LAYER_TYPE, **layer} for layer in layers]
+    document = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": typed, "layers": named}
+    return json.dumps(document).encode("ascii")
 
 
-def digest_of(number: int) -> Digest:
+def _descriptor(number: int) -> dict[str, object]:
+    return {"digest": str(digest_of(number)), "size": len(content_of(number))}
+
+
+@lru_cache(4096)
+def digest_of(number: int, kind: Kind = Kind.BLOB) -> Digest:
     """Their digest."""
-    return Digest("sha256", sha256(content_of(number)).hexdigest())
+    return Digest("sha256", sha256(content_of(number, kind)).hexdigest())

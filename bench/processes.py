@@ -47,6 +47,11 @@ class Child:
         """Whether it still runs."""
         return self._process.poll() is None
 
+    @property
+    def code(self) -> int | None:
+        """What it ended with; None while it runs."""
+        return self._process.poll()
+
     def last_words(self) -> str:
         """The end of its output, for a message."""
         return self.log.read_text("utf-8", "replace")[-2000:]
@@ -78,6 +83,10 @@ class Child:
             before = now
         return before
 
+    def waited_s(self) -> float:
+        """For how long its first thread has waited for a core so far, in seconds; 0 where nothing says so."""
+        return waited_s(f"/proc/{self.pid}/schedstat")
+
     def forget_peak(self) -> None:
         """Let the peak of its memory start anew from what it holds now."""
         Path(f"/proc/{self.pid}/clear_refs").write_text(_RESET_PEAK)
@@ -94,6 +103,14 @@ class Child:
             return Path(f"/proc/{self.pid}/{name}").read_text()
         except (FileNotFoundError, ProcessLookupError):
             raise BenchFailed(f"process {self.pid} ended: {self.last_words()}") from None
+
+
+def waited_s(path: str = "/proc/thread-self/schedstat") -> float:
+    """For how long a thread has waited for a core so far, in seconds; 0 where nothing says so."""
+    try:
+        return int(Path(path).read_text().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
 
 
 def busy_share(seconds: float = 1.0) -> float:

@@ -1,8 +1,9 @@
 """A daemon over a folder with very many entries: how soon it answers, for how long its reactor is held.
 
-``python -m bench.scale --entries 100000``; ``make bench-scale``. It is started three times: over a state
+``python -m bench.scale --entries 100000``; ``make bench-scale``. It is started four times: over a state
 that lacks its end, which it reads and writes anew; over a whole one, when ``--due`` of the entries expire
-at once after the survey; and with a limit, for which a fifth of the rest has to go.
+at once after the survey; for operators, who list it all, by itself and while every blob is hashed again at
+full pace; and with a limit, for which a fifth of the rest has to go.
 """
 
 from __future__ import annotations
@@ -45,6 +46,10 @@ class Run:
     surveyed_s: float = 0.0
     expired_s: float | None = None
     evicted_s: float | None = None
+    scrubbed_s: float | None = None
+    asked_s: dict[str, float] = attrs.field(factory=dict)
+    """How long each thing took that an operator asked for."""
+    listed: int = 0
     stop_s: float = 0.0
     peak_mib: float = 0.0
     asked: int = 0
@@ -69,6 +74,8 @@ class Daemon:
         self._max_bytes = max_bytes
         self._run = run
         self._port = free_port()
+        self._folder = folder
+        self._door = folder / f"door-{self._port}"
         self._events = folder / f"events-{self._port}"
         self._events.touch()
         self._end_s = time.monotonic() + limit_s
@@ -83,7 +90,7 @@ class Daemon:
         one = {"endpoints": [upstream], "insecure": True}
         return {
             "listen": [f"tcp:{self._port}:interface=127.0.0.1"],
-            "admin": [],
+            "admin": [f"unix:{self._door}"],
             "log": {"access": "off"},
             "ttl": f"{TTL_S}s",
             "storage": {"root": str(self._crowd.root), "min_free": "0 B", **self._limit()},
@@ -115,6 +122,32 @@ class Daemon:
         """When it first began, in seconds since the start."""
         found = [one["at"] for one in self._told() if (one.get("name"), one.get("what")) == (name, "begins")]
         return found[0] - self._begun_s if found else None
+
+    def operator(self, title: str, *arguments: str) -> int:
+        """Have ``regproxy`` ask for something, and a cached blob meanwhile; how many lines it wrote."""
+        begun_s = time.monotonic()
+        asking = self.begin(*arguments)
+        lines = self.wait_for(asking)
+        self._run.asked_s[title] = time.monotonic() - begun_s
+        return lines
+
+    def begin(self, *arguments: str) -> Child:
+        """``regproxy``, as an operator calls it."""
+        out = self._folder / f"told-{self._port}-{arguments[0]}"
+        return Child(
+            [sys.executable, "-m", "regproxy", *arguments, "--admin", str(self._door)], out, cwd=ROOT
+        )
+
+    def wait_for(self, asking: Child) -> int:
+        """Ask for a cached blob until it has ended well; how many lines it wrote."""
+        try:
+            while asking.alive:
+                self._ask()
+        finally:
+            asking.stop(1.0)
+        if asking.code:
+            raise BenchFailed(f"regproxy ended with {asking.code}: {asking.last_words()}")
+        return asking.log.read_bytes().count(b"\n")
 
     def stop(self) -> None:
         """SIGTERM, and what it told."""
@@ -184,22 +217,31 @@ def upstream() -> Iterator[str]:
         server.server_close()
 
 
-def measure(folder: Path, crowd: Crowd, limit_s: float) -> list[Run]:
-    """Both starts."""
+STARTS = ("damaged", "expiry", "operators", "limit")
+
+
+def measure(folder: Path, crowd: Crowd, limit_s: float, starts: Sequence[str] = STARTS) -> list[Run]:
+    """The chosen ones of STARTS."""
     _say(f"making a folder of {crowd.entries} entries")
     crowd.make()
+    runs: list[Run] = []
     with upstream() as url:
-        _say("a start over a damaged state")
-        now_s = time.time()
-        crowd.write_state(now_s, now_s + DUE_TTL_S, whole=False)
-        first = _first(folder, crowd, url, limit_s)
-        _say(f"a start over a whole state, {crowd.due} entries due after its survey")
-        wait_s = first.surveyed_s * 1.5 + 5
-        now_s = time.time()
-        crowd.write_state(now_s, now_s + wait_s + crowd.entries / 100_000)
-        second = _second(folder, crowd, url, limit_s)
-        _say("a start with a limit")
-        return [first, second, _third(folder, crowd, url, limit_s)]
+        for start in STARTS:
+            if start not in starts:
+                continue
+            _say(f"start: {start}")
+            if start == "expiry" or not runs:
+                _write_state(crowd, start, runs)
+            runs.append(_STARTS[start](folder, crowd, url, limit_s))
+    return runs
+
+
+def _write_state(crowd: Crowd, start: str, runs: Sequence[Run]) -> None:
+    """A new one; what is due is so behind the survey, or not before the end."""
+    survey_s = runs[0].surveyed_s if runs else crowd.entries / 2500
+    wait_s = survey_s * 1.5 + 5 + crowd.entries / 100_000 if start == "expiry" else DUE_TTL_S
+    now_s = time.time()
+    crowd.write_state(now_s, now_s + wait_s, whole=start != "damaged")
 
 
 def _first(folder: Path, crowd: Crowd, url: str, limit_s: float) -> Run:
@@ -236,6 +278,37 @@ def _second(folder: Path, crowd: Crowd, url: str, limit_s: float) -> Run:
 
 
 def _third(folder: Path, crowd: Crowd, url: str, limit_s: float) -> Run:
+    """What an operator asks for, by itself; then once more while every blob is hashed again."""
+    run = Run("operators, scrub")
+    daemon = Daemon(folder, crowd, url, run, limit_s)
+    try:
+        daemon.answer_first()
+        run.loaded_s = daemon.until("loading")
+        run.surveyed_s = daemon.until("survey")
+        daemon.until_quiet("saving")
+        _asked(daemon, run, crowd, "")
+        daemon.operator("inspect", "inspect", crowd.some_image())
+        daemon.operator("purge --dry-run", "purge", "--dry-run", crowd.some_image())
+        begun_s = time.monotonic()
+        scrub = daemon.begin("scrub", "--now")
+        _asked(daemon, run, crowd, ", scrub")
+        daemon.wait_for(scrub)
+        run.scrubbed_s = time.monotonic() - begun_s
+        daemon.stop()
+    finally:
+        daemon.child.stop(1.0)
+    return run
+
+
+def _asked(daemon: Daemon, run: Run, crowd: Crowd, when: str) -> None:
+    run.listed = daemon.operator(f"ls{when}", "ls", "--json")
+    if run.listed != crowd.images:
+        raise BenchFailed(f"{run.listed} of {crowd.images} images were listed")
+    daemon.operator(f"du{when}", "du", "--json")
+    daemon.operator(f"status{when}", "status", "--json")
+
+
+def _fourth(folder: Path, crowd: Crowd, url: str, limit_s: float) -> Run:
     """Low water, at 90 % of the limit, is at four fifths of what there is."""
     run = Run("a limit, eviction")
     taken = sum(path.lstat().st_blocks * 512 for path in (crowd.root / "blobs").rglob("*") if path.is_file())
@@ -256,6 +329,9 @@ def _third(folder: Path, crowd: Crowd, url: str, limit_s: float) -> Run:
     return run
 
 
+_STARTS = {"damaged": _first, "expiry": _second, "operators": _third, "limit": _fourth}
+
+
 def markdown(crowd: Crowd, runs: Sequence[Run], others_busy: float) -> str:
     """For people."""
     shape = machine()
@@ -263,29 +339,37 @@ def markdown(crowd: Crowd, runs: Sequence[Run], others_busy: float) -> str:
         f"{crowd.entries} entries in {crowd.repositories} repositories; Python {shape['python']}, "
         f"{shape['cores']} cores, {others_busy:.0%} of them busy with other work before the start.",
         "",
-        "| start | answers after s | read s | surveyed s | expired s | evicted s | stop s | MiB | worst ms |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| start | answers after s | read s | surveyed s | expired s | evicted s | scrubbed s | stop s | MiB "
+        "| worst ms |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for run in runs:
-        expired = "" if run.expired_s is None else f"{run.expired_s:.2f}"
-        evicted = "" if run.evicted_s is None else f"{run.evicted_s:.2f}"
+        works = [_seconds(each) for each in (run.expired_s, run.evicted_s, run.scrubbed_s)]
         lines.append(
             f"| {run.title} | {run.first_answer_s:.2f} | {run.loaded_s:.2f} | {run.surveyed_s:.2f} "
-            f"| {expired} | {evicted} | {run.stop_s:.2f} | {run.peak_mib:.0f} "
+            f"| {' | '.join(works)} | {run.stop_s:.2f} | {run.peak_mib:.0f} "
             f"| {run.slowest_answer_s * 1000:.0f} |"
         )
+    asked_s = {name: took_s for run in runs for name, took_s in run.asked_s.items()}
+    lines += ["", "| asked for | s |", "| --- | ---: |"]
+    lines += [f"| `regproxy {name}` | {took_s:.2f} |" for name, took_s in asked_s.items()]
     lines += [
         "",
-        "| start | phase | turns | longest ms | of CPU ms | over 5 ms |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
+        "| start | phase | turns | longest ms | held ms | of CPU ms | over 5 ms | over 20 ms |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for run in runs:
         for name, phase in run.phases.items():
             lines.append(
                 f"| {run.title} | {name} | {phase['turns']} | {phase['longest_s'] * 1000:.1f} "
-                f"| {phase['longest_cpu_s'] * 1000:.1f} | {phase['over_5_ms']} |"
+                f"| {phase['longest_held_s'] * 1000:.1f} | {phase['longest_cpu_s'] * 1000:.1f} "
+                f"| {phase['over_5_ms']} | {phase['over_20_ms']} |"
             )
     return "\n".join(lines) + "\n"
+
+
+def _seconds(amount_s: float | None) -> str:
+    return "" if amount_s is None else f"{amount_s:.2f}"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -295,6 +379,7 @@ def parser() -> argparse.ArgumentParser:
     add("--entries", type=int, default=100_000, help="in all (%(default)s)")
     add("--repositories", type=int, default=500, help="that they lie in (%(default)s)")
     add("--due", type=int, default=10_000, help="of them expire at once (%(default)s)")
+    add("--start", action="append", choices=STARTS, help="repeatable (all)")
     add("--limit", type=int, default=900, help="seconds for each start (%(default)s)")
     add(
         "--output",
@@ -313,7 +398,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="regproxy-scale-", ignore_cleanup_errors=True) as name:
             crowd = Crowd(Path(name) / "data", options.entries, options.repositories, options.due)
-            runs = measure(Path(name), crowd, options.limit)
+            runs = measure(Path(name), crowd, options.limit, options.start or STARTS)
             _write(options.output, crowd, runs, others_busy)
     except BenchFailed as failure:
         print(f"bench: {failure}", file=sys.stderr)

@@ -86,6 +86,7 @@ class Gathering:
         while uses:  # let go of one by one
             key, kind, used_s, pulls, size_bytes, sent_bytes = uses.pop()
             if not len(uses) % BREATH:
+                gc.collect(0)  # a few at a time: all of it, once it is looked through again, takes 10 ms
                 time.sleep(BREATH_S)
             name, reference, tagged = split_key(key)
             name = sys.intern(name)
@@ -150,8 +151,9 @@ def parse_key(key: str) -> tuple[Repository, Reference] | None:
 
 
 class _Quiet:
-    """While it is entered the garbage collector does not look through a hundred thousand things that are
-    soon let go of anyway: that takes 50 ms, in whatever thread. For one short job of a thread."""
+    """While it is entered the garbage collector does not begin by itself to look through a hundred thousand
+    things that are soon let go of anyway: that takes 50 ms, in whatever thread. For one short job of a
+    thread, which has it look through the newest ones now and then."""
 
     def __init__(self) -> None:
         self._lock = Lock()

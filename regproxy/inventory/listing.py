@@ -40,9 +40,15 @@ class Page(Generic[T]):
     more: Place | None
 
 
-def page(items: Iterable[T], place: Callable[[T], Place], after: Place | None, count: int) -> Page[T]:
-    """The first ``count`` behind ``after``; never more than MAX_COUNT, whatever is asked for."""
-    count = max(1, min(count, MAX_COUNT))
+def page(
+    items: Iterable[T],
+    place: Callable[[T], Place],
+    after: Place | None,
+    count: int,
+    most: int = MAX_COUNT,
+) -> Page[T]:
+    """The first ``count`` behind ``after``; never more than ``most``, whatever is asked for."""
+    count = max(1, min(count, most))
     behind = items if after is None else (item for item in items if place(item) > after)
     found = nsmallest(count + 1, behind, key=place)
     last = place(found[count - 1]) if len(found) > count else None

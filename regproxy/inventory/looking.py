@@ -22,9 +22,10 @@ from regproxy.eviction.gathering import Gathering
 from regproxy.eviction.holdings import Holdings
 from regproxy.eviction.pins import Pins, pinned_keys
 from regproxy.interfaces import ILocalStore, TagRecord
+from regproxy.inventory.ahead import AHEAD_COUNT, Ahead
 from regproxy.inventory.images import EVERYTHING, Row, Wanted, rows
 from regproxy.inventory.inspecting import Holder, Node, holders, tree
-from regproxy.inventory.listing import SORTS, Page, Place, page
+from regproxy.inventory.listing import MAX_COUNT, SORTS, Page, Place, page
 from regproxy.inventory.sums import Sums, sums
 from regproxy.oci.digest import Digest
 from regproxy.oci.images import ImagePattern
@@ -95,6 +96,7 @@ class Looking:
         self._wall = wall
         self._now_s = now_s
         self._turn = DeferredLock()
+        self._ahead = Ahead()
 
     async def images(
         self, wanted: Wanted, sort: str, after: Place | None, count: int
@@ -103,9 +105,13 @@ class Looking:
 
         def decide(held: Holdings) -> Page[Row]:
             found = breathing(rows(held, pinned_keys(held, self._pins), wanted))
-            return page(found, SORTS[sort], after, count)
+            return page(found, SORTS[sort], after, AHEAD_COUNT, AHEAD_COUNT)
 
-        found = await self._look(decide, wanted)
+        count = max(1, min(count, MAX_COUNT))
+        found = self._ahead.take(wanted, sort, after, count, self._clock.seconds())
+        if found is None:
+            looked = await self._look(decide, wanted)
+            found = self._ahead.keep(wanted, sort, looked, count, self._clock.seconds())
         images = []
         for number, row in enumerate(found.found):
             if number % SLICE == SLICE - 1:

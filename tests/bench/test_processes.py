@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchFailed
-from bench.processes import Child, busy_share
+from bench.processes import Child, busy_share, waited_s
 
 BUSY = """import time
 held = bytearray(64 << 20)
@@ -79,3 +79,11 @@ def _lives(pid: int) -> bool:
 
 def test_busy_share_is_a_share() -> None:
     assert 0 <= busy_share(0.05) <= 1
+
+
+def test_how_long_there_was_no_core(tmp_path: Path) -> None:
+    """Nanoseconds in the second place; nothing where nothing says so."""
+    said = tmp_path / "schedstat"
+    said.write_text("502786 1500000000 1\n")
+    assert waited_s(str(said)) == 1.5
+    assert waited_s(str(tmp_path / "none")) == 0.0

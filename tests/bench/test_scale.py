@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bench.crowd import DUE, Crowd
-from bench.turns import STARTING, Turns
+from bench.turns import STARTING, Cores, Phase, Turns
 from regproxy.expiry.lines import parse_line
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -34,11 +34,15 @@ def test_a_small_folder(tmp_path: Path) -> None:
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    first, second, third = json.loads((tmp_path / "out" / "scale.json").read_text())["runs"]
+    first, second, third, fourth = json.loads((tmp_path / "out" / "scale.json").read_text())["runs"]
     assert {"starting", "loading", "survey", "saving", "stopping"} <= set(first["phases"])
     assert "removing" in second["phases"]
-    assert "evicting" in third["phases"]
-    assert third["evicted_s"] > 0
+    assert {"ls", "du", "/status", "inspect", "scrub"} <= set(third["phases"])
+    assert set(third["asked_s"]) >= {"ls", "du", "status", "ls, scrub", "du, scrub", "status, scrub"}
+    assert third["scrubbed_s"] > 0
+    assert third["listed"] == 20 * 4  # 45 entries in each repository, 12 of an image
+    assert "evicting" in fourth["phases"]
+    assert fourth["evicted_s"] > 0
     assert not second["expired_in_survey"]
     assert second["asked"] > 0
     # Both are looked for by polls: of 1000 entries the survey may be seen before the answer is.
@@ -80,7 +84,7 @@ class Poller:
 
 def test_turns_are_booked_under_what_ran(tmp_path: Path) -> None:
     """Also under what began and ended within one; the rest of the poller is as it was."""
-    turns = Turns(Poller(), tmp_path / "events")
+    turns = Turns(Poller(), tmp_path / "events", lambda: 0.0)
     turns.begin("loading")
     assert turns.poll(0.5, 7) == "events"
     turns.begin("saving")
@@ -100,3 +104,22 @@ def test_turns_are_booked_under_what_ran(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert set(told[-1]["phases"]) == {STARTING, "loading", "saving", "serving"}
     turns.close()
+
+
+def test_a_turn_is_held_without_the_time_that_it_had_no_core() -> None:
+    """By work of its own, or by what it waits for: not by other programs."""
+    phase = Phase()
+    phase.book(0.030, 0.028, 0.001)
+    assert (phase.over_5_ms, phase.longest_s) == (0, 0.030)
+    phase.book(0.030, 0.009, 0.001)
+    phase.book(0.004, 0.0, 0.021)
+    assert (phase.over_5_ms, phase.over_20_ms) == (2, 2)
+    assert phase.longest_held_s == pytest.approx(0.021)
+
+
+def test_what_the_kernel_says_of_waiting(tmp_path: Path) -> None:
+    """Nanoseconds in the second place; nothing where it says nothing."""
+    said = tmp_path / "schedstat"
+    said.write_text("502786 1500000000 1\n")
+    assert Cores(str(said)).waited_s() == 1.5
+    assert Cores(str(tmp_path / "none")).waited_s() == 0.0

@@ -93,6 +93,20 @@ def test_a_page_has_what_is_known_of_tags(house: House) -> None:
     assert more is None
 
 
+def test_a_long_list_is_looked_for_once(house: House) -> None:
+    """Its next pages are at hand; a list that is begun anew is new."""
+    looks: list[Any] = []
+    uses = house.shelf.uses
+    house.shelf.uses = lambda: looks.append(1) or uses()  # type: ignore[method-assign, func-returns-value]
+    _, more = house.come(house.looking.images(EVERYTHING, "name", None, 1))
+    images, more = house.come(house.looking.images(EVERYTHING, "name", more, 1))
+    assert [image.row.repository for image in images] == [str(REDIS)]
+    assert more is None
+    assert len(looks) == 1
+    house.come(house.looking.images(EVERYTHING, "name", None, 1))
+    assert len(looks) == 2
+
+
 def test_one_digest_with_its_tree_and_who_names_it(house: House) -> None:
     house.come(house.pinning.add(ImagePattern.parse(f"{NGINX}:1.*")))
     found = house.come(house.looking.inspect(NGINX, TAG))
