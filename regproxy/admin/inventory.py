@@ -6,6 +6,7 @@ Answers are bounded: a page of images at a time, the largest repositories, the f
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -82,9 +83,10 @@ def _place(after: Any) -> Place | None:
         return None
     if isinstance(after, list) and len(after) == 2:
         number, key = after
-        right = isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
-        if right and isinstance(key, str) and len(key) <= MAX_NAME:
-            return float(number), key
+        if type(number) in (int, float) and isinstance(key, str) and len(key) <= MAX_NAME:
+            with suppress(OverflowError):  # an integer may be larger than any float
+                if math.isfinite(number):
+                    return float(number), key
     raise InvalidRequest("after is what the page before called more")
 
 

@@ -101,6 +101,7 @@ def test_what_is_meant_stands_in_the_log(action: str, body: dict[str, Any], mean
         ("ls", {"after": "x"}),
         ("ls", {"after": [float("nan"), "x"]}),
         ("ls", {"after": [True, "x"]}),
+        ("ls", {"after": [10**400, "x"]}),
         ("ls", {"pattern": 7}),
         ("ls", {"pattern": ""}),
         ("ls", {"pattern": "x" * 10_000}),
