@@ -1,4 +1,4 @@
-"""``regproxy purge IMAGE``: takes content away from a running mirror, asked at its admin listener."""
+"""``regproxy purge IMAGE``: takes content away from the mirror."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ import click
 from regproxy.cli.addresses import Address
 from regproxy.cli.amounts import plural, size_text
 from regproxy.cli.asking import STRANGE, AskFailed
+from regproxy.cli.hand import by_hand
 from regproxy.cli.lines import harmless
-from regproxy.cli.ordering import FAILED, NOTHING, order
-from regproxy.cli.where import admin_option, config_option, listeners, operators_token, token_option
-
-WAIT_S = 600.0
+from regproxy.cli.ordering import FAILED, NOTHING
+from regproxy.cli.where import admin_option, config_option, token_option
 
 
-@click.command(short_help="Take an image away from a running mirror.")
+@click.command(short_help="Take an image away from the mirror.")
 @click.argument("image", metavar="IMAGE[:TAG|@DIGEST]")
 @click.option("-n", "--dry-run", is_flag=True, help="Only say what would go.")
 @click.option("--json", "as_json", is_flag=True, help="The daemon's answer as it is, on one line.")
@@ -34,19 +33,19 @@ def purge(
     config: Path | None,
     token_file: Path | None,
 ) -> None:
-    """Take a tag, a manifest by its digest, or without either a whole repository away from a running mirror.
+    """Take a tag, a manifest by its digest, or without either a whole repository away.
 
     With a tag goes what it names, with a digest the tags that name it; both take what nothing else in
     the repository names. Bytes go when no repository holds them. The next pull fetches it anew.
 
     \b
     Exit codes: 0 it went (or would go), 1 the settings cannot be used, 2 no such name,
-    3 no daemon there, 4 not permitted, 5 what answers is not understood,
+    3 no daemon there and no folder, 4 not permitted, 5 what answers is not understood,
     6 no answer in 10 minutes, 7 nothing of it was there, 8 the daemon could not do all of it.
     """
+    order: dict[str, object] = {"image": image, "dry_run": dry_run}
+    found = by_hand(lambda ask: ask("purge", order), admin, config, token_file)
     try:
-        asked, token = listeners(admin, config), operators_token(token_file, admin, config)
-        found = order(asked, "purge", {"image": image, "dry_run": dry_run}, token, WAIT_S)
         lines = [json.dumps(found)] if as_json else list(told(found))
     except AskFailed as error:
         click.echo(f"regproxy: {error}", err=True)
@@ -68,7 +67,7 @@ def told(found: Mapping[str, Any]) -> Iterator[str]:
     counts = [(amounts["tags"], "tag"), (amounts["manifests"], "manifest"), (amounts["blobs"], "blob")]
     went = [plural(number, word) for number, word in counts if number]
     if not went:
-        yield f"{image}: nothing of it is here"
+        yield f"{image}: nothing of it {'has gone' if 'error' in found else 'is here'}"
         return
     gone, freed = ("would go", "would be freed") if found.get("dry_run") else ("gone", "freed")
     yield f"{image}: {', '.join(went)} {gone}, {size_text(amounts['freed_bytes'])} {freed}"

@@ -153,9 +153,20 @@ async def without_a_daemon(house: House) -> None:
     assert "no daemon answers" in done.text
     [sums] = await house.told("du")
     assert sums["count"] == 1
+    blobs = house.folder / "root/blobs"
+    before_purge = sum(each.is_file() for each in blobs.rglob("*"))
+    [dry] = await house.told("purge", "--dry-run", "team/app:1.0")
+    assert (dry["tags"], sum(each.is_file() for each in blobs.rglob("*"))) == (1, before_purge)
+    [purged] = await house.told("purge", "team/app:1.0")
+    assert (purged["tags"], purged["freed_files"], purged["later_files"]) == (1, dry["freed_files"], 0)
+    assert sum(each.is_file() for each in blobs.rglob("*")) == before_purge - purged["freed_files"]
+    assert (await house.run("purge", "team/app:1.0")).code == 7
+    nothing = await house.run("ls", "team/app:1.0")
+    assert (nothing.code, "nothing that is cached is team/app:1.0" in nothing.text) == (7, True)
     await house.daemon.start()
     [listed] = await house.told("ls", "team/app:2")
     assert (listed["missing"], listed["pinned"]) == (0, True)
+    assert (await house.run("purge", "team/app:1.0")).code == 7
 
 
 async def test_a_folder_that_is_in_use_is_left_alone(house: House) -> None:
