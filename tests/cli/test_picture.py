@@ -166,7 +166,7 @@ def test_colours_change_no_sign(found: dict[str, Any], width: int) -> None:
 @given(documents, st.integers(10, 220))
 def test_every_fill_and_upstream_that_is_listed_is_there(found: dict[str, Any], width: int) -> None:
     listed = len(found.get("fills", {}).get("listed", [])), len(found.get("upstreams", {}).get("listed", []))
-    lines = drawn(found | {"moved_tags": {}}, width)
+    lines = drawn(found | {"moved_tags": {}, "last_used": []}, width)
     below = lines[len(lines) - 1 - lines[::-1].index("") :]
     assert len(below) >= 2 + listed[1]
     assert len(lines) - len(below) >= 7 + 2 + 2 * listed[0]
