@@ -35,16 +35,24 @@ Carry = Callable[[str, Mapping[str, object]], tuple[int, Mapping[str, Any]]]
 
 
 def with_folder(
-    settings: Settings, reactor: Any, talk: Callable[[Carry], T], note: Note, *, fetches: bool
+    settings: Settings,
+    reactor: Any,
+    talk: Callable[[Carry], T],
+    note: Note,
+    *,
+    fetches: bool,
+    opened: Callable[[], None] = lambda: None,
 ) -> T:
     """What ``talk``, called in a thread, makes of the folder of ``settings``.
 
     ``fetches``: content will come, within the limits; else all that is there is looked at first, and
-    nothing goes. StorageLocked, StorageFailed; KeyboardInterrupt when a signal ended it.
+    nothing goes. ``opened`` is called once it is locked. StorageLocked, StorageFailed; KeyboardInterrupt
+    when a signal ended it.
     """
     check_owner(settings.storage.root)
     settings = kept_as_it_is(settings, fetches)
     store = open_store(settings.storage.root, reactor, time.time)
+    opened()
     mirror = compose.build_mirror(settings, store, reactor, time.time, None)
     ended: list[T | Failure] = []
 

@@ -33,6 +33,8 @@ PATH = "/status"
 
 NOBODY, NOT_PERMITTED, STRANGE, SILENT = 3, 4, 5, 6
 """Exit codes: nobody there, not permitted, nothing that we understand, no answer in time."""
+_OF_THE_WAY = (NOBODY, NOT_PERMITTED, STRANGE, SILENT)
+"""These are about who was asked, and name it; what a daemon says of the question itself needs no address."""
 T = TypeVar("T")
 
 _MISSING = (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR)
@@ -88,7 +90,8 @@ def first(addresses: Sequence[Address], seconds: float, question: Question, judg
         try:
             return judge(_ask_one(address, seconds, question))
         except Wrong as wrong:
-            failures.append(AskFailed(f"{address}: {wrong}", wrong.code))
+            said = f"{address}: {wrong}" if wrong.code in _OF_THE_WAY else str(wrong)
+            failures.append(AskFailed(said, wrong.code))
             if wrong.code not in (NOBODY, NOT_PERMITTED):
                 break
     codes = [failure.code for failure in failures]

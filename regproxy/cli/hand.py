@@ -81,7 +81,9 @@ def _alone(talk: Callable[[Ask], T], config: Path | None, error: AskFailed, fetc
 
     from regproxy.alone import Carry, with_folder
 
-    click.echo(f"regproxy: no daemon answers; working on {harmless(str(root))}, which is locked", err=True)
+    def opened() -> None:
+        where = harmless(str(root))
+        click.echo(f"regproxy: no daemon answers; working on {where}, which is locked", err=True)
 
     def told(carry: Carry) -> T:
         def ask(action: str, body: Mapping[str, object]) -> dict[str, Any]:
@@ -95,6 +97,6 @@ def _alone(talk: Callable[[Ask], T], config: Path | None, error: AskFailed, fetc
         return talk(ask)
 
     try:
-        return with_folder(settings, reactor, told, note, fetches=fetches)
+        return with_folder(settings, reactor, told, note, fetches=fetches, opened=opened)
     except StorageFailed as failed:
         raise AskFailed(f"{error}; and {failed}", NOBODY) from None

@@ -62,6 +62,9 @@ def ls(
     except AskFailed as error:
         click.echo(f"regproxy: {error}", err=True)
         raise SystemExit(error.code) from None
+    if not images:
+        what = "nothing is cached" if pattern is None else f"nothing that is cached is {harmless(pattern)}"
+        click.echo(f"regproxy: {what}", err=True)
     raise SystemExit(0 if images else NOTHING)
 
 

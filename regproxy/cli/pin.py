@@ -111,10 +111,10 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
             yield f"... and {found['count'] - len(found['pins'])} more"
         return
     image, changed, dry_run = found["image"], found["changed"], found["dry_run"]
-    word = "pinned" if found["action"] == "pin" else "not pinned"
+    word = "pinned" if found["action"] == "pin" else "unpinned"
     if changed:
         yield f"{image}: {'would be ' if dry_run else ''}{word}"
-    elif found.get("written") and word == "not pinned":
+    elif found.get("written") and word == "unpinned":
         yield f"{image}: the settings pin it (pins); take it away there"
     else:
         already = "pinned already" if found["action"] == "pin" else "not pinned by hand"

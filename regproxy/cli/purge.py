@@ -70,7 +70,7 @@ def told(found: Mapping[str, Any]) -> Iterator[str]:
     counts = [(amounts["tags"], "tag"), (amounts["manifests"], "manifest"), (amounts["blobs"], "blob")]
     went = [plural(number, word) for number, word in counts if number]
     if not went:
-        yield f"{image}: nothing of it is here"
+        yield f"{image}: nothing of it {'has gone' if 'error' in found else 'is here'}"
         return
     gone, freed = ("would go", "would be freed") if found.get("dry_run") else ("gone", "freed")
     yield f"{image}: {', '.join(went)} {gone}, {size_text(amounts['freed_bytes'])} {freed}"

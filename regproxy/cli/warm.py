@@ -232,7 +232,7 @@ class Show:
             return
         try:
             self._tell(found)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
             raise strange() from None
 
     def _tell(self, found: Mapping[str, Any]) -> None:

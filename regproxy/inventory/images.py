@@ -32,6 +32,8 @@ class Row:
     sent_bytes: int
     pinned: bool
     missing: int
+    parts: tuple[tuple[str, int], ...] = attrs.field(default=(), eq=False, repr=False)
+    """What is known to be here of it, each by its digest with what it takes on the disk."""
 
     @property
     def key(self) -> str:
@@ -95,11 +97,20 @@ def _rows(name: str, here: Repository, held: Holdings, pinned: Set[str], wanted:
             pulls, by_tag = (thing.pulls, 0) if tag is None else (tag.pulls, tag.sent_bytes)
             kept = key in pinned or thing.key in pinned
             named_so = None if tag is None else tag.tag
-            yield Row(name, named_so, digest, disk_bytes, used, pulls, sent + by_tag, kept, lacks)
+            sizes = tuple((each.digest, each.disk_bytes) for each in parts)
+            yield Row(name, named_so, digest, disk_bytes, used, pulls, sent + by_tag, kept, lacks, sizes)
     for tag in here.dangling:
         if wanted.means(name, tag.tag, tag.digest) and wanted.digest in (None, tag.digest):
             kept = tag.key in pinned
             yield Row(name, tag.tag, tag.digest, 0, tag.used_s, tag.pulls, tag.sent_bytes, kept, 1)
+
+
+def without(row: Row, lost: Set[str]) -> Row:
+    """The same where the disk does not have ``lost`` any more, though nobody took it away."""
+    gone = [disk_bytes for digest, disk_bytes in row.parts if digest in lost]
+    if not gone:
+        return row
+    return attrs.evolve(row, disk_bytes=row.disk_bytes - sum(gone), missing=row.missing + len(gone))
 
 
 def missing(here: Repository, held: Holdings, top: str) -> int:

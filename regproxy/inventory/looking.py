@@ -7,7 +7,7 @@ uses are gathered in slices, records of tags are read a few at a time.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from heapq import nsmallest
 from typing import TypeVar
@@ -23,7 +23,7 @@ from regproxy.eviction.holdings import Holdings
 from regproxy.eviction.pins import Pins, pinned_keys
 from regproxy.interfaces import ILocalStore, TagRecord
 from regproxy.inventory.ahead import AHEAD_COUNT, Ahead
-from regproxy.inventory.images import EVERYTHING, Row, Wanted, rows
+from regproxy.inventory.images import EVERYTHING, Row, Wanted, rows, without
 from regproxy.inventory.inspecting import Holder, Node, holders, tree
 from regproxy.inventory.listing import MAX_COUNT, SORTS, Page, Place, page
 from regproxy.inventory.sums import Sums, sums
@@ -105,7 +105,9 @@ class Looking:
 
         def decide(held: Holdings) -> Page[Row]:
             found = breathing(rows(held, pinned_keys(held, self._pins), wanted))
-            return page(found, SORTS[sort], after, AHEAD_COUNT, AHEAD_COUNT)
+            listed = page(found, SORTS[sort], after, AHEAD_COUNT, AHEAD_COUNT)
+            lost = frozenset(self._lost(listed.found))
+            return Page(tuple(without(row, lost) for row in listed.found), listed.more)
 
         count = max(1, min(count, MAX_COUNT))
         found = self._ahead.take(wanted, sort, after, count, self._clock.seconds())
@@ -206,6 +208,11 @@ class Looking:
     def has(self, repository: Repository, digest: Digest) -> bool:
         """Whether it is here by the repository's right."""
         return rightful(self._store, repository, digest)
+
+    def _lost(self, listed: Sequence[Row]) -> Iterator[str]:
+        """What of these has no file any more: it was set aside, or somebody removed it. In a thread."""
+        parts = {digest for row in listed for digest, _ in row.parts}
+        return (digest for digest in breathing(parts) if self._store.holds(Digest.parse(digest)) is None)
 
     async def _look(self, decide: Callable[[Holdings], T], wanted: Wanted) -> T:
         if len(self._turn.waiting) >= MAX_WAITING:

@@ -119,7 +119,7 @@ class Retrying:
                 wait_s = self._again_in_s(error, retries, most, left_s)
                 if wait_s is None:
                     raise
-                _log.debug("{why}; asked again in {wait_s} s", why=str(error), wait_s=wait_s)
+                _log.debug("{why}; asked again in {wait_s} s", why=str(error), wait_s=round(wait_s, 3))
             retries += 1
             await deferLater(self._clock, wait_s)
 

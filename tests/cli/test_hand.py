@@ -222,7 +222,7 @@ def test_an_interrupt_ends_the_job_too() -> None:
     assert daemon.asked[-1] == ("job", {"job": 1, "cancel": True})
 
 
-@pytest.mark.parametrize("verb", ["ls", "du", "inspect", "pin", "unpin", "warm", "refresh"])
+@pytest.mark.parametrize("verb", ["ls", "du", "inspect", "pin", "unpin", "purge", "warm", "refresh"])
 def test_each_verb_says_what_its_codes_mean(verb: str) -> None:
     found = CliRunner().invoke(main, [verb, "--help"])
     assert found.exit_code == 0
@@ -230,6 +230,20 @@ def test_each_verb_says_what_its_codes_mean(verb: str) -> None:
     assert all(option in found.output for option in ("--json", "--admin", "--config", "--token-file"))
     changes = verb not in ("ls", "du", "inspect")
     assert ("--dry-run" in found.output) is changes
+
+
+def test_a_folder_of_somebody_else_is_not_said_to_be_locked(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = tmp_path / "regproxy.yml"
+    settings.write_text(f'{{storage: {{root: "{tmp_path}"}}, admin: ["unix:{tmp_path}/no.sock"]}}')
+    (tmp_path / "VERSION").write_text("regproxy storage 1\n")
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    for arguments in (["ls"], ["purge", "nginx"]):
+        found = CliRunner(env={"REGPROXY_CONFIG": str(settings)}).invoke(main, arguments)
+        assert found.exit_code == 3
+        assert "do this as that user" in found.stderr
+        assert found.stderr.count("\n") == 1
 
 
 def test_without_daemon_and_folder_nothing_is_made(tmp_path: Any) -> None:

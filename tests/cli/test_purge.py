@@ -189,6 +189,13 @@ def test_exit_codes(status: str, body: object, code: int, said: str) -> None:
     assert isinstance(result.exception, SystemExit)
     assert said in result.stderr
     assert result.stderr.count("\n") == (1 if said else 0)
+    assert (str(address) in result.stderr) is (code in (4, 5) and "another version" not in said)
+
+
+def test_what_the_disk_keeps_is_not_said_to_be_absent() -> None:
+    refused = {**NONE, "error": "the disk refused the rest: the disk is read-only (EROFS)"}
+    assert list(told(refused)) == ["docker.io/library/nginx:1.29: nothing of it has gone"]
+    assert list(told(NONE)) == ["docker.io/library/nginx:1.29: nothing of it is here"]
 
 
 def test_what_a_daemon_says_reaches_no_terminal_as_it_is() -> None:

@@ -107,6 +107,21 @@ def test_a_long_list_is_looked_for_once(house: House) -> None:
     assert len(looks) == 2
 
 
+def test_an_image_that_the_disk_lost_something_of_is_not_listed_as_whole(house: House) -> None:
+    """A scrub that sets a blob aside leaves its entry, for the next one who asks."""
+    [before] = house.come(house.looking.images(Wanted(ImagePattern.parse(f"{NGINX}:1.29")), "name", None, 2))[
+        0
+    ]
+    lost = CHILD.manifest.layers()[0].digest
+    house.store.remove(lost)
+    [found] = house.come(house.looking.images(Wanted(ImagePattern.parse(f"{NGINX}:1.29")), "name", None, 2))[
+        0
+    ]
+    assert (before.row.missing, found.row.missing) == (0, 1)
+    [size] = [disk_bytes for digest, disk_bytes in before.row.parts if digest == str(lost)]
+    assert found.row.disk_bytes == before.row.disk_bytes - size < before.row.disk_bytes
+
+
 def test_one_digest_with_its_tree_and_who_names_it(house: House) -> None:
     house.come(house.pinning.add(ImagePattern.parse(f"{NGINX}:1.*")))
     found = house.come(house.looking.inspect(NGINX, TAG))

@@ -154,9 +154,12 @@ async def without_a_daemon(house: House) -> None:
     [sums] = await house.told("du")
     assert sums["count"] == 1
     await purged_without_a_daemon(house)
+    nothing = await house.run("ls", "team/app:1.0")
+    assert (nothing.code, "nothing that is cached is team/app:1.0" in nothing.text) == (7, True)
     await house.daemon.start()
     [listed] = await house.told("ls", "team/app:2")
     assert (listed["missing"], listed["pinned"]) == (0, True)
+    assert (await house.run("purge", "team/app:1.0")).code == 7
 
 
 async def purged_without_a_daemon(house: House) -> None:

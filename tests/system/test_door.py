@@ -26,6 +26,7 @@ from twisted.internet.threads import deferToThread
 
 from regproxy.admin.site import CONNECTIONS
 from regproxy.testing import actions
+from regproxy.testing.checker import check
 from regproxy.testing.daemon import Daemon
 from regproxy.testing.docker_registry import free_port
 from regproxy.testing.images import make_image, make_index
@@ -279,7 +280,44 @@ async def test_exit_codes_and_words(world: World) -> None:
     assert (wrong.code, wrong.out) == (2, b"")
     assert b"a repository name is" in wrong.err
     await world.daemon.stop()
-    assert (await world.regproxy("purge", "team/other")).code == 3
+    alone = await world.regproxy("purge", "team/other")
+    assert (alone.code, b"no daemon answers" in alone.err) == (7, True)
+    elsewhere = await world.regproxy("purge", "team/other", "--admin", str(world.socket))
+    assert elsewhere.code == 3, "who names a daemon means that one"
+
+
+async def test_a_purge_of_all_that_a_pattern_means(world: World) -> None:
+    await world.pull("team/app")
+    await world.pull("team/other")
+    before = world.content()
+    foreseen = await world.purge("team/*:l*", "--dry-run")
+    assert (foreseen["tags"], foreseen["manifests"]) == (2, 4)
+    assert world.content() == before
+    done = await world.purge(str(OTHER.digest))
+    assert (done["tags"], done["manifests"], done["blobs"]) == (1, 1, 2)
+    done = await world.purge("team/*:l*")
+    assert (done["image"], done["tags"], done["manifests"]) == ("registry.example/team/*:l*", 1, 3)
+    assert [path for path in world.content() if "team/" in path] == []
+    await world.said("registry.example/team/*:l*: 1 tags, 3 manifests")
+    assert (await world.purge("**", code=7))["tags"] == 0
+
+
+async def test_a_purge_where_no_daemon_runs(world: World) -> None:
+    """Under the lock of the folder; the checker finds nothing, and a daemon goes on with it."""
+    await world.pull("team/app")
+    await world.pull("team/other")
+    await world.daemon.stop()
+    before = world.content()
+    foreseen = await world.purge("team/app:latest", "--dry-run")
+    assert world.content() == before
+    done = await world.purge("team/app:latest")
+    assert done | {"dry_run": True} == foreseen
+    assert (done["tags"], done["manifests"], done["blobs"]) == (1, 3, 5)
+    assert done["freed_bytes"] == IMAGE.size_bytes - len(SHARED.content)
+    assert [path for path in world.content() if "team/app" in path] == []
+    assert check(world.folder / "content", saved=True) == []
+    await world.daemon.start()
+    assert await world.pull("team/other") == [], "the other one's are where they were"
 
 
 async def test_a_pull_that_runs_is_not_cut(world: World) -> None:
