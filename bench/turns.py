@@ -66,6 +66,12 @@ class Cores:
             return 0.0
         return int(os.pread(self._descriptor, 100, 0).split()[1]) / 1e9
 
+    def close(self) -> None:
+        """No more of it."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
 
 class Turns:
     """In the place of the reactor's poller: it times what happens between two of its waits."""

@@ -121,5 +121,8 @@ def test_what_the_kernel_says_of_waiting(tmp_path: Path) -> None:
     """Nanoseconds in the second place; nothing where it says nothing."""
     said = tmp_path / "schedstat"
     said.write_text("502786 1500000000 1\n")
-    assert Cores(str(said)).waited_s() == 1.5
+    cores = Cores(str(said))
+    assert cores.waited_s() == 1.5
+    cores.close()
+    assert cores.waited_s() == 0.0
     assert Cores(str(tmp_path / "none")).waited_s() == 0.0

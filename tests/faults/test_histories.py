@@ -723,6 +723,13 @@ def test_sabotage_is_noticed(sabotage: str) -> None:
     owner, name, instead, noticed = SABOTAGES[sabotage]
     base = LeftOnce if "pause" in sabotage else Histories
     machine = type("Sabotaged", (base,), {"only": ONLY.get(sabotage)})
-    eager = settings(CALM, max_examples=1000, phases=[Phase.generate])
+    eager = settings(
+        CALM,
+        max_examples=1000,
+        phases=[Phase.generate],
+        derandomize=True,
+        database=None,
+        report_multiple_bugs=False,
+    )
     with patch.object(owner, name, instead), pytest.raises(AssertionError, match=noticed):
         run_state_machine_as_test(machine, settings=eager)
