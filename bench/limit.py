@@ -78,7 +78,9 @@ class Contents:
         return json.dumps({"schemaVersion": 2, "mediaType": OCI, "config": config, "layers": layers}).encode()
 
 
-class _Server(ThreadingHTTPServer):
+class Server(ThreadingHTTPServer):
+    """A thread for each connection."""
+
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -90,6 +92,9 @@ class Upstream:
 
     def __init__(self, contents: Contents, images: Mapping[int, Image]) -> None:
         self.sent_bytes = 0
+        self._contents = contents
+        self._images = images
+        self._manifests: dict[str, bytes] = {}
         self._lock = threading.Lock()
         outer = self
 
@@ -103,27 +108,42 @@ class Upstream:
                 self._answer(True)
 
             def _answer(self, whole: bool) -> None:
-                kind, _, last = self.path.rpartition("/")
-                if self.path == "/v2/":
-                    found, media_type = b"{}", "application/json"
-                elif kind.endswith("/manifests") and last.startswith("v") and int(last[1:]) in images:
-                    found, media_type = contents.manifest(images[int(last[1:])]), OCI
-                else:
-                    found, media_type = contents.named(last) or b"", "application/octet-stream"
-                self.send_response(200 if found else 404)
-                self.send_header("Content-Type", media_type)
-                self.send_header("Content-Length", str(len(found)))
-                self.end_headers()
-                if whole:
-                    self.wfile.write(found)
-                    if kind.endswith("/blobs"):
-                        with outer._lock:
-                            outer.sent_bytes += len(found)
+                outer.answer(self, *outer.find(self.path), whole)
 
             def log_message(self, format: str, *args: Any) -> None:
                 """Nothing."""
 
-        self.server = _Server(("127.0.0.1", 0), Handler)
+        self.handler = Handler
+        self.server = Server(("127.0.0.1", 0), Handler)
+
+    def find(self, path: str) -> tuple[bytes, str]:
+        """What lies at a path, and its media type; nothing where there is nothing."""
+        kind, _, last = path.rpartition("/")
+        if path == "/v2/":
+            return b"{}", "application/json"
+        if not kind.endswith("/manifests"):
+            return self._contents.named(last) or b"", "application/octet-stream"
+        if last.startswith("v") and int(last[1:]) in self._images:
+            found = self._contents.manifest(self._images[int(last[1:])])
+            self._manifests[f"sha256:{sha256(found).hexdigest()}"] = found
+            return found, OCI
+        return self._manifests.get(last, b""), OCI
+
+    def answer(self, to: BaseHTTPRequestHandler, found: bytes, media_type: str, whole: bool) -> None:
+        """Send it, the body too where ``whole``."""
+        to.send_response(200 if found else 404)
+        to.send_header("Content-Type", media_type)
+        to.send_header("Content-Length", str(len(found)))
+        to.end_headers()
+        if whole:
+            to.wfile.write(found)
+            self.count(to.path, len(found))
+
+    def count(self, path: str, sent_bytes: int) -> None:
+        """Bytes that left, of layers only."""
+        if "/blobs/" in path:
+            with self._lock:
+                self.sent_bytes += sent_bytes
 
     @contextmanager
     def serving(self) -> Iterator[str]:
@@ -251,12 +271,10 @@ def measure(folder: Path, limit_bytes: int, goal_bytes: int, clients: int, seed:
     with upstream.serving() as url:
         settings = folder / "limit.json"
         settings.write_text(json.dumps(_settings(port, root, limit_bytes, url)))
-        run = "from twisted.scripts.twistd import run; run()"
-        argv = [sys.executable, "-c", run, "--nodaemon", "--pidfile=", "regproxy", "--config", str(settings)]
         root.mkdir()
-        child = Child(argv, folder / "log", cwd=ROOT)
+        child = Child(daemon(settings), folder / "log", cwd=ROOT)
         try:
-            _wait(port, child)
+            wait(port, child)
             done = Run(world, contents, f"127.0.0.1:{port}", root, goal_bytes)
             done.go(clients)
             if not child.alive:
@@ -270,6 +288,12 @@ def measure(folder: Path, limit_bytes: int, goal_bytes: int, clients: int, seed:
     return outcome
 
 
+def daemon(settings: Path) -> list[str]:
+    """The mirror's command line."""
+    run = "from twisted.scripts.twistd import run; run()"
+    return [sys.executable, "-c", run, "--nodaemon", "--pidfile=", "regproxy", "--config", str(settings)]
+
+
 def _settings(port: int, root: Path, limit_bytes: int, url: str) -> dict[str, Any]:
     return {
         "listen": [f"tcp:{port}:interface=127.0.0.1"],
@@ -280,7 +304,8 @@ def _settings(port: int, root: Path, limit_bytes: int, url: str) -> dict[str, An
     }
 
 
-def _wait(port: int, child: Child) -> None:
+def wait(port: int, child: Child) -> None:
+    """Until it answers. BenchFailed when it ends, or after 20 s."""
     for _ in range(400):
         try:
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)

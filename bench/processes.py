@@ -47,6 +47,11 @@ class Child:
         """Whether it still runs."""
         return self._process.poll() is None
 
+    @property
+    def code(self) -> int | None:
+        """How it ended; None: it runs."""
+        return self._process.poll()
+
     def last_words(self) -> str:
         """The end of its output, for a message."""
         return self.log.read_text("utf-8", "replace")[-2000:]
@@ -60,6 +65,11 @@ class Child:
         if self.alive:
             self._process.kill()
             self._process.wait()
+
+    def kill(self) -> None:
+        """At once, as ``kill -9``."""
+        self._process.kill()
+        self._process.wait()
 
     def cpu_s(self) -> float:
         """User and system seconds of all its threads so far, in ticks of 10 ms."""
@@ -84,10 +94,35 @@ class Child:
 
     def peak_mib(self) -> float:
         """The most memory that it had resident, in MiB (VmHWM)."""
+        return self._status("VmHWM") / 1024
+
+    def memory_mib(self) -> float:
+        """What it has resident now, in MiB (VmRSS)."""
+        return self._status("VmRSS") / 1024
+
+    def threads(self) -> int:
+        """How many it has."""
+        return self._status("Threads")
+
+    def open_files(self) -> int:
+        """How many it has, sockets too."""
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+
+    def unlinked_bytes(self, under: Path) -> int:
+        """What the files take that were below a folder, and are open but have no name any more."""
+        total = 0
+        for each in Path(f"/proc/{self.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                name = os.readlink(each)
+                if name.startswith(f"{under}/") and name.endswith(" (deleted)"):
+                    total += each.stat().st_blocks * 512
+        return total
+
+    def _status(self, name: str) -> int:
         for line in self._proc("status").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-        raise BenchFailed(f"/proc/{self.pid}/status has no VmHWM")
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1])
+        raise BenchFailed(f"/proc/{self.pid}/status has no {name}")
 
     def _proc(self, name: str) -> str:
         try:
