@@ -74,11 +74,17 @@ class FlawedUpstream(Upstream):
     """It speaks of digests and serves ranges, as registries do, when it does not fail."""
 
     def __init__(
-        self, contents: Contents, images: Mapping[int, Image], plan: Sequence[Spell], seed: int
+        self,
+        contents: Contents,
+        images: Mapping[int, Image],
+        plan: Sequence[Spell],
+        seed: int,
+        silence_s: float = SILENCE_S,
     ) -> None:
         super().__init__(contents, images)
         self.faults: list[Fault] = []
         self._plan = plan
+        self._silence_s = silence_s
         self._random = Random(seed)
         self._began_s = time.monotonic()
         self._over = threading.Event()
@@ -164,7 +170,7 @@ class FlawedUpstream(Upstream):
         if flaw == "cut" and whole and found:
             self._send(to, found, media_type, whole, part=0.5)
         elif flaw == "silence":
-            self._over.wait(SILENCE_S)
+            self._over.wait(self._silence_s)
         to.close_connection = True
         # Closed like that it is a reset.
         to.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

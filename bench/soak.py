@@ -10,6 +10,7 @@ import argparse
 import http.client
 import itertools
 import json
+import socket
 import sys
 import tempfile
 import threading
@@ -43,8 +44,28 @@ SCRUB_EVERY_S = 300.0
 """Everything on the disk is hashed again, beside the slow pass that the settings bring."""
 BAD_BLOBS = 8
 """How ``regproxy scrub --now`` ends where it found any."""
+TTL = "30s"
+"""About as long as the space lasts: both take things away."""
+COUNTED = {
+    'regproxy_expired_total{kind="blob"}': "blobs expired",
+    'regproxy_evicted_total{kind="image",setting="max_size"}': "images evicted",
+}
 REPOSITORIES = 8
 TRACEBACK = "Traceback (most recent call last)"
+
+
+class Operators(http.client.HTTPConnection):
+    """To the daemon's operators' socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=PATIENCE_S)
+        self._path = path
+
+    def connect(self) -> None:
+        """As HTTPConnection's."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
 
 
 class PullFailed(Exception):
@@ -70,6 +91,8 @@ class Outcome:
     faults: list[Fault] = attrs.field(factory=list)
     looks: list[Look] = attrs.field(factory=list)
     tracebacks: int = 0
+    counts: Counter[str] = attrs.field(factory=Counter)
+    """What the daemon counted, of ``COUNTED``, over all lives."""
     scrubs: list[int | None] = attrs.field(factory=list)
     """How each full pass ended: 0 well, None or others when the daemon was stopped meanwhile."""
 
@@ -83,6 +106,7 @@ class Outcome:
         found = wrongs(self.failures, self.faults, self.stops, self.looks, self.limit_bytes)
         if self.tracebacks:
             found.append(f"the logs have {self.tracebacks} tracebacks")
+        found += [f"no {what}: nothing was shown" for what in COUNTED.values() if not self.counts[what]]
         if BAD_BLOBS in self.scrubs:
             found.append("a scrub found bad blobs")
         return found
@@ -106,6 +130,7 @@ class Soak:
         self._up, self._over = threading.Event(), threading.Event()
         self._lives = 0
         self._scrub: Child | None = None
+        self._counted = Counter[str]()
 
     def go(self, seconds: float, clients: int) -> None:
         """All of it. BenchFailed when a daemon ends by itself, or does not start."""
@@ -176,7 +201,25 @@ class Soak:
         held = blocks(self._root / "blobs") + child.unlinked_bytes(self._root)
         flying = blocks(self._root / "fills")
         figures = child.memory_mib(), child.open_files(), child.threads()
+        self._count()
         self.outcome.looks.append(Look(time.monotonic(), self._lives, *figures, held, flying))
+
+    def _count(self) -> None:
+        connection = Operators(admin(self._folder))
+        try:
+            connection.request("GET", "/metrics", headers={"Host": "localhost"})
+            said = connection.getresponse().read().decode()
+        except OSError:
+            return  # the next look sees it
+        finally:
+            connection.close()
+        fields = (line.rpartition(" ") for line in said.splitlines())
+        now = Counter({COUNTED[name]: int(float(value)) for name, _, value in fields if name in COUNTED})
+        # They begin anew with each life.
+        for what, count in now.items():
+            before = self._counted[what]
+            self.outcome.counts[what] += count - before if count >= before else count
+        self._counted = now
 
     def _client(self, seed: int) -> None:
         random = Random(seed)
@@ -184,9 +227,10 @@ class Soak:
             self._up.wait()
             with self._lock:
                 image = next(self._images)
-            self._pull(image)
+            self.pull(image)
 
-    def _pull(self, image: Image) -> None:
+    def pull(self, image: Image) -> None:
+        """All of an image, once, into the outcome; not what was under way when the soak ended."""
         began_s = time.monotonic()
         manifest = self._contents.manifest(image)
         digest = f"sha256:{sha256(manifest).hexdigest()}"
@@ -259,7 +303,7 @@ def _settings(port: int, root: Path, limit_bytes: int, url: str) -> dict[str, An
         "admin": [f"unix:{admin(root.parent)}"],
         "log": {"access": "off"},
         "storage": {"root": str(root), "max_size": f"{limit_bytes} B", "min_free": "0 B"},
-        "ttl": "2m",
+        "ttl": TTL,
         "tags": [{"match": "*", "fresh": "5s"}],
         "survey": {"every": "1h"},
         "scrub": {"every": "1h"},
@@ -285,6 +329,7 @@ def text_of(outcome: Outcome) -> str:
         ("failed pulls that these made", _counts(causes)),
         ("pulls that had no excuse", f"{strict:,}"),
         ("**failed pulls that neither made**", f"**{causes['the mirror']}**"),
+        ("removed", _counts(outcome.counts)),
         ("limit, MiB", f"{outcome.limit_bytes / MIB:.1f}"),
         ("most on the disk, MiB", f"{max(look.held_bytes for look in outcome.looks) / MIB:.1f}"),
         ("most in flight, MiB", f"{max(look.in_flight_bytes for look in outcome.looks) / MIB:.1f}"),

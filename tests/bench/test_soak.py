@@ -14,7 +14,8 @@ import pytest
 from bench.flawed import FLAWS, FlawedUpstream, Mood, Spell, bend, span, spells
 from bench.limit import MIB, Contents
 from bench.policies import TRAFFIC, World
-from bench.soak import measure
+from bench.soak import Soak, measure
+from bench.verdicts import BROKE, WRONG
 
 pytestmark = pytest.mark.system
 CALM = Spell(Mood.CALM, 0.0, 1000.0)
@@ -70,12 +71,12 @@ class Asked:
     """An upstream in a mood, and what it gave: status and body, or the error's class."""
 
     def __init__(self, spell: Spell) -> None:
-        world = World(attrs.evolve(TRAFFIC[0], images=20, pulls=5), 0)
+        self.world = world = World(attrs.evolve(TRAFFIC[0], images=20, pulls=9), 0)
         world.sizes = [max(8192, size // 50_000) for size in world.sizes]
         self.contents = Contents(world.sizes)
         self.digest = self.contents.digest(0)
         self.images = {image.number: image for _, image in world.pulls}
-        self.upstream = FlawedUpstream(self.contents, self.images, [spell], 0)
+        self.upstream = FlawedUpstream(self.contents, self.images, [spell], 0, 0.1)
 
     def ask(self, url: str, path: str, headers: Mapping[str, str]) -> object:
         connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=1)
@@ -113,6 +114,22 @@ def test_a_flaky_one_fails_some_and_writes_each_down() -> None:
         assert len(bad) == len(asked.upstream.faults) > 3
     assert {fault.target for fault in asked.upstream.faults} == {asked.digest}
     assert {fault.kind for fault in asked.upstream.faults} <= set(FLAWS)
+
+
+def test_a_mirror_that_fails_by_itself_is_found_out(tmp_path: Path) -> None:
+    """A double that fails stands where the mirror should: what excused it is not there, so all is told."""
+    asked = Asked(FLAKY)
+    with asked.upstream.serving() as url:
+        soak = Soak(tmp_path, asked.world, asked.contents, tmp_path / "x", int(url.rpartition(":")[2]), 0)
+        for image in list(asked.images.values()) * 12:
+            soak.pull(image)
+    outcome = soak.outcome
+    assert {BROKE, WRONG, 500} <= {each.status for each in outcome.failures}
+    assert len(outcome.wrongs()) == len(outcome.failures) + 1
+    outcome.faults = asked.upstream.faults
+    told = outcome.wrongs()[:-1]
+    assert len(told) == sum(each.status == WRONG for each in outcome.failures)
+    assert all("wrong bytes in a complete answer" in each for each in told)
 
 
 def test_one_that_is_away_refuses() -> None:
