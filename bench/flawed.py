@@ -20,7 +20,7 @@ from random import Random
 
 import attrs
 
-from bench.limit import Contents, Server, Upstream
+from bench.origin import Contents, Server, Upstream
 from bench.policies import Image
 
 SILENCE_S = 20.0

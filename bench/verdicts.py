@@ -26,8 +26,6 @@ SHARED_S = 30.0
 HELD_S = 30.0
 """For so long after it failed may an upstream be left alone."""
 UPSTREAMS_FAULT = frozenset({BROKE, 429, 500, 502, 503, 504})
-LEFT_ALONE = frozenset({429, 503})
-"""Answers for which the upstream may not even have been asked, since it failed others."""
 OWN = "own store"
 """What the mirror says where its disk failed: no upstream made that."""
 GROWTH = 0.1
@@ -84,8 +82,9 @@ def cause(failure: Failure, faults: Sequence[Fault], stops: Sequence[Stop]) -> s
         same = fault.target in failure.targets
         if same and failure.status in UPSTREAMS_FAULT and fault.ended_s >= failure.began_s - SHARED_S:
             return fault.kind
-        if failure.status in LEFT_ALONE and fault.ended_s >= failure.began_s - HELD_S:
-            return "left alone"
+        reason = failure.status == 503 or (failure.status == 429 and fault.kind == "429")
+        if reason and fault.ended_s >= failure.began_s - HELD_S:
+            return f"{failure.status} without a question"
         if not fault.target and failure.status in UPSTREAMS_FAULT and fault.ended_s >= failure.began_s:
             return fault.kind
     return None

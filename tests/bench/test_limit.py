@@ -8,7 +8,8 @@ from typing import Any
 import attrs
 import pytest
 
-from bench.limit import MIB, Contents, Outcome, measure, text_of
+from bench.limit import MIB, Outcome, measure, text_of
+from bench.origin import Contents
 from bench.policies import KEPT, TRAFFIC, World
 from regproxy.oci.digest import Digest
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import attrs
 import pytest
 
 from bench.flawed import Fault
 from bench.limit import MIB
-from bench.soak import Outcome, text_of
+from bench.soaked import Outcome, text_of
 from bench.verdicts import (
     BROKE,
     LEAST_LOOKS,
@@ -40,8 +42,9 @@ def fault(target: str, began_s: float, kind: str = "500") -> Fault:
         (PULL, [fault("sha256:bb", 1000.5)], None),
         (PULL, [fault("v1", 1001.5)], None),
         (PULL, [fault("v1", 900.0)], None),
-        (attrs.evolve(PULL, status=503), [fault("v2", 990.0)], "left alone"),
-        (attrs.evolve(PULL, status=429), [fault("v2", 990.0, "429")], "left alone"),
+        (attrs.evolve(PULL, status=503), [fault("v2", 990.0)], "503 without a question"),
+        (attrs.evolve(PULL, status=429), [fault("v2", 990.0, "429")], "429 without a question"),
+        (attrs.evolve(PULL, status=429), [fault("v2", 990.0, "500")], None),
         (attrs.evolve(PULL, status=503), [fault("v2", 900.0)], None),
         (attrs.evolve(PULL, status=503, said="the mirror's own store fails"), [fault("v1", 1000.5)], None),
         (attrs.evolve(PULL, status=BROKE), [fault("v2", 1000.5)], None),
@@ -128,6 +131,7 @@ def test_what_is_told() -> None:
         [Stop("KILL", 5.0, 6.0)],
         [fault("v1", 1000.5, "reset")],
         FLAT,
+        counts=Counter({"blobs expired": 5, "images evicted": 3}),
     )
     said = text_of(outcome)
     assert "| pulls | 3 |" in said
@@ -136,6 +140,10 @@ def test_what_is_told() -> None:
     assert "| kills and stops | 1 KILL |" in said
     assert "| most on the disk, MiB | 100.0 |" in said
     assert "| its memory, second and last quarter | 100.0, 100.0 |" in said
+    assert "| removed | 5 blobs expired, 3 images evicted |" in said
     assert len(outcome.wrongs()) == 1
+    assert attrs.evolve(outcome, counts=Counter({"images evicted": 3})).wrongs()[1:] == [
+        "no blobs expired: nothing was shown"
+    ]
     assert attrs.evolve(outcome, tracebacks=2).wrongs()[1:] == ["the logs have 2 tracebacks"]
     assert attrs.evolve(outcome, scrubs=[0, 8]).wrongs()[1:] == ["a scrub found bad blobs"]
