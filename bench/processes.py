@@ -108,15 +108,16 @@ class Child:
         """How many it has, sockets too."""
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
-    def unlinked_bytes(self, under: Path) -> int:
-        """What the files take that were below a folder, and are open but have no name any more."""
-        total = 0
+    def unlinked(self, under: Path) -> dict[int, int]:
+        """The files that were below a folder, and are open but have no name any more: inode and bytes."""
+        found = {}
         for each in Path(f"/proc/{self.pid}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):
                 name = os.readlink(each)
                 if name.startswith(f"{under}/") and name.endswith(" (deleted)"):
-                    total += each.stat().st_blocks * 512
-        return total
+                    status = each.stat()
+                    found[status.st_ino] = status.st_blocks * 512
+        return found
 
     def _status(self, name: str) -> int:
         for line in self._proc("status").splitlines():

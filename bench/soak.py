@@ -27,7 +27,7 @@ import attrs
 from bench.__main__ import size
 from bench.errors import BenchFailed
 from bench.flawed import FlawedUpstream, spells
-from bench.limit import CHUNK, MIB, NAME, blocks, daemon, wait
+from bench.limit import CHUNK, MIB, NAME, daemon, inodes, wait
 from bench.load import ROOT
 from bench.origin import Contents
 from bench.policies import TRAFFIC, Image, World
@@ -159,8 +159,10 @@ class Soak:
     def _look(self, child: Child) -> None:
         if not child.alive:
             raise BenchFailed(f"the daemon ended: {child.last_words()}")
-        held = blocks(self._root / "blobs") + child.unlinked_bytes(self._root)
-        flying = blocks(self._root / "fills")
+        # By inode: a file that loses its name between two of these is one file.
+        complete = self._root / "blobs"
+        held = sum((inodes(complete) | child.unlinked(complete)).values())
+        flying = sum((inodes(self._root / "fills") | child.unlinked(self._root / "fills")).values())
         figures = child.memory_mib(), child.open_files(), child.threads()
         self._count()
         self.outcome.looks.append(Look(time.monotonic(), self._lives, *figures, held, flying))

@@ -70,8 +70,9 @@ def test_what_it_holds_now(tmp_path: Path) -> None:
         assert 64 < child.memory_mib() < 200
         assert child.threads() == 2
         assert child.open_files() == 5
-        assert 1 << 20 <= child.unlinked_bytes(tmp_path) < 2 << 20
-        assert child.unlinked_bytes(tmp_path / "other") == 0
+        (unlinked,) = child.unlinked(tmp_path).values()
+        assert 1 << 20 <= unlinked < 2 << 20
+        assert child.unlinked(tmp_path / "other") == {}
         assert child.code is None
     finally:
         child.kill()
