@@ -6,6 +6,7 @@
 # make bench  speed, CPU and memory beside docker-registry in proxy mode (25 minutes on a quiet machine)
 # make bench-limit  much pulled through a small limit, and what to evict first (4 minutes)
 # make bench-scale  100,000 entries: how soon it answers, how long its reactor is held (2 minutes)
+# make soak   an hour of pulls over a limit, short ttl, kills, an upstream that fails at random
 # make simulate  a day of 200 nodes in simulated time: what is asked of Docker Hub (a minute)
 # make check  what CI runs: tests, lint, types, demo
 # make clean  remove what these made
@@ -19,7 +20,7 @@ BIN := $(VENV)/bin
 DEBIAN_PACKAGES := docker-registry skopeo busybox-static apache2-utils systemd podman buildah runc containerd docker.io iptables curl
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test fuzz kill bench bench-limit bench-scale simulate check lint debian clean
+.PHONY: help run demo test fuzz kill bench bench-limit bench-scale soak simulate check lint debian clean
 .DELETE_ON_ERROR:
 
 help:
@@ -50,6 +51,9 @@ bench-limit: $(VENV)/.run
 
 bench-scale: $(VENV)/.run
 	@exec $(BIN)/python -m bench.scale $(ARGS)
+
+soak: $(VENV)/.run
+	@exec $(BIN)/python -m bench.soak $(ARGS)
 
 simulate: $(VENV)/.run
 	@exec $(BIN)/python -m bench.simulate $(ARGS)

@@ -66,6 +66,11 @@ class Child:
             self._process.kill()
             self._process.wait()
 
+    def kill(self) -> None:
+        """At once, as ``kill -9``."""
+        self._process.kill()
+        self._process.wait()
+
     def cpu_s(self) -> float:
         """User and system seconds of all its threads so far, in ticks of 10 ms."""
         fields = self._proc("stat").rpartition(")")[2].split()
@@ -93,10 +98,36 @@ class Child:
 
     def peak_mib(self) -> float:
         """The most memory that it had resident, in MiB (VmHWM)."""
+        return self._status("VmHWM") / 1024
+
+    def memory_mib(self) -> float:
+        """What it has resident now, in MiB (VmRSS)."""
+        return self._status("VmRSS") / 1024
+
+    def threads(self) -> int:
+        """How many it has."""
+        return self._status("Threads")
+
+    def open_files(self) -> int:
+        """How many it has, sockets too."""
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+
+    def unlinked(self, under: Path) -> dict[int, int]:
+        """The files that were below a folder, and are open but have no name any more: inode and bytes."""
+        found = {}
+        for each in Path(f"/proc/{self.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                name = os.readlink(each)
+                if name.startswith(f"{under}/") and name.endswith(" (deleted)"):
+                    status = each.stat()
+                    found[status.st_ino] = status.st_blocks * 512
+        return found
+
+    def _status(self, name: str) -> int:
         for line in self._proc("status").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-        raise BenchFailed(f"/proc/{self.pid}/status has no VmHWM")
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1])
+        raise BenchFailed(f"/proc/{self.pid}/status has no {name}")
 
     def _proc(self, name: str) -> str:
         try:

@@ -193,7 +193,7 @@ class Evictor:
         if why is None:
             self.consider(size_bytes)
             return succeed(None)
-        may_wait = self._store.settled() and not self._stopped
+        may_wait = (self._store.settled() or not use.counted) and not self._stopped
         hopeless = self._is_short() and not use.unlinked
         if may_wait and not hopeless and self.limits.worth_it(use, self._disk, size_bytes, waiting):
             given = self._waiting.add(size_bytes, why)

@@ -74,12 +74,12 @@ class Limits:
     def refuses(self, use: DiskUse, disk: DiskRoom | None, size_bytes: int) -> Reason | None:
         """Why there is no room for ``size_bytes`` more now; None: there is.
 
-        Before content was counted what has come since the start counts, and may be what lies between
-        low water and the limit.
+        Before content was counted it may be all that may be: nothing comes but what is left free for
+        manifests.
         """
         if self.max_bytes is not None:
             kept_bytes = min(SLACK_BYTES, self.max_bytes // 64)
-            most = self.max_bytes - (kept_bytes if use.counted else int(self.max_bytes * self.low_water))
+            most = self.max_bytes - kept_bytes if use.counted else kept_bytes
             if use.all + size_bytes > most:
                 return Reason.MAX_SIZE
         if disk is not None and disk.free_now(use) < size_bytes + self.free_floor(disk):

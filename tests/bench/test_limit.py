@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
 
-from bench.limit import MIB, Contents, Outcome, measure, text_of
+from bench.limit import MIB, Outcome, measure, text_of
+from bench.origin import Contents
 from bench.policies import KEPT, TRAFFIC, World
 from regproxy.oci.digest import Digest
 
@@ -40,3 +42,17 @@ def test_contents_are_what_their_digests_name() -> None:
 def test_what_is_told() -> None:
     said = text_of(Outcome(4 * MIB, 8 * MIB, 3, ["x"], 2 * MIB, MIB, 9, 1.0, 0.5, {"LRU": 0.25}))
     assert "8 MiB of 3 pulls through 4 MiB in 1 s: 1 failed; at most 2.0 MiB complete" in said
+
+
+@pytest.mark.parametrize(
+    ("changed", "held"),
+    [
+        ({}, True),
+        ({"failed": ["x"]}, False),
+        ({"most_bytes": 4 * MIB + 1}, False),
+        ({"hit_bytes": 0.24}, False),
+    ],
+)
+def test_what_holds(changed: dict[str, Any], held: bool) -> None:
+    outcome = Outcome(4 * MIB, 8 * MIB, 3, [], 4 * MIB, MIB, 9, 1.0, 0.25, {"LRU": 0.25})
+    assert attrs.evolve(outcome, **changed).held is held

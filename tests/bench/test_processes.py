@@ -24,6 +24,17 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("on", flush=True)
 time.sleep(60)
 """
+HOLDING = """import os, sys, threading, time
+held = bytearray(64 << 20)
+for name in ("gone", "here"):
+    file = os.open(f"{sys.argv[1]}/{name}", os.O_CREAT | os.O_WRONLY)
+    os.write(file, bytes(1 << 20))
+    os.fsync(file)
+os.unlink(f"{sys.argv[1]}/gone")
+threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+print("on", flush=True)
+time.sleep(60)
+"""
 PARENT = """import sys
 from pathlib import Path
 from bench.processes import Child
@@ -49,6 +60,23 @@ def test_cpu_and_peak_memory(tmp_path: Path) -> None:
         child.stop()
     with pytest.raises(BenchFailed, match="ended: done"):
         child.cpu_s()
+
+
+def test_what_it_holds_now(tmp_path: Path) -> None:
+    """Of files only those without a name, below that folder, count as unlinked."""
+    child = Child([sys.executable, "-c", HOLDING, str(tmp_path)], tmp_path / "log")
+    try:
+        wait_for(child, "on")
+        assert 64 < child.memory_mib() < 200
+        assert child.threads() == 2
+        assert child.open_files() == 5
+        (unlinked,) = child.unlinked(tmp_path).values()
+        assert 1 << 20 <= unlinked < 2 << 20
+        assert child.unlinked(tmp_path / "other") == {}
+        assert child.code is None
+    finally:
+        child.kill()
+    assert child.code == -9
 
 
 def test_one_that_ignores_term_is_killed(tmp_path: Path) -> None:

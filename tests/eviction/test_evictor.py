@@ -113,6 +113,21 @@ def test_before_the_survey_has_ended_nothing_goes_and_nobody_waits(tmp_path: Pat
     assert made.removed == []
 
 
+def test_before_all_was_counted_who_comes_waits_for_that(tmp_path: Path) -> None:
+    """A daemon that was killed may have left all that may be: with more it would be above the limit."""
+    made = world(tmp_path)
+    made.shelf.counted = made.shelf.is_settled = False
+    made.evictor.start()
+    found, too_large = made.ask(MIB), made.ask(6 * MIB)
+    assert (found, refused(too_large)) == ([], True)
+    made.later(0.2)
+    assert found == []
+    made.shelf.counted = True
+    made.later(0.2)
+    assert found == ["room"]
+    assert made.removed == []
+
+
 def test_what_was_used_since_it_was_chosen_stays(tmp_path: Path) -> None:
     made = world(tmp_path)
     made.begin()

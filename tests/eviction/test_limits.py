@@ -50,10 +50,11 @@ def test_what_is_unlinked_goes_by_itself() -> None:
 
 
 def test_before_it_was_counted_little_may_come_and_nothing_goes() -> None:
-    hundred = Limits(100, low_water=0.9)
-    assert hundred.refuses(DiskUse(4, 4), NO_DISK, 2) is None
-    assert hundred.refuses(DiskUse(4, 4), NO_DISK, 3) is Reason.MAX_SIZE
-    assert hundred.need(DiskUse(400), NO_DISK, 0, begun=True) is None
+    """A daemon that was killed may have left all that may be."""
+    hundred = Limits(100 * 64, low_water=0.9)
+    assert hundred.refuses(DiskUse(40, 40), NO_DISK, 20) is None
+    assert hundred.refuses(DiskUse(40, 40), NO_DISK, 21) is Reason.MAX_SIZE
+    assert hundred.need(DiskUse(7000), NO_DISK, 0, begun=True) is None
 
 
 def test_what_is_to_stay_free() -> None:
