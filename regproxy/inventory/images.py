@@ -10,7 +10,7 @@ from collections.abc import Iterator, Set
 
 import attrs
 
-from regproxy.eviction.holdings import Holdings, Repository, Tagged, by_repository
+from regproxy.eviction.holdings import Holdings, Repository, Tagged, Thing, by_repository
 from regproxy.oci.images import ImagePattern
 
 
@@ -32,8 +32,8 @@ class Row:
     sent_bytes: int
     pinned: bool
     missing: int
-    parts: tuple[tuple[str, int], ...] = attrs.field(default=(), eq=False, repr=False)
-    """What is known to be here of it, each by its digest with what it takes on the disk."""
+    parts: tuple[Thing, ...] = attrs.field(default=(), eq=False, repr=False)
+    """What is known to be here of it; :func:`without` lets go of it."""
 
     @property
     def key(self) -> str:
@@ -88,7 +88,7 @@ def _rows(name: str, here: Repository, held: Holdings, pinned: Set[str], wanted:
         closure = here.closure([digest])
         if wanted.digest is not None and wanted.digest not in closure:
             continue
-        parts = [here.things[each] for each in closure]
+        parts = tuple(here.things[each] for each in closure)
         disk_bytes, sent = sum(each.disk_bytes for each in parts), sum(each.sent_bytes for each in parts)
         lacks = missing(here, held, digest)
         for tag in meant:
@@ -97,8 +97,7 @@ def _rows(name: str, here: Repository, held: Holdings, pinned: Set[str], wanted:
             pulls, by_tag = (thing.pulls, 0) if tag is None else (tag.pulls, tag.sent_bytes)
             kept = key in pinned or thing.key in pinned
             named_so = None if tag is None else tag.tag
-            sizes = tuple((each.digest, each.disk_bytes) for each in parts)
-            yield Row(name, named_so, digest, disk_bytes, used, pulls, sent + by_tag, kept, lacks, sizes)
+            yield Row(name, named_so, digest, disk_bytes, used, pulls, sent + by_tag, kept, lacks, parts)
     for tag in here.dangling:
         if wanted.means(name, tag.tag, tag.digest) and wanted.digest in (None, tag.digest):
             kept = tag.key in pinned
@@ -106,11 +105,10 @@ def _rows(name: str, here: Repository, held: Holdings, pinned: Set[str], wanted:
 
 
 def without(row: Row, lost: Set[str]) -> Row:
-    """The same where the disk does not have ``lost`` any more, though nobody took it away."""
-    gone = [disk_bytes for digest, disk_bytes in row.parts if digest in lost]
-    if not gone:
-        return row
-    return attrs.evolve(row, disk_bytes=row.disk_bytes - sum(gone), missing=row.missing + len(gone))
+    """The same where the disk does not have ``lost`` any more, though nobody took it away. Its parts are let
+    go of: a long list of them would be much for the garbage collector."""
+    gone = [each.disk_bytes for each in row.parts if each.digest in lost]
+    return attrs.evolve(row, disk_bytes=row.disk_bytes - sum(gone), missing=row.missing + len(gone), parts=())
 
 
 def missing(here: Repository, held: Holdings, top: str) -> int:

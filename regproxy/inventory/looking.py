@@ -211,7 +211,7 @@ class Looking:
 
     def _lost(self, listed: Sequence[Row]) -> Iterator[str]:
         """What of these has no file any more: it was set aside, or somebody removed it. In a thread."""
-        parts = {digest for row in listed for digest, _ in row.parts}
+        parts = {each.digest for row in listed for each in row.parts}
         return (digest for digest in breathing(parts) if self._store.holds(Digest.parse(digest)) is None)
 
     async def _look(self, decide: Callable[[Holdings], T], wanted: Wanted) -> T:
