@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from regproxy.cli import main
+from regproxy.cli import importing, main
 from regproxy.cli.interruption import interruptible
+from regproxy.cli.running import Interrupted
 from regproxy.errors import StorageFailed
 from regproxy.interfaces import DiskUse
 from regproxy.settings import StorageSettings
@@ -58,6 +59,25 @@ def test_a_dry_run_of_an_import(site: Path) -> None:
         f"{site}/store: 2 tags, 4 manifests, 6 blobs of 2 repositories would come, 52.7 KiB\n"
     )
     assert not (site / "root").exists()
+
+
+@pytest.mark.parametrize("ends", [None, Interrupted()])
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_an_import_is_a_line_in_the_log_however_it_ends(
+    site: Path, monkeypatch: pytest.MonkeyPatch, dry_run: bool, ends: Exception | None
+) -> None:
+    """A dry run is none: it changes nothing."""
+    noted: list[tuple[str, ...]] = []
+
+    def ended(job: importing.Job) -> None:
+        if ends is not None:
+            raise ends
+
+    monkeypatch.setattr(importing, "note", lambda *words: noted.append(words))
+    monkeypatch.setattr(importing.Job, "run", ended)
+    importing.run(site / "store", "docker.io", settings_for(site / "root"), dry_run=dry_run, as_json=False)
+    line = ("import", f"{site}/store as docker.io", "0 tags, 0 manifests, 0 blobs, 0 left out")
+    assert noted == ([] if dry_run else [line])
 
 
 async def test_a_dry_run_of_what_is_there(site: Path) -> None:

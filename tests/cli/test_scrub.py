@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -129,7 +130,9 @@ def test_no_daemon_and_no_folder(tmp_path: Path) -> None:
     assert "there is no storage folder" in done.output
 
 
-def test_a_folder_that_another_process_has(tmp_path: Path) -> None:
+def test_a_folder_that_another_process_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noted: list[tuple[str, ...]] = []
+    monkeypatch.setattr(sys.modules["regproxy.cli.scrub"], "note", lambda *words: noted.append(words))
     from regproxy.storage.lock import FolderLock
 
     root = tmp_path / "content"
@@ -147,3 +150,4 @@ def test_a_folder_that_another_process_has(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["scrub", "--now", "-c", str(settings)])
     assert done.exit_code == 0
     assert "0 blobs" in done.output
+    assert noted == [("scrub", "everything", "0 blobs, 0 bad")], "once for what was done, never for a look"
