@@ -110,6 +110,9 @@ class ILocalStore(Interface):
     def tag(repository: Repository, tag: Tag) -> TagRecord | None:
         """What is known of a tag; None when nothing is, or the record is broken."""
 
+    def peek_tag(repository: Repository, tag: Tag) -> TagRecord | None:
+        """As :meth:`tag`, for who looks at many: memory is left to those that clients ask for."""
+
     def set_tag(repository: Repository, tag: Tag, record: TagRecord) -> Deferred[None]:
         """Write the record atomically; the history is carried on by the store."""
 

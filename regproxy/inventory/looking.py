@@ -232,7 +232,7 @@ class Looking:
             return Image(row, used_s)
         repository, tag = _repository(row.repository), Tag.parse(row.tag)
         try:
-            record = self._store.tag(repository, tag)
+            record = self._store.peek_tag(repository, tag)
         except StorageFailed:
             record = None
         if record is None:

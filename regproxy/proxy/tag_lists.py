@@ -141,7 +141,7 @@ class TagLists:
         revoked_s = self._store.revoked_s(repository)
         if not revoked_s:
             return tags
-        records = ((name, self._store.tag(repository, Tag.parse(name))) for name in tags)
+        records = ((name, self._store.peek_tag(repository, Tag.parse(name))) for name in tags)
         return tuple(name for name, record in records if record is not None and record.checked_s > revoked_s)
 
     def _remember(self, repository: Repository, tags: tuple[str, ...], since_s: float) -> _Remembered:

@@ -65,31 +65,38 @@ class Remembered(Generic[K, T]):
 
     def get(self, key: K) -> T:
         """The value of the file as it is now. Raises what reading it raises."""
+        return self._get(key, self._keep)
+
+    def peek(self, key: K) -> T:
+        """The same, for who looks at many files: nothing is remembered that was not, or forgotten."""
+        return self._get(key, lambda key, known: None)
+
+    def _get(self, key: K, keep: Callable[[K, _Known[T]], None]) -> T:
         known = self._known.get(key)
         path = known.path if known is not None else str(self._path(key))
         try:
             found = os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
             if known is None or known.mark is not None:
-                self._forget(key, path)
+                keep(key, self._absent(path))
             return self._missing
         except OSError:
             return self._read(Path(path))[0]
         if known is not None and known.mark == _mark(found):
             return known.value
-        return self._look(key, path)
+        return self._look(key, path, keep)
 
-    def _look(self, key: K, path: str) -> T:
+    def _look(self, key: K, path: str, keep: Callable[[K, _Known[T]], None]) -> T:
         value, found = self._read(Path(path))
         if found is None or self._now_ns() - found.st_ctime_ns < TICK_NS:
-            self._forget(key, path)
+            keep(key, self._absent(path))
         else:
-            self._keep(key, _Known(path, _mark(found), value, self._weigh(value)))
+            keep(key, _Known(path, _mark(found), value, self._weigh(value)))
         return value
 
-    def _forget(self, key: K, path: str) -> None:
+    def _absent(self, path: str) -> _Known[T]:
         """Only the path is kept."""
-        self._keep(key, _Known(path, None, self._missing, self._weigh(self._missing)))
+        return _Known(path, None, self._missing, self._weigh(self._missing))
 
     def _keep(self, key: K, known: _Known[T]) -> None:
         """The newest goes to the end; those longest there leave first."""

@@ -176,6 +176,10 @@ class DiskStore:
         """What is known of a tag."""
         return self._tags.get((repository, tag))
 
+    def peek_tag(self, repository: Repository, tag: Tag) -> TagRecord | None:
+        """As :meth:`tag`, for who looks at many: memory is left to those that clients ask for."""
+        return self._tags.peek((repository, tag))
+
     def manifest_at_hand(self, repository: Repository, digest: Digest) -> Manifest | None:
         """A manifest that is in memory, by right; None says nothing."""
         return self._manifests.at_hand(repository, digest)

@@ -278,11 +278,13 @@ class LocalStoreContract:
         assert found == attrs.evolve(
             record, history=(Meaning(IMAGE.digest, record.checked_s, record.checked_s),)
         )
+        assert room.store.peek_tag(REPOSITORY, LATEST) == found
         assert await room.store.tags(REPOSITORY) == ("1.0", "_x", "latest")
         assert (room.store.tag(OTHER, LATEST), await room.store.tags(OTHER)) == (None, ())
         await room.store.drop_tag(REPOSITORY, LATEST)
         await room.store.drop_tag(REPOSITORY, LATEST)
         assert room.store.tag(REPOSITORY, LATEST) is None
+        assert room.store.peek_tag(REPOSITORY, LATEST) is None
         assert await room.store.tags(REPOSITORY) == ("1.0", "_x")
 
     async def test_repositories_are_those_with_links_in_order(self, room: StoreRoom) -> None:

@@ -184,6 +184,10 @@ class MemoryStore(MemoryShelf):
         """See ILocalStore."""
         return self._tags.get((repository, tag))
 
+    def peek_tag(self, repository: Repository, tag: Tag) -> TagRecord | None:
+        """See ILocalStore."""
+        return self._tags.get((repository, tag))
+
     def set_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> Deferred[None]:
         """See ILocalStore."""
         return Deferred.fromCoroutine(self._set_tag(repository, tag, record))

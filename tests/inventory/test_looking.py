@@ -161,6 +161,18 @@ def test_looking_is_no_use(house: House) -> None:
     assert {key: (entry.used_s, entry.pulls) for key, entry in house.shelf.entries.items()} == before
 
 
+def test_a_listing_leaves_memory_to_what_clients_ask_for(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peeks: list[Tag] = []
+    peek = house.store.peek_tag
+    monkeypatch.setattr(house.store, "tag", None)
+    monkeypatch.setattr(house.store, "peek_tag", lambda where, tag: peeks.append(tag) or peek(where, tag))
+    images, _ = house.come(house.looking.images(EVERYTHING, "name", None, 10))
+    assert peeks == [TAG]
+    assert [image.fresh for image in images if image.row.tag] == [True]
+
+
 def test_cached_tags_by_pattern(house: House) -> None:
     house.tag(REDIS, Tag.parse("7"), WALL_S)
     wanted = Wanted(ImagePattern.parse("docker.io/**:1*"))

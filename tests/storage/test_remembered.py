@@ -111,6 +111,25 @@ def test_it_is_bounded_and_the_oldest_leave(tmp_path: Path) -> None:
     assert shelf.reads == ["0"]
 
 
+def test_who_looks_at_many_leaves_memory_as_it_is(tmp_path: Path) -> None:
+    """The same values, of changed and missing files too; what others asked for stays remembered."""
+    shelf = Shelf(tmp_path, limit=10)
+    for number in range(5):
+        (tmp_path / str(number)).write_bytes(b"1234")
+    assert (shelf.get(0), shelf.get(1)) == (b"1234", b"1234")
+    shelf.reads.clear()
+    assert [shelf.remembered.peek(number) for number in range(6)] == [b"1234"] * 5 + [None]
+    assert shelf.reads == ["2", "3", "4"]
+    (tmp_path / "0").write_bytes(b"12345")
+    assert shelf.remembered.peek(0) == b"12345"
+    os.unlink(tmp_path / "1")
+    assert shelf.remembered.peek(1) is None
+    assert len(shelf.remembered) == 2
+    shelf.reads.clear()
+    assert (shelf.get(0), shelf.get(1)) == (b"12345", None)
+    assert shelf.reads == ["0"]
+
+
 def test_what_is_missing_weighs_as_well(tmp_path: Path) -> None:
     """Clients can name any number of things that are not there."""
     remembered: Remembered[int, bytes] = Remembered(
