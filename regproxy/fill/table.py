@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import attrs
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
 
 from regproxy.errors import TransferStopped
 from regproxy.fill.fill import Fill
@@ -142,27 +142,23 @@ class FillTable:
         while clients read something of it."""
         return not self._pauses or self._reads(repository)
 
-    def begin(self, digest: Digest, source: Source) -> Deferred[None]:
-        """Start the fill of ``digest`` for nobody; fires when the disk has it. Fails as :meth:`open`, and
-        with TransferStopped where it was not kept."""
-        over: Deferred[None] = Deferred()
+    def begin(self, digest: Digest, source: Source, awaited: bool = False) -> Deferred[None]:
+        """Start the fill of ``digest`` without a reader; fires when the disk has it. ``awaited``: it goes on
+        until then, where it would pause for lack of readers too. Fails as :meth:`open`, and with
+        TransferStopped where it was not kept."""
+        return Deferred.fromCoroutine(self._kept(digest, source, awaited))
 
-        def began(blob: IBlob) -> None:
+    async def _kept(self, digest: Digest, source: Source, awaited: bool) -> None:
+        blob = await self._open(digest, (source,), asked_for=False)
+        fill = self._fills.get(digest)
+        if fill is None:
             blob.close()
-            fill = self._fills.get(digest)
-            if fill is None:
-                over.callback(None)
-            else:
-                fill.when_over().addCallback(lambda _: ended(fill))
-
-        def ended(fill: Fill) -> None:
-            if fill.kept:
-                over.callback(None)
-            else:
-                over.errback(Failure(TransferStopped(f"{digest} was not kept")))
-
-        maybeDeferred(self._open, digest, (source,), asked_for=False).addCallbacks(began, over.errback)
-        return over
+            return
+        with fill.awaited() if awaited else nullcontext():
+            blob.close()
+            await fill.when_over()
+        if not fill.kept:
+            raise TransferStopped(f"{digest} was not kept")
 
     def stop(self) -> Deferred[None]:
         """End all fills; fires when each has let go of its spool and its connection."""

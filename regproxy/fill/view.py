@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -61,6 +62,8 @@ class FillView:
         self._ranges: Ranges | None = None
         self.asked_for = False
         """Whether a client has asked for it, and not only what looks ahead."""
+        self._awaited = 0
+        """How many wait for its end, and read nothing."""
         self.pausing = False
         """Whether it is being ended since nobody reads it."""
 
@@ -97,8 +100,18 @@ class FillView:
 
     @property
     def followed(self) -> bool:
-        """Whether anybody reads it, or waits for it to begin."""
-        return self._audience.is_needed
+        """Whether anybody reads it, or waits for it to begin or for its end."""
+        return self._audience.is_needed or self._awaited > 0
+
+    @contextmanager
+    def awaited(self) -> Iterator[None]:
+        """Meanwhile somebody waits for its end: it does not pause, though nobody reads it."""
+        self._awaited += 1
+        try:
+            yield
+        finally:
+            self._awaited -= 1
+            self._left()
 
     def is_of(self, repository: Repository) -> bool:
         """Whether it is fetched for ``repository``, among others."""

@@ -77,7 +77,8 @@ class Jobs:
         return self._jobs.get(number)
 
     def cancel(self, job: Job) -> None:
-        """End it; nothing where it is over. Transfers that run go on to their end."""
+        """End it; nothing where it is over. Transfers that run go on to their
+        end, or pause (``fill.abandon``)."""
         if job.working is not None and not job.over:
             job.cancelled = True
             job.working.cancel()

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 
 import attrs
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
@@ -180,7 +180,10 @@ class Warming:
                     failed.append(error)
 
         workers: list[Deferred[None]] = [Deferred.fromCoroutine(work()) for _ in range(AT_ONCE)]
-        await gatherResults(workers, consumeErrors=True)
+        try:
+            await gatherResults(workers, consumeErrors=True)
+        except FirstError as error:
+            error.subFailure.raiseException()
         if failed:
             more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
             raise NotBrought(f"{failed[0].message}{more}")
@@ -189,10 +192,13 @@ class Warming:
         layer.stage = Stage.FETCHING
         blob = await self._registry.blobs.open(repository, layer.digest)
         fill = self._registry.fills.running(layer.digest)
-        blob.close()
-        if fill is not None:
+        if fill is None:
+            blob.close()
+        else:
             layer.moving = fill
-            await fill.when_over()
+            with fill.awaited():
+                blob.close()
+                await fill.when_over()
         if not rightful(self._store, repository, layer.digest):
             raise NotBrought(f"{layer.digest} was not kept: the disk refuses it, or has no room for it")
         layer.stage, layer.moving = Stage.HERE, None

@@ -81,13 +81,13 @@ class ProxyBlobStore:
         )
 
     def bring(self, repository: Repository, digest: Digest) -> Deferred[None]:
-        """Have it on the disk, though nobody asks for it now. Fails as :meth:`FillTable.begin`."""
+        """Have it on the disk, though no client asks for it now. Fails as :meth:`FillTable.begin`."""
         held = self._store.holds(digest)
-        return succeed(None) if held is not None else self._begin(repository, digest)
+        return succeed(None) if held is not None else self._begin(repository, digest, awaited=True)
 
-    def _begin(self, repository: Repository, digest: Digest) -> Deferred[None]:
-        """Fetch it for nobody; fires when that is over."""
-        return self._fills.begin(digest, self._upstream(repository, digest, None))
+    def _begin(self, repository: Repository, digest: Digest, awaited: bool = False) -> Deferred[None]:
+        """Fetch it for no client; fires when that is over."""
+        return self._fills.begin(digest, self._upstream(repository, digest, None), awaited)
 
     def _used(self, given: T, repository: Repository, digest: Digest) -> T:
         self._uses.used(repository, digest)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from regproxy.fill.abandon import AHEAD_GRACE_S, GRACE_S, LOOK_S, Attendance, pause_in_s
 from regproxy.interfaces import Leftover
+from regproxy.oci.digest import Digest
 from regproxy.settings import FillSettings
 from regproxy.testing.bodies import Feed
 from regproxy.testing.images import file_layer, make_image
@@ -285,3 +286,34 @@ class TestAhead:
         world.tick()
         assert feeds[3].bodies == [], "the last layer of four"
         world.proxy.stop()
+
+
+class TestAwaited:
+    """Nobody reads it, and somebody waits until the disk has it."""
+
+    def begun(self) -> tuple[World, Feed, Seen, Digest]:
+        world = World(fill=PAUSE)
+        repository = world.repository()
+        digest, feed = world.feed(CONTENT, repository)
+        bringing = Seen(world.proxy.blobs.bring(repository, digest))
+        feed.give(CONTENT[:1000])
+        world.clock.pump([LOOK_S] * int(3 * AHEAD_GRACE_S / LOOK_S))
+        assert len(world.proxy.fills) == 1
+        assert bringing.waiting
+        return world, feed, bringing, digest
+
+    def test_it_goes_on_to_its_end(self):
+        world, feed, bringing, digest = self.begun()
+        feed.give(CONTENT[1000:])
+        world.tick()
+        assert bringing.result is None
+        assert world.store.holds(digest) == SIZE
+        assert world.clock.getDelayedCalls() == []
+
+    def test_it_pauses_when_that_waits_no_more(self):
+        world, feed, bringing, digest = self.begun()
+        bringing.deferred.cancel()
+        world.clock.advance(AHEAD_GRACE_S)
+        assert (len(world.proxy.fills), feed.open_count) == (0, 0)
+        assert world.store.left(digest) == Leftover(SIZE, ((0, 1000),))
+        assert world.clock.getDelayedCalls() == []

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from regproxy.errors import StorageFailed
+from regproxy.fill.abandon import AHEAD_GRACE_S, GRACE_S
 from regproxy.interfaces import Allowance, Circuit, Standing, Thrift
 from regproxy.inventory.progress import Progress, Stage
 from regproxy.inventory.warming import PACE_S, Errand, Platforms, Warming
@@ -15,6 +16,7 @@ from regproxy.oci.digest import Digest
 from regproxy.oci.platforms import Platform
 from regproxy.oci.tag import Reference, Tag
 from regproxy.proxy.forcing import BURST
+from regproxy.settings import FillSettings
 from regproxy.testing.bodies import Feed
 from regproxy.testing.images import Image, make_image, make_index, sized_image
 from regproxy.testing.layers import sized_layer
@@ -28,10 +30,9 @@ LAYER = max(IMAGE.blobs.items(), key=lambda blob: len(blob[1]))
 class House:
     """A warming over one upstream in memory."""
 
-    def __init__(self) -> None:
-        self.world = World()
-        self.repository = self.world.repository()
-        world = self.world
+    def __init__(self, world: World | None = None) -> None:
+        self.world = world = world or World()
+        self.repository = world.repository()
         self.warming = Warming(world.proxy, world.store, world.remotes, world.clock)
 
     def put(self, image: Image, tag: str = TAG.name) -> None:
@@ -164,6 +165,45 @@ def test_a_layer_that_comes_shows_how_far_it_is(house: House) -> None:
     assert (layer.stage, progress.done) == (Stage.HERE, 1)
 
 
+def test_a_long_layer_does_not_pause_for_lack_of_readers() -> None:
+    """``fill.abandon: pause``: who warms waits for its end, and reads nothing."""
+    house = House(World(fill=FillSettings(abandon="pause")))
+    house.put(IMAGE)
+    digest, content = LAYER
+    feed = house.world.remote.feed(house.repository, digest, Feed(len(content)))
+    progress, doing = house.begin(house.errand())
+    for number in range(10):
+        feed.give(content[number * 100 : number * 100 + 100])
+        house.world.clock.pump([AHEAD_GRACE_S / 3] * 4)
+    assert not doing.called
+    feed.give(content[1000:])
+    feed.end()
+    house.world.clock.pump([0.05] * 20)
+    assert doing.called
+    assert (progress.failed, progress.done, feed.open_count) == (0, 1, 0)
+    assert house.has(digest)
+
+
+def test_when_it_is_cancelled_such_a_layer_pauses() -> None:
+    house = House(World(fill=FillSettings(abandon="pause")))
+    house.put(IMAGE)
+    digest, content = LAYER
+    feed = house.world.remote.feed(house.repository, digest, Feed(len(content)))
+    _, doing = house.begin(house.errand())
+    feed.give(content[:1000])
+    house.world.clock.pump([0.05] * 20)
+    ended: list[Any] = []
+    doing.addBoth(ended.append)
+    doing.cancel()
+    [failure] = ended
+    assert failure.check(CancelledError), "a job that is cancelled is none that broke"
+    house.world.clock.advance(GRACE_S - 0.1)
+    assert len(house.world.proxy.fills) == 1
+    house.world.clock.advance(0.2)
+    assert (len(house.world.proxy.fills), feed.open_count) == (0, 0)
+    assert house.world.clock.getDelayedCalls() == []
+
+
 def test_cancelling_ends_it_and_the_transfer_goes_on(house: House) -> None:
     house.put(IMAGE)
     digest, content = LAYER
@@ -174,7 +214,8 @@ def test_cancelling_ends_it_and_the_transfer_goes_on(house: House) -> None:
     ended: list[Any] = []
     doing.addBoth(ended.append)
     doing.cancel()
-    assert len(ended) == 1
+    [failure] = ended
+    assert failure.check(CancelledError)
     assert progress.done == 0
     feed.give(content)
     feed.end()
