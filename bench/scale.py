@@ -1,9 +1,9 @@
 """A daemon over a folder with very many entries: how soon it answers, for how long its reactor is held.
 
-``python -m bench.scale --entries 100000``; ``make bench-scale``. It is started four times: over a state
+``python -m bench.scale --entries 100000``; ``make bench-scale``. It is started five times: over a state
 that lacks its end, which it reads and writes anew; over a whole one, when ``--due`` of the entries expire
-at once after the survey; for operators, who list it all, by itself and while every blob is hashed again at
-full pace; and with a limit, for which a fifth of the rest has to go.
+at once after the survey; for operators, who list it all; while every blob is hashed again at full pace, and
+listed meanwhile; and with a limit, for which a fifth of the rest has to go.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def upstream() -> Iterator[str]:
         server.server_close()
 
 
-STARTS = ("damaged", "expiry", "operators", "limit")
+STARTS = ("damaged", "expiry", "operators", "scrub", "limit")
 
 
 def measure(folder: Path, crowd: Crowd, limit_s: float, starts: Sequence[str] = STARTS) -> list[Run]:
@@ -248,10 +248,7 @@ def _first(folder: Path, crowd: Crowd, url: str, limit_s: float) -> Run:
     run = Run("damaged state")
     daemon = Daemon(folder, crowd, url, run, limit_s)
     try:
-        daemon.answer_first()
-        run.loaded_s = daemon.until("loading")
-        run.surveyed_s = daemon.until("survey")
-        daemon.until_quiet("saving")
+        _at_work(daemon, run)
         daemon.stop()
     finally:
         daemon.child.stop(1.0)
@@ -278,17 +275,26 @@ def _second(folder: Path, crowd: Crowd, url: str, limit_s: float) -> Run:
 
 
 def _third(folder: Path, crowd: Crowd, url: str, limit_s: float) -> Run:
-    """What an operator asks for, by itself; then once more while every blob is hashed again."""
-    run = Run("operators, scrub")
+    """What an operator asks for."""
+    run = Run("operators")
     daemon = Daemon(folder, crowd, url, run, limit_s)
     try:
-        daemon.answer_first()
-        run.loaded_s = daemon.until("loading")
-        run.surveyed_s = daemon.until("survey")
-        daemon.until_quiet("saving")
+        _at_work(daemon, run)
         _asked(daemon, run, crowd, "")
         daemon.operator("inspect", "inspect", crowd.some_image())
         daemon.operator("purge --dry-run", "purge", "--dry-run", crowd.some_image())
+        daemon.stop()
+    finally:
+        daemon.child.stop(1.0)
+    return run
+
+
+def _fourth(folder: Path, crowd: Crowd, url: str, limit_s: float) -> Run:
+    """Every blob is hashed again; what an operator asks for meanwhile."""
+    run = Run("scrub")
+    daemon = Daemon(folder, crowd, url, run, limit_s)
+    try:
+        _at_work(daemon, run)
         begun_s = time.monotonic()
         scrub = daemon.begin("scrub", "--now")
         _asked(daemon, run, crowd, ", scrub")
@@ -300,6 +306,14 @@ def _third(folder: Path, crowd: Crowd, url: str, limit_s: float) -> Run:
     return run
 
 
+def _at_work(daemon: Daemon, run: Run) -> None:
+    """Wait until it has read, seen and written all."""
+    daemon.answer_first()
+    run.loaded_s = daemon.until("loading")
+    run.surveyed_s = daemon.until("survey")
+    daemon.until_quiet("saving")
+
+
 def _asked(daemon: Daemon, run: Run, crowd: Crowd, when: str) -> None:
     run.listed = daemon.operator(f"ls{when}", "ls", "--json")
     if run.listed != crowd.images:
@@ -308,7 +322,7 @@ def _asked(daemon: Daemon, run: Run, crowd: Crowd, when: str) -> None:
     daemon.operator(f"status{when}", "status", "--json")
 
 
-def _fourth(folder: Path, crowd: Crowd, url: str, limit_s: float) -> Run:
+def _fifth(folder: Path, crowd: Crowd, url: str, limit_s: float) -> Run:
     """Low water, at 90 % of the limit, is at four fifths of what there is."""
     run = Run("a limit, eviction")
     taken = sum(path.lstat().st_blocks * 512 for path in (crowd.root / "blobs").rglob("*") if path.is_file())
@@ -329,7 +343,7 @@ def _fourth(folder: Path, crowd: Crowd, url: str, limit_s: float) -> Run:
     return run
 
 
-_STARTS = {"damaged": _first, "expiry": _second, "operators": _third, "limit": _fourth}
+_STARTS = {"damaged": _first, "expiry": _second, "operators": _third, "scrub": _fourth, "limit": _fifth}
 
 
 def markdown(crowd: Crowd, runs: Sequence[Run], others_busy: float) -> str:
