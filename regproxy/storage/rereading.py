@@ -34,7 +34,8 @@ class Rereading:
         self._digest = digest
         self._plain = descriptor
         self._direct = _opened_direct(path, found)
-        self._buffer = mmap.mmap(-1, PIECE_BYTES)  # begins at a page, as direct reading wants it
+        # Begins at a page, as direct reading wants it, which has the kernel find memory for all of it.
+        self._buffer = mmap.mmap(-1, min(PIECE_BYTES, _blocks(found.st_size)))
         self.again()
 
     @classmethod
@@ -105,6 +106,11 @@ class Rereading:
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(self._plain, self._offset, count, os.POSIX_FADV_DONTNEED)
         return count
+
+
+def _blocks(size_bytes: int) -> int:
+    """Whole blocks that have room for so much, one at least."""
+    return max(1, -(-size_bytes // BLOCK_BYTES)) * BLOCK_BYTES
 
 
 def _opened_direct(path: Path, found: os.stat_result) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import threading
 from collections.abc import Callable
@@ -97,6 +98,30 @@ def test_every_size_by_way_of_the_disk_or_the_cache(
     assert hashed(digest, path)
     monkeypatch.setattr(rereading, "_DIRECT", 0)
     assert hashed(digest, path)
+
+
+@pytest.mark.parametrize(
+    ("size", "taken"),
+    [
+        (0, 4096),
+        (1, 4096),
+        (4096, 4096),
+        (4097, 8192),
+        (PIECE_BYTES - 1, PIECE_BYTES),
+        (PIECE_BYTES + 1, PIECE_BYTES),
+    ],
+)
+def test_a_small_file_takes_little_memory(
+    tmp_path: Path, size: int, taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel finds memory for all of the buffer: for a small file that takes longer than to read it."""
+    sizes: list[int] = []
+    real = mmap.mmap
+    monkeypatch.setattr(mmap, "mmap", lambda file, length: sizes.append(length) or real(file, length))
+    path = tmp_path / "blob"
+    path.write_bytes(bytes(size))
+    assert hashed(Digest.of(bytes(size)), path)
+    assert sizes == [taken]
 
 
 def test_a_file_system_that_reads_nothing_past_the_cache(
