@@ -80,6 +80,12 @@ class Crowd:
         """How many records of what was due are still there."""
         return sum(1 for path in (self.root / "repositories" / DUE).rglob("*/*/*/*") if path.is_file())
 
+    def disk_bytes(self) -> int:
+        """What its blobs take on the disk now."""
+        return sum(
+            path.lstat().st_blocks * 512 for path in (self.root / "blobs").rglob("*") if path.is_file()
+        )
+
     def some_image(self) -> str:
         """The name of an image that stays."""
         return f"{self._repository(KEPT, 0)}:v0"

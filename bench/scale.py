@@ -232,7 +232,7 @@ def measure(folder: Path, crowd: Crowd, limit_s: float, starts: Sequence[str] = 
             _say(f"start: {start}")
             if start == "expiry" or not runs:
                 _write_state(crowd, start, runs)
-            runs.append(_STARTS[start](folder, crowd, url, limit_s))
+            runs.append(_STARTS[start](Place(folder, crowd, url, limit_s)))
     return runs
 
 
@@ -244,74 +244,70 @@ def _write_state(crowd: Crowd, start: str, runs: Sequence[Run]) -> None:
     crowd.write_state(now_s, now_s + wait_s, whole=start != "damaged")
 
 
-def _first(folder: Path, crowd: Crowd, url: str, limit_s: float) -> Run:
+@attrs.frozen
+class Place:
+    """Where the daemon is started."""
+
+    folder: Path
+    crowd: Crowd
+    url: str
+    limit_s: float
+
+    @contextmanager
+    def started(self, run: Run, max_bytes: int | None = None) -> Iterator[Daemon]:
+        """It has read and seen everything; in the end it is stopped, and tells its figures."""
+        daemon = Daemon(self.folder, self.crowd, self.url, run, self.limit_s, max_bytes)
+        try:
+            daemon.answer_first()
+            run.loaded_s = daemon.until("loading")
+            run.surveyed_s = daemon.until("survey")
+            yield daemon
+            daemon.until_quiet("saving")
+            daemon.stop()
+        finally:
+            daemon.child.stop(1.0)
+
+
+def _damaged(place: Place) -> Run:
     run = Run("damaged state")
-    daemon = Daemon(folder, crowd, url, run, limit_s)
-    try:
-        _at_work(daemon, run)
-        daemon.stop()
-    finally:
-        daemon.child.stop(1.0)
+    with place.started(run):
+        pass
     return run
 
 
-def _second(folder: Path, crowd: Crowd, url: str, limit_s: float) -> Run:
+def _expiry(place: Place) -> Run:
     run = Run("whole state, expiry")
-    daemon = Daemon(folder, crowd, url, run, limit_s)
-    try:
-        daemon.answer_first()
-        run.loaded_s = daemon.until("loading")
-        run.surveyed_s = daemon.until("survey")
+    with place.started(run) as daemon:
         ended_s = daemon.until("removing")
-        while crowd.left_of_due():
+        while place.crowd.left_of_due():
             ended_s = daemon.until("removing")
         begun_s = daemon.begun("removing") or 0.0
         run.expired_s, run.expired_in_survey = ended_s - begun_s, begun_s < run.surveyed_s
-        daemon.until_quiet("saving")
-        daemon.stop()
-    finally:
-        daemon.child.stop(1.0)
     return run
 
 
-def _third(folder: Path, crowd: Crowd, url: str, limit_s: float) -> Run:
+def _operators(place: Place) -> Run:
     """What an operator asks for."""
     run = Run("operators")
-    daemon = Daemon(folder, crowd, url, run, limit_s)
-    try:
-        _at_work(daemon, run)
-        _asked(daemon, run, crowd, "")
-        daemon.operator("inspect", "inspect", crowd.some_image())
-        daemon.operator("purge --dry-run", "purge", "--dry-run", crowd.some_image())
-        daemon.stop()
-    finally:
-        daemon.child.stop(1.0)
+    with place.started(run) as daemon:
+        daemon.until_quiet("saving")
+        _asked(daemon, run, place.crowd, "")
+        daemon.operator("inspect", "inspect", place.crowd.some_image())
+        daemon.operator("purge --dry-run", "purge", "--dry-run", place.crowd.some_image())
     return run
 
 
-def _fourth(folder: Path, crowd: Crowd, url: str, limit_s: float) -> Run:
+def _scrub(place: Place) -> Run:
     """Every blob is hashed again; what an operator asks for meanwhile."""
     run = Run("scrub")
-    daemon = Daemon(folder, crowd, url, run, limit_s)
-    try:
-        _at_work(daemon, run)
+    with place.started(run) as daemon:
+        daemon.until_quiet("saving")
         begun_s = time.monotonic()
         scrub = daemon.begin("scrub", "--now")
-        _asked(daemon, run, crowd, ", scrub")
+        _asked(daemon, run, place.crowd, ", scrub")
         daemon.wait_for(scrub)
         run.scrubbed_s = time.monotonic() - begun_s
-        daemon.stop()
-    finally:
-        daemon.child.stop(1.0)
     return run
-
-
-def _at_work(daemon: Daemon, run: Run) -> None:
-    """Wait until it has read, seen and written all."""
-    daemon.answer_first()
-    run.loaded_s = daemon.until("loading")
-    run.surveyed_s = daemon.until("survey")
-    daemon.until_quiet("saving")
 
 
 def _asked(daemon: Daemon, run: Run, crowd: Crowd, when: str) -> None:
@@ -322,28 +318,26 @@ def _asked(daemon: Daemon, run: Run, crowd: Crowd, when: str) -> None:
     daemon.operator(f"status{when}", "status", "--json")
 
 
-def _fifth(folder: Path, crowd: Crowd, url: str, limit_s: float) -> Run:
+def _limit(place: Place) -> Run:
     """Low water, at 90 % of the limit, is at four fifths of what there is."""
     run = Run("a limit, eviction")
-    taken = sum(path.lstat().st_blocks * 512 for path in (crowd.root / "blobs").rglob("*") if path.is_file())
-    daemon = Daemon(folder, crowd, url, run, limit_s, int(taken * 0.8 / 0.9))
-    try:
-        daemon.answer_first()
-        run.loaded_s = daemon.until("loading")
-        run.surveyed_s = daemon.until("survey")
+    taken = place.crowd.disk_bytes()
+    with place.started(run, int(taken * 0.8 / 0.9)) as daemon:
         ended_s = daemon.until("evicting")
         run.evicted_s = ended_s - (daemon.begun("evicting") or 0.0)
-        daemon.until_quiet("saving")
-        daemon.stop()
-    finally:
-        daemon.child.stop(1.0)
-    left = sum(path.lstat().st_blocks * 512 for path in (crowd.root / "blobs").rglob("*") if path.is_file())
+    left = place.crowd.disk_bytes()
     if not 0.7 * taken < left <= 0.81 * taken:
         raise BenchFailed(f"{left} bytes of {taken} are left after eviction")
     return run
 
 
-_STARTS = {"damaged": _first, "expiry": _second, "operators": _third, "scrub": _fourth, "limit": _fifth}
+_STARTS = {
+    "damaged": _damaged,
+    "expiry": _expiry,
+    "operators": _operators,
+    "scrub": _scrub,
+    "limit": _limit,
+}
 
 
 def markdown(crowd: Crowd, runs: Sequence[Run], others_busy: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -36,8 +36,13 @@ async def go_round(
             whole = found.whole
         except TransferStopped:
             return
+        except CancelledError:
+            raise
         except RegproxyError as error:
             _log.error("The survey of the storage folder ended early: {error}", error=str(error))
+            whole = False
+        except Exception:  # noqa: BLE001  a fault in one survey, logged whole: a daemon of years needs the next
+            _log.failure("A survey of the storage folder broke")
             whole = False
         told(found)
         await deferLater(clock, every_s if whole else again_s)

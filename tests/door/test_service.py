@@ -317,6 +317,14 @@ def test_a_survey_that_could_not_see_all_is_repeated_later_each_time() -> None:
     assert hours == [0.17, 0.33, 0.67, 1.33, 2.67, 5.33, 6.0, 6.0, 168.0, 0.17, 168.0]
 
 
+def test_a_survey_that_breaks_is_not_the_last_one(logged_failures: LoggedFailures) -> None:
+    house = House(settings_with())
+    surveys(house, ZeroDivisionError(), Survey())
+    house.start()
+    assert pauses(house, 86_400) == [600.0]
+    assert len(logged_failures.flush(ZeroDivisionError)) == 1
+
+
 def test_no_survey_after_the_end() -> None:
     house = House(settings_with())
     surveys(house, Survey())
