@@ -16,13 +16,14 @@ from regproxy.errors import (
     UpstreamFailed,
     UpstreamUnreachable,
 )
-from regproxy.interfaces import Allowance, Circuit, How, Standing, Thrift
+from regproxy.interfaces import Allowance, Circuit, How, Standing, TagRecord, Thrift
 from regproxy.oci.tag import Tag
 from regproxy.proxy import refreshing
 from regproxy.proxy.forcing import BURST, EACH_S
 from regproxy.proxy.moved import MAX_GONE, MovedTags
 from regproxy.proxy.negatives import KEPT_S, Missing
 from regproxy.proxy.questions import TagQuestions
+from regproxy.proxy.tag_lists import SLICE
 from regproxy.settings import TagRule
 from regproxy.testing.images import make_image
 from tests.logged import logging
@@ -599,6 +600,24 @@ class TestLists:
         assert "only the tags kept here" in answer.warning
         assert world.operations == []
         assert Seen(world.proxy.tags.list(world.repository("team/other"))).failed_with(UpstreamDown)
+
+    def test_of_many_on_disk_those_since_a_revocation_and_others_have_their_turns(self):
+        world = Ruled()
+        store, peeked, turns = world.store, [], []
+        store.revoke(world.app)
+        revoked_s = store.revoked_s(world.app)
+        for number in range(3 * SLICE):
+            checked_s = revoked_s + (1 if number % 2 else -1)
+            store.set_tag(world.app, Tag.parse(f"v{number}"), TagRecord(NEW.descriptor, None, checked_s))
+        peek, later = store.peek_tag, world.clock.callLater
+        store.peek_tag = lambda where, tag: peeked.append(tag) or peek(where, tag)
+        world.clock.callLater = lambda *call: turns.append(len(peeked)) or later(*call)
+        world.stand(Circuit.OPEN)
+        listing = self.listed(world)
+        assert listing.waiting
+        world.clock.advance(0)
+        assert set(listing.result.tags) == {f"v{number}" for number in range(1, 3 * SLICE, 2)}
+        assert turns == [SLICE, 2 * SLICE, 3 * SLICE]
 
     def test_an_upstream_that_hangs_is_waited_for_as_long_as_the_rule_says(self) -> None:
         world = self.known()
