@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
 
 from regproxy.cli.amounts import count_text, plural, size_text
-from regproxy.cli.asking import AskFailed
+from regproxy.cli.ending import show
 from regproxy.cli.hand import by_hand, strange
 from regproxy.cli.lines import harmless
 from regproxy.cli.tables import table
@@ -35,13 +34,7 @@ def du(repositories: str | None, everything: bool, as_json: bool, where: Where) 
     """
     body = {} if repositories is None else {"pattern": repositories}
     found = by_hand(lambda ask: ask("du", body), where)
-    try:
-        lines = [json.dumps(found)] if as_json else list(told(found, everything))
-    except AskFailed as error:
-        click.echo(f"regproxy: {error}", err=True)
-        raise SystemExit(error.code) from None
-    for line in lines:
-        click.echo(line)
+    show(found, as_json, lambda found: told(found, everything))
 
 
 def told(found: Mapping[str, Any], everything: bool) -> Iterator[str]:

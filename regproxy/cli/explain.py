@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ import click
 from regproxy.cli.amounts import plural, size_text, span_text
 from regproxy.cli.asking import STRANGE, AskFailed
 from regproxy.cli.document import Object, Unreadable, read_allowance, read_circuit
+from regproxy.cli.ending import failures_told, show
 from regproxy.cli.lines import harmless
 from regproxy.cli.ordering import order
 from regproxy.cli.standings import allowance_clauses, circuit_text
@@ -37,14 +37,9 @@ def explain(image: str, as_json: bool, where: Where) -> None:
     4 not permitted, 5 what answers is not understood, 6 no answer in 30 s,
     8 the daemon could not tell.
     """
-    try:
+    with failures_told():
         found = order(where.listeners(), "explain", {"image": image}, where.token(), WAIT_S)
-        lines = [json.dumps(found)] if as_json else list(told(found))
-    except AskFailed as error:
-        click.echo(f"regproxy: {error}", err=True)
-        raise SystemExit(error.code) from None
-    for line in lines:
-        click.echo(line)
+    show(found, as_json, told)
 
 
 def told(found: Mapping[str, Any]) -> Iterator[str]:

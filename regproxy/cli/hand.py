@@ -9,6 +9,7 @@ import click
 
 from regproxy.cli.asking import NOBODY, STRANGE, AskFailed, error_in
 from regproxy.cli.audit import note
+from regproxy.cli.ending import failures_told
 from regproxy.cli.interruption import INTERRUPTED
 from regproxy.cli.lines import harmless
 from regproxy.cli.ordering import FAILED, REFUSED, order
@@ -31,10 +32,8 @@ def strange() -> AskFailed:
 def by_hand(talk: Callable[[Ask], T], where: Where, *, fetches: bool = False) -> T:
     """What ``talk`` makes of the answers. Ends the program with one line where there are none."""
     try:
-        return _by_daemon(talk, where, fetches)
-    except AskFailed as error:
-        click.echo(f"regproxy: {error}", err=True)
-        raise SystemExit(error.code) from None
+        with failures_told():
+            return _by_daemon(talk, where, fetches)
     except KeyboardInterrupt:
         click.echo("regproxy: interrupted", err=True)
         raise SystemExit(INTERRUPTED) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import click
 
 from regproxy.cli.amounts import count_text, plural, size_text, span_text
-from regproxy.cli.asking import AskFailed
+from regproxy.cli.ending import show
 from regproxy.cli.hand import by_hand, strange
 from regproxy.cli.lines import harmless
 from regproxy.cli.ordering import NOTHING
@@ -31,13 +30,7 @@ def inspect(image: str, as_json: bool, where: Where) -> None:
     8 it could not be done.
     """
     found = by_hand(lambda ask: ask("inspect", {"image": image}), where)
-    try:
-        lines = [json.dumps(found)] if as_json else list(told(found, time.time()))
-    except AskFailed as error:
-        click.echo(f"regproxy: {error}", err=True)
-        raise SystemExit(error.code) from None
-    for line in lines:
-        click.echo(line)
+    show(found, as_json, lambda found: told(found, time.time()))
     holders = found.get("holders")
     raise SystemExit(0 if isinstance(holders, dict) and holders.get("count") else NOTHING)
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from regproxy.cli.amounts import count_text, size_text, span_text
-from regproxy.cli.asking import AskFailed
+from regproxy.cli.ending import failures_told
 from regproxy.cli.hand import Ask, by_hand, strange
 from regproxy.cli.lines import harmless
 from regproxy.cli.ordering import NOTHING
@@ -43,13 +43,10 @@ def ls(pattern: str | None, sort: str, limit: int | None, as_json: bool, where: 
     8 the daemon could not do it.
     """
     images = by_hand(lambda ask: list(fetched(ask, pattern, sort, limit)), where)
-    try:
+    with failures_told():
         lines = map(json.dumps, images) if as_json else told(images, time.time())
         for line in lines:
             click.echo(line)
-    except AskFailed as error:
-        click.echo(f"regproxy: {error}", err=True)
-        raise SystemExit(error.code) from None
     if not images:
         what = "nothing is cached" if pattern is None else f"nothing that is cached is {harmless(pattern)}"
         click.echo(f"regproxy: {what}", err=True)

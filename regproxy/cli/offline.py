@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
 
 from regproxy.cli.asking import STRANGE, AskFailed
+from regproxy.cli.ending import end, failures_told, show
 from regproxy.cli.lines import harmless
-from regproxy.cli.ordering import FAILED, NOTHING, order
+from regproxy.cli.ordering import order
 from regproxy.cli.where import Where, pass_where
 
 WAIT_S = 30.0
@@ -30,25 +30,13 @@ def _verb(offline: bool, short: str, text: str) -> click.Command:
     @pass_where
     def verb(upstream: str, dry_run: bool, as_json: bool, where: Where) -> None:
         body = {"upstream": upstream, "offline": offline, "dry_run": dry_run}
-        try:
+        with failures_told():
             found = order(where.listeners(), "offline", body, where.token(), WAIT_S)
-            lines = [json.dumps(found)] if as_json else list(told(found))
-        except AskFailed as error:
-            click.echo(f"regproxy: {error}", err=True)
-            raise SystemExit(error.code) from None
-        _show(found, lines, click.echo)
+        show(found, as_json, told)
+        end(found, bool(found.get("changed")))
 
     command: click.Command = verb
     return command
-
-
-def _show(found: Mapping[str, Any], lines: list[str], echo: Callable[..., None]) -> None:
-    for line in lines:
-        echo(line)
-    if "error" in found:
-        echo(f"regproxy: {harmless(str(found['error']))}", err=True)
-        raise SystemExit(FAILED)
-    raise SystemExit(0 if found.get("changed") else NOTHING)
 
 
 def told(found: Mapping[str, Any]) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,9 +9,9 @@ import click
 
 from regproxy.cli.amounts import plural, size_text
 from regproxy.cli.asking import STRANGE, AskFailed
+from regproxy.cli.ending import end, show
 from regproxy.cli.hand import by_hand
 from regproxy.cli.lines import harmless
-from regproxy.cli.ordering import FAILED, NOTHING
 from regproxy.cli.where import Where, pass_where
 
 
@@ -37,17 +36,8 @@ def purge(image: str, dry_run: bool, as_json: bool, where: Where) -> None:
     """
     body = {"image": image, "dry_run": dry_run}
     found = by_hand(lambda ask: ask("purge", body), where)
-    try:
-        lines = [json.dumps(found)] if as_json else list(told(found))
-    except AskFailed as error:
-        click.echo(f"regproxy: {error}", err=True)
-        raise SystemExit(error.code) from None
-    for line in lines:
-        click.echo(line)
-    if "error" in found:
-        click.echo(f"regproxy: {harmless(str(found['error']))}", err=True)
-        raise SystemExit(FAILED)
-    raise SystemExit(0 if any(found.get(name) for name in ("tags", "manifests", "blobs")) else NOTHING)
+    show(found, as_json, told)
+    end(found, any(found.get(name) for name in ("tags", "manifests", "blobs")))
 
 
 def told(found: Mapping[str, Any]) -> Iterator[str]:

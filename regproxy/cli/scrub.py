@@ -17,6 +17,7 @@ from regproxy.cli.amounts import plural, share_text, size_text, span_text
 from regproxy.cli.asking import ASK_S, NOBODY, STRANGE, AskFailed, ask
 from regproxy.cli.audit import note
 from regproxy.cli.document import Scrub, Unreadable, read_scrub
+from regproxy.cli.ending import failures_told
 from regproxy.cli.lines import Line, Part, Tone, harmless, line
 from regproxy.cli.ordering import FAILED, order
 from regproxy.cli.screen import InPlace, Plain, is_terminal, size_of, wants_colours
@@ -49,10 +50,8 @@ def scrub(now: bool, as_json: bool, where: Where) -> None:
     """
     show = Show(as_json)
     try:
-        found = _scrubbed(show, now, where)
-    except AskFailed as error:
-        click.echo(f"regproxy: {error}", err=True)
-        raise SystemExit(error.code) from None
+        with failures_told():
+            found = _scrubbed(show, now, where)
     except StorageFailed as error:
         click.echo(f"regproxy: {harmless(str(error))}", err=True)
         raise SystemExit(FAILED) from None
