@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
 import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
 import attrs
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -42,8 +40,6 @@ from regproxy.oci.manifest import Manifest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
 from regproxy.storage import durable, revocations
-from regproxy.storage.adopted import AdoptedSpool
-from regproxy.storage.bodies import FileBlob
 from regproxy.storage.content import DiskBlobs, DiskManifests, Shelf
 from regproxy.storage.counting import Counter
 from regproxy.storage.files import Files
@@ -62,12 +58,12 @@ from regproxy.storage.refusals import storage_failed
 from regproxy.storage.remembered import Remembered
 from regproxy.storage.revocations import Revocations
 from regproxy.storage.scrubbing import Scrubbing
-from regproxy.storage.spool import Spool
+from regproxy.storage.spooling import Spooling
 from regproxy.storage.stock import Stock
 from regproxy.storage.survey import Survey, Surveyor
 from regproxy.storage.tags import look_at_tag, tag_names
 from regproxy.storage.telling import Teller
-from regproxy.storage.thread import DiskThread, Makings, shield
+from regproxy.storage.thread import DiskThread, shield
 from regproxy.storage.underway import UnderWay
 from regproxy.storage.version import check_version, write_version
 from regproxy.storage.workshop import Workshop
@@ -94,7 +90,6 @@ class DiskStore:
         self._lock = lock
         self._writer = writer
         self._reader = reader
-        self._makings = Makings()
         self._own = DiskThread(reactor, "regproxy-survey")
         self._syncer = DiskThread(reactor, "regproxy-syncer", health.refused)
         self._hasher = DiskThread(reactor, "regproxy-hasher", health.refused)
@@ -126,7 +121,7 @@ class DiskStore:
         self._scrubbing = Scrubbing(self._keeper, reactor, writer)
         self.scrubbed: IScrubbed = self._scrubbing
         self._shelf = Shelf(self._layout, self._ledger, self._files, self._revocations, writer)
-        self._shop = Workshop(
+        shop = Workshop(
             self._layout,
             self._ledger,
             self._files,
@@ -139,6 +134,7 @@ class DiskStore:
             self._settled,
             lambda size_bytes: self._room.reserve(size_bytes),
         )
+        self._spooling = Spooling(shop)
         self.blobs: IBlobSource = DiskBlobs(self._shelf)
         self._manifests = DiskManifests(self._shelf, self._recheck)
         self.manifests: IManifestSource = self._manifests
@@ -279,39 +275,19 @@ class DiskStore:
 
     def spool(self, digest: Digest) -> Deferred[ISpool]:
         """A new, empty spool; StorageFailed. Cancelled, it is removed again."""
-        name = f"{digest.algorithm}-{digest.hex[:32]}-{secrets.token_hex(8)}"
-        made: Deferred[ISpool] = self._writer.run(self._make_spool, digest, name)
-        return self._makings.add(made, lambda spool: spool.discard())
-
-    def _make_spool(self, digest: Digest, name: str) -> ISpool:
-        with contextlib.suppress(OSError):  # a survey tries again
-            self._leftovers.sweep_overdue()
-        return Spool.create(self._shop, digest, name)
+        return self._spooling.new(digest)
 
     def left(self, digest: Digest) -> Leftover | None:
         """What an earlier fill has left of it."""
-        return self._leftovers.look(digest)
+        return self._spooling.left(digest)
 
     def take(self, digest: Digest) -> Deferred[ISpool | None]:
         """The spool with what was left, None where it is gone; StorageFailed. Cancelled, it is left again."""
-        made: Deferred[ISpool | None] = self._writer.run(self._take_spool, digest)
-        return self._makings.add(made, lambda spool: succeed(None) if spool is None else spool.keep())
-
-    def _take_spool(self, digest: Digest) -> ISpool | None:
-        return Spool.take(self._shop, digest)
+        return self._spooling.take(digest)
 
     def adopt(self, digest: Digest) -> Deferred[tuple[ISpool, IBlob]]:
         """An untrusted file: its bytes, and the spool that hashes them; ContentMissing."""
-        made = self._writer.run(AdoptedSpool.create, self._shop, digest)
-        return self._makings.add(made.addCallback(self._with_bytes), _let_go)
-
-    def _with_bytes(self, spool: AdoptedSpool) -> tuple[ISpool, IBlob]:
-        try:
-            file = self._files.duplicate(spool.descriptor)
-        except BaseException:
-            spool.discard().addErrback(_left_for_later)
-            raise
-        return spool, FileBlob(file, spool.size_bytes)
+        return self._spooling.adopt(digest)
 
     def put(self, repository: Repository, manifest: Manifest, since_s: float) -> Deferred[None]:
         """Write a manifest and its link; InvalidManifest when its digest is not of its bytes."""
@@ -411,7 +387,7 @@ class DiskStore:
     async def _close(self) -> None:
         self._surveyor.stop()
         self.health.close()
-        await self._makings.settled()
+        await self._spooling.settled()
         for thread in (
             self._scrubbing,
             self._own,
@@ -461,9 +437,3 @@ def _room_of(root: Path) -> tuple[int, int]:
 def _left_for_later(failure: Failure) -> None:
     """The store is closed, or the disk refuses: the next survey finds what nobody holds."""
     failure.trap(StorageFailed)
-
-
-def _let_go(adopted: tuple[ISpool, IBlob]) -> Deferred[None]:
-    spool, blob = adopted
-    blob.close()
-    return spool.discard()
