@@ -39,10 +39,11 @@ from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Manifest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
-from regproxy.storage import durable, revocations
+from regproxy.storage import durable
 from regproxy.storage.content import DiskBlobs, DiskManifests, Shelf
 from regproxy.storage.counting import Counter
 from regproxy.storage.files import Files
+from regproxy.storage.fingerprints import Fingerprints
 from regproxy.storage.health import DiskHealth, probe
 from regproxy.storage.keeping import Keeper
 from regproxy.storage.layout import Layout
@@ -103,6 +104,7 @@ class DiskStore:
         self._ledger = Ledger(self._layout, self._teller)
         self._revocations = Revocations(self._layout, wall, self._ledger)
         self._ledger.before_link = self._revocations.record
+        self._fingerprints = Fingerprints(self._layout, reader, writer, self.revoke_upstream)
         self._keeper = Keeper(self._layout, self._ledger, self._occupancy, under_way, self._teller)
         self.purges: IPurges = Purges(self._layout, self._keeper, self._own, writer)
         self._counter = Counter(
@@ -350,20 +352,7 @@ class DiskStore:
         ``fingerprint`` is made of name and password, empty for anonymous. The revocation counts
         even when the Deferred fails with StorageFailed since the disk takes no record.
         """
-        return shield(Deferred.fromCoroutine(self._compare(upstream, fingerprint)))
-
-    async def _compare(self, upstream: str, fingerprint: bytes) -> bool:
-        record = self._layout.credential(upstream)
-        same = await self._reader.run(revocations.same_credential, record, fingerprint)
-        if same:
-            return False
-        changed = same is False or await self._reader.run(
-            revocations.holds_content, self._layout.upstream(upstream)
-        )
-        if changed:
-            await self.revoke_upstream(upstream)
-        await self._writer.run(revocations.write_credential, record, fingerprint)
-        return changed
+        return self._fingerprints.changed(upstream, fingerprint)
 
     # the end
 
