@@ -39,7 +39,6 @@ from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Manifest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
-from regproxy.storage import durable
 from regproxy.storage.content import DiskBlobs, DiskManifests, Shelf
 from regproxy.storage.counting import Counter
 from regproxy.storage.files import Files
@@ -66,7 +65,6 @@ from regproxy.storage.tags import look_at_tag, tag_names
 from regproxy.storage.telling import Teller
 from regproxy.storage.thread import DiskThread, shield
 from regproxy.storage.underway import UnderWay
-from regproxy.storage.version import check_version, write_version
 from regproxy.storage.workshop import Workshop
 
 REMEMBERED_TAGS = 4096
@@ -74,7 +72,7 @@ REMEMBERED_TAGS = 4096
 
 @implementer(ILocalStore, IRemovals, IEvictable)
 class DiskStore:
-    """Content, links and tags below ``root``. Made by :func:`open_store`, which locks the folder."""
+    """Content, links and tags below ``root``. Made by ``opening``, which locks the folder."""
 
     def __init__(
         self,
@@ -216,12 +214,7 @@ class DiskStore:
 
     def census(self) -> Deferred[None]:
         """Count what complete blobs take, which is soon done; before the first survey."""
-        return Deferred.fromCoroutine(self._census())
-
-    async def _census(self) -> None:
-        for folder in await self._writer.run(self._counter.begin_census):
-            await self._writer.run(self._counter.census, *folder)
-        await self._writer.run(self._counter.end_census)
+        return Deferred.fromCoroutine(self._surveyor.census())
 
     def disk_use(self) -> DiskUse:
         """As :meth:`IEvictable.disk_use`."""
@@ -388,34 +381,6 @@ class DiskStore:
             await thread.stop()
         if self._lock is not None:
             self._lock.release()
-
-
-def open_store(root: Path, reactor: IReactorFromThreads, wall: Callable[[], float]) -> DiskStore:
-    """Make, check, lock and clean the folder, and give the store over it. Blocks for a moment.
-
-    A disk that takes no writes is opened too. StorageForeign, StorageLocked, StorageFailed.
-    """
-    layout = Layout(root)
-    try:
-        durable.make_folders(root)
-        check_version(layout)
-        lock = FolderLock.take(layout.lock)
-    except OSError as error:
-        raise storage_failed(error) from None
-    health = DiskHealth(root, cast(IReactorTime, reactor), lambda: writer.run(store.look_for_room))
-    writer = DiskThread(reactor, "regproxy-writer", health.refused)
-    reader = DiskThread(reactor, "regproxy-reader")
-    store = DiskStore(root, reactor, writer, reader, wall, health, lock)
-    try:
-        if check_version(layout) or write_version(layout):
-            store.recover()
-    except OSError as error:
-        lock.release()
-        raise storage_failed(error) from None
-    except StorageFailed:
-        lock.release()
-        raise
-    return store
 
 
 def _room_of(root: Path) -> tuple[int, int]:
