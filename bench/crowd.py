@@ -19,9 +19,9 @@ from regproxy.oci.manifest import Descriptor
 from regproxy.oci.media_type import BLOB_TYPE, OCI_MANIFEST
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Tag
+from regproxy.storage.fingerprints import write_fingerprint
 from regproxy.storage.layout import Layout
 from regproxy.storage.links import encode_link
-from regproxy.storage.revocations import write_credential
 from regproxy.storage.tags import encode_tag
 from regproxy.storage.version import write_version
 
@@ -53,7 +53,7 @@ class Crowd:
         self.root.mkdir(parents=True)
         write_version(layout)
         for upstream in (KEPT, DUE):
-            write_credential(layout.credential(upstream), b"")
+            write_fingerprint(layout.credential(upstream), b"")
         writer = _Writer(layout)
         for repository, number, what in self._all():
             writer.write(repository, number, what)

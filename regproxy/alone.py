@@ -22,8 +22,9 @@ from regproxy.admin.door import Action, status_of
 from regproxy.errors import RegproxyError
 from regproxy.operations import actions
 from regproxy.settings import Settings
+from regproxy.storage.opening import open_store
 from regproxy.storage.owner import check_owner
-from regproxy.storage.store import DiskStore, open_store
+from regproxy.storage.store import DiskStore
 
 T = TypeVar("T")
 R = TypeVar("R")

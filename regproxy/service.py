@@ -38,7 +38,7 @@ from regproxy.operations import door
 from regproxy.overview import overview
 from regproxy.settings import Settings
 from regproxy.signals import Signals
-from regproxy.storage.store import open_store
+from regproxy.storage.opening import open_store
 from regproxy.storage.survey import Survey
 from regproxy.web.access_log import Sink
 from regproxy.web.site import BoundListener

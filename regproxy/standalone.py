@@ -21,8 +21,9 @@ from regproxy.oci.digest import Digest
 from regproxy.settings import Settings, StorageSettings
 from regproxy.storage.layout import Layout
 from regproxy.storage.occupancy import regular
+from regproxy.storage.opening import open_store
 from regproxy.storage.owner import check_owner
-from regproxy.storage.store import DiskStore, open_store
+from regproxy.storage.store import DiskStore
 
 T = TypeVar("T")
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import click
 
-from regproxy.cli.addresses import Address
 from regproxy.cli.amounts import count_text, plural, size_text
-from regproxy.cli.asking import AskFailed
+from regproxy.cli.ending import show
 from regproxy.cli.hand import by_hand, strange
 from regproxy.cli.lines import harmless
 from regproxy.cli.tables import table
-from regproxy.cli.where import admin_option, config_option, token_option
+from regproxy.cli.where import Where, pass_where
 
 HEADS = ("", "OWN", "SHARED", "BLOBS", "TAGS")
 SHOWN = 40
@@ -25,17 +22,8 @@ SHOWN = 40
 @click.argument("repositories", metavar="[PATTERN]", required=False)
 @click.option("--all", "everything", is_flag=True, help=f"All repositories, not only the largest {SHOWN}.")
 @click.option("--json", "as_json", is_flag=True, help="The answer as it is, on one line.")
-@admin_option
-@config_option
-@token_option
-def du(
-    repositories: str | None,
-    everything: bool,
-    as_json: bool,
-    admin: Address | None,
-    config: Path | None,
-    token_file: Path | None,
-) -> None:
+@pass_where
+def du(repositories: str | None, everything: bool, as_json: bool, where: Where) -> None:
     """Show what cached content takes, in blocks of the disk.
 
     OWN is what nobody else holds, and what goes with it; SHARED is held by others too.
@@ -45,14 +33,8 @@ def du(
     4 not permitted, 5 what answers is not understood, 6 no answer in 10 minutes, 8 it could not be done.
     """
     body = {} if repositories is None else {"pattern": repositories}
-    found = by_hand(lambda ask: ask("du", body), admin, config, token_file)
-    try:
-        lines = [json.dumps(found)] if as_json else list(told(found, everything))
-    except AskFailed as error:
-        click.echo(f"regproxy: {error}", err=True)
-        raise SystemExit(error.code) from None
-    for line in lines:
-        click.echo(line)
+    found = by_hand(lambda ask: ask("du", body), where)
+    show(found, as_json, lambda found: told(found, everything))
 
 
 def told(found: Mapping[str, Any], everything: bool) -> Iterator[str]:

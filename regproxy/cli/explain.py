@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import click
 
-from regproxy.cli.addresses import Address
 from regproxy.cli.amounts import plural, size_text, span_text
 from regproxy.cli.asking import STRANGE, AskFailed
 from regproxy.cli.document import Object, Unreadable, read_allowance, read_circuit
+from regproxy.cli.ending import failures_told, show
 from regproxy.cli.lines import harmless
 from regproxy.cli.ordering import order
 from regproxy.cli.standings import allowance_clauses, circuit_text
-from regproxy.cli.where import (
-    admin_option,
-    config_option,
-    listeners,
-    operators_token,
-    token_option,
-)
+from regproxy.cli.where import Where, pass_where
 
 WAIT_S = 30.0
 VERSION = 1
@@ -32,12 +24,8 @@ _WIDTH = 11
 @click.command(short_help="Why an image is answered as it is.")
 @click.argument("image", metavar="IMAGE:TAG|IMAGE@DIGEST")
 @click.option("--json", "as_json", is_flag=True, help="The daemon's answer as it is, on one line.")
-@admin_option
-@config_option
-@token_option
-def explain(
-    image: str, as_json: bool, admin: Address | None, config: Path | None, token_file: Path | None
-) -> None:
+@pass_where
+def explain(image: str, as_json: bool, where: Where) -> None:
     """Tell why a running mirror answers a tag, or a manifest or blob by its digest, as it does.
 
     How the name is understood, the rule of the settings, what is on disk and by what right, how the
@@ -49,15 +37,9 @@ def explain(
     4 not permitted, 5 what answers is not understood, 6 no answer in 30 s,
     8 the daemon could not tell.
     """
-    try:
-        asked, token = listeners(admin, config), operators_token(token_file, admin, config)
-        found = order(asked, "explain", {"image": image}, token, WAIT_S)
-        lines = [json.dumps(found)] if as_json else list(told(found))
-    except AskFailed as error:
-        click.echo(f"regproxy: {error}", err=True)
-        raise SystemExit(error.code) from None
-    for line in lines:
-        click.echo(line)
+    with failures_told():
+        found = order(where.listeners(), "explain", {"image": image}, where.token(), WAIT_S)
+    show(found, as_json, told)
 
 
 def told(found: Mapping[str, Any]) -> Iterator[str]:

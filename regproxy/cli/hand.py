@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from regproxy.cli.addresses import Address
 from regproxy.cli.asking import NOBODY, STRANGE, AskFailed, error_in
 from regproxy.cli.audit import note
+from regproxy.cli.ending import failures_told
 from regproxy.cli.interruption import INTERRUPTED
 from regproxy.cli.lines import harmless
 from regproxy.cli.ordering import FAILED, REFUSED, order
-from regproxy.cli.where import listeners, operators_token, usable_settings
+from regproxy.cli.where import Where
 from regproxy.errors import StorageFailed
+from regproxy.settings import Settings
 
 WAIT_S = 600.0
 
@@ -29,32 +29,17 @@ def strange() -> AskFailed:
     return AskFailed("the answer is not understood: it is of another version; see --json", STRANGE)
 
 
-def by_hand(
-    talk: Callable[[Ask], T],
-    admin: Address | None,
-    config: Path | None,
-    token_file: Path | None,
-    *,
-    fetches: bool = False,
-) -> T:
+def by_hand(talk: Callable[[Ask], T], where: Where, *, fetches: bool = False) -> T:
     """What ``talk`` makes of the answers. Ends the program with one line where there are none."""
     try:
-        return _by_daemon(talk, admin, config, token_file, fetches)
-    except AskFailed as error:
-        click.echo(f"regproxy: {error}", err=True)
-        raise SystemExit(error.code) from None
+        with failures_told():
+            return _by_daemon(talk, where, fetches)
     except KeyboardInterrupt:
         click.echo("regproxy: interrupted", err=True)
         raise SystemExit(INTERRUPTED) from None
 
 
-def _by_daemon(
-    talk: Callable[[Ask], T],
-    admin: Address | None,
-    config: Path | None,
-    token_file: Path | None,
-    fetches: bool,
-) -> T:
+def _by_daemon(talk: Callable[[Ask], T], where: Where, fetches: bool) -> T:
     heard = False
 
     def ask(action: str, body: Mapping[str, object]) -> dict[str, Any]:
@@ -64,16 +49,15 @@ def _by_daemon(
         return found
 
     try:
-        asked, token = listeners(admin, config), operators_token(token_file, admin, config)
+        asked, token = where.listeners(), where.token()
         return talk(ask)
     except AskFailed as error:
-        if error.code != NOBODY or admin is not None or heard:
+        if error.code != NOBODY or where.admin is not None or heard:
             raise
-        return _alone(talk, config, error, fetches)
+        return _alone(talk, where.settings(), error, fetches)
 
 
-def _alone(talk: Callable[[Ask], T], config: Path | None, error: AskFailed, fetches: bool) -> T:
-    settings = usable_settings(config)
+def _alone(talk: Callable[[Ask], T], settings: Settings, error: AskFailed, fetches: bool) -> T:
     root = settings.storage.root
     if not (root / "VERSION").exists():
         raise AskFailed(f"{error}; and there is no storage folder {root}", NOBODY)

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import click
 
-from regproxy.cli.addresses import Address
 from regproxy.cli.amounts import count_text, plural, size_text, span_text
-from regproxy.cli.asking import AskFailed
+from regproxy.cli.ending import show
 from regproxy.cli.hand import by_hand, strange
 from regproxy.cli.lines import harmless
 from regproxy.cli.ordering import NOTHING
-from regproxy.cli.where import admin_option, config_option, token_option
+from regproxy.cli.where import Where, pass_where
 
 
 @click.command(short_help="One image or digest: what of it is here, and who names it.")
 @click.argument("image", metavar="IMAGE:TAG|IMAGE@DIGEST|DIGEST")
 @click.option("--json", "as_json", is_flag=True, help="The answer as it is, on one line.")
-@admin_option
-@config_option
-@token_option
-def inspect(
-    image: str, as_json: bool, admin: Address | None, config: Path | None, token_file: Path | None
-) -> None:
+@pass_where
+def inspect(image: str, as_json: bool, where: Where) -> None:
     """Show the tree of an image, which parts of it are here by which right, what its tag has meant, what pins
     it, and which repositories, tags and manifests name it.
 
@@ -36,14 +29,8 @@ def inspect(
     4 not permitted, 5 what answers is not understood, 6 no answer in 10 minutes, 7 it is not here,
     8 it could not be done.
     """
-    found = by_hand(lambda ask: ask("inspect", {"image": image}), admin, config, token_file)
-    try:
-        lines = [json.dumps(found)] if as_json else list(told(found, time.time()))
-    except AskFailed as error:
-        click.echo(f"regproxy: {error}", err=True)
-        raise SystemExit(error.code) from None
-    for line in lines:
-        click.echo(line)
+    found = by_hand(lambda ask: ask("inspect", {"image": image}), where)
+    show(found, as_json, lambda found: told(found, time.time()))
     holders = found.get("holders")
     raise SystemExit(0 if isinstance(holders, dict) and holders.get("count") else NOTHING)
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 
-from regproxy.cli.addresses import Address
 from regproxy.cli.amounts import count_text, size_text, span_text
-from regproxy.cli.asking import AskFailed
+from regproxy.cli.ending import failures_told
 from regproxy.cli.hand import Ask, by_hand, strange
 from regproxy.cli.lines import harmless
 from regproxy.cli.ordering import NOTHING
 from regproxy.cli.tables import table
-from regproxy.cli.where import admin_option, config_option, token_option
+from regproxy.cli.where import Where, pass_where
 
 SORTS = ("name", "size", "used", "pulls", "bytes")
 HEADS = ("IMAGE", "DIGEST", "SIZE", "USED", "PULLS", "SENT", "STATE")
@@ -30,18 +28,8 @@ MAX_PAGES = 2000
 @click.option("--sort", type=click.Choice(SORTS), default="name", help="What comes first [default: name].")
 @click.option("--limit", type=click.IntRange(1, 1_000_000), help="Only so many.")
 @click.option("--json", "as_json", is_flag=True, help="An object for each image, one on a line.")
-@admin_option
-@config_option
-@token_option
-def ls(
-    pattern: str | None,
-    sort: str,
-    limit: int | None,
-    as_json: bool,
-    admin: Address | None,
-    config: Path | None,
-    token_file: Path | None,
-) -> None:
+@pass_where
+def ls(pattern: str | None, sort: str, limit: int | None, as_json: bool, where: Where) -> None:
     """List cached images: all, those that PATTERN means (nginx:1.*, ghcr.io/team/**), or those that a digest
     is part of.
 
@@ -54,14 +42,11 @@ def ls(
     4 not permitted, 5 what answers is not understood, 6 no answer in 10 minutes, 7 there is none,
     8 the daemon could not do it.
     """
-    images = by_hand(lambda ask: list(fetched(ask, pattern, sort, limit)), admin, config, token_file)
-    try:
+    images = by_hand(lambda ask: list(fetched(ask, pattern, sort, limit)), where)
+    with failures_told():
         lines = map(json.dumps, images) if as_json else told(images, time.time())
         for line in lines:
             click.echo(line)
-    except AskFailed as error:
-        click.echo(f"regproxy: {error}", err=True)
-        raise SystemExit(error.code) from None
     if not images:
         what = "nothing is cached" if pattern is None else f"nothing that is cached is {harmless(pattern)}"
         click.echo(f"regproxy: {what}", err=True)

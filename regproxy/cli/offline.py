@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
 
-from regproxy.cli.addresses import Address
 from regproxy.cli.asking import STRANGE, AskFailed
+from regproxy.cli.ending import end, failures_told, show
 from regproxy.cli.lines import harmless
-from regproxy.cli.ordering import FAILED, NOTHING, order
-from regproxy.cli.where import admin_option, config_option, listeners, operators_token, token_option
+from regproxy.cli.ordering import order
+from regproxy.cli.where import Where, pass_where
 
 WAIT_S = 30.0
 CODES = """
@@ -29,38 +27,16 @@ def _verb(offline: bool, short: str, text: str) -> click.Command:
     @click.argument("upstream", metavar="UPSTREAM")
     @click.option("-n", "--dry-run", is_flag=True, help="Only say whether it would change anything.")
     @click.option("--json", "as_json", is_flag=True, help="The daemon's answer as it is, on one line.")
-    @admin_option
-    @config_option
-    @token_option
-    def verb(
-        upstream: str,
-        dry_run: bool,
-        as_json: bool,
-        admin: Address | None,
-        config: Path | None,
-        token_file: Path | None,
-    ) -> None:
+    @pass_where
+    def verb(upstream: str, dry_run: bool, as_json: bool, where: Where) -> None:
         body = {"upstream": upstream, "offline": offline, "dry_run": dry_run}
-        try:
-            asked, token = listeners(admin, config), operators_token(token_file, admin, config)
-            found = order(asked, "offline", body, token, WAIT_S)
-            lines = [json.dumps(found)] if as_json else list(told(found))
-        except AskFailed as error:
-            click.echo(f"regproxy: {error}", err=True)
-            raise SystemExit(error.code) from None
-        _show(found, lines, click.echo)
+        with failures_told():
+            found = order(where.listeners(), "offline", body, where.token(), WAIT_S)
+        show(found, as_json, told)
+        end(found, bool(found.get("changed")))
 
     command: click.Command = verb
     return command
-
-
-def _show(found: Mapping[str, Any], lines: list[str], echo: Callable[..., None]) -> None:
-    for line in lines:
-        echo(line)
-    if "error" in found:
-        echo(f"regproxy: {harmless(str(found['error']))}", err=True)
-        raise SystemExit(FAILED)
-    raise SystemExit(0 if found.get("changed") else NOTHING)
 
 
 def told(found: Mapping[str, Any]) -> Iterator[str]:

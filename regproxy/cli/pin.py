@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 
-from regproxy.cli.addresses import Address
 from regproxy.cli.amounts import plural, size_text
 from regproxy.cli.hand import Ask, by_hand, strange
 from regproxy.cli.lines import harmless
 from regproxy.cli.ordering import NOTHING
-from regproxy.cli.where import admin_option, config_option, token_option
+from regproxy.cli.where import Where, pass_where
 
 
 @click.command(short_help="Keep images, however old they are and short the space is.")
 @click.argument("images", metavar="PATTERN...", nargs=-1)
 @click.option("-n", "--dry-run", is_flag=True, help="Only say what would be kept.")
 @click.option("--json", "as_json", is_flag=True, help="An object for each pattern, one on a line.")
-@admin_option
-@config_option
-@token_option
-def pin(
-    images: tuple[str, ...],
-    dry_run: bool,
-    as_json: bool,
-    admin: Address | None,
-    config: Path | None,
-    token_file: Path | None,
-) -> None:
+@pass_where
+def pin(images: tuple[str, ...], dry_run: bool, as_json: bool, where: Where) -> None:
     """Pin images, over restarts: docker.io/library/nginx:1.*, ghcr.io/team/**, nginx@sha256:... What is
     pinned stays with all that it needs; nothing is fetched for it. Without PATTERN: the list of pins.
 
@@ -41,46 +30,25 @@ def pin(
     already, 8 it could not be done.
     """
     if not images:
-        _each([("pins", {})], as_json, admin, config, token_file)
-    orders: list[tuple[str, dict[str, object]]] = [
-        ("pin", {"image": image, "dry_run": dry_run}) for image in images
-    ]
-    _each(orders, as_json, admin, config, token_file)
+        _each([("pins", {})], as_json, where)
+    _each([("pin", {"image": image, "dry_run": dry_run}) for image in images], as_json, where)
 
 
 @click.command(short_help="Let pinned images go like all others.")
 @click.argument("images", metavar="PATTERN...", nargs=-1, required=True)
 @click.option("-n", "--dry-run", is_flag=True, help="Only say whether it would change anything.")
 @click.option("--json", "as_json", is_flag=True, help="An object for each pattern, one on a line.")
-@admin_option
-@config_option
-@token_option
-def unpin(
-    images: tuple[str, ...],
-    dry_run: bool,
-    as_json: bool,
-    admin: Address | None,
-    config: Path | None,
-    token_file: Path | None,
-) -> None:
+@pass_where
+def unpin(images: tuple[str, ...], dry_run: bool, as_json: bool, where: Where) -> None:
     """Take pins away, each written as regproxy pin lists it. Those of the settings are taken away there.
 
     \b
     Exit codes: as of regproxy pin; 7 it was not pinned by hand.
     """
-    orders: list[tuple[str, dict[str, object]]] = [
-        ("unpin", {"image": image, "dry_run": dry_run}) for image in images
-    ]
-    _each(orders, as_json, admin, config, token_file)
+    _each([("unpin", {"image": image, "dry_run": dry_run}) for image in images], as_json, where)
 
 
-def _each(
-    orders: list[tuple[str, dict[str, object]]],
-    as_json: bool,
-    admin: Address | None,
-    config: Path | None,
-    token_file: Path | None,
-) -> None:
+def _each(orders: Sequence[tuple[str, Mapping[str, object]]], as_json: bool, where: Where) -> None:
     def talk(ask: Ask) -> list[dict[str, Any]]:
         answers = []
         for action, body in orders:
@@ -90,7 +58,7 @@ def _each(
             answers.append(found)
         return answers
 
-    answers = by_hand(talk, admin, config, token_file)
+    answers = by_hand(talk, where)
     done = any(found.get("changed") or "pins" in found for found in answers)
     raise SystemExit(0 if done else NOTHING)
 

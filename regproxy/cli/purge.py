@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import click
 
-from regproxy.cli.addresses import Address
 from regproxy.cli.amounts import plural, size_text
 from regproxy.cli.asking import STRANGE, AskFailed
+from regproxy.cli.ending import end, show
 from regproxy.cli.hand import by_hand
 from regproxy.cli.lines import harmless
-from regproxy.cli.ordering import FAILED, NOTHING
-from regproxy.cli.where import admin_option, config_option, token_option
+from regproxy.cli.where import Where, pass_where
 
 
 @click.command(short_help="Take images away.")
 @click.argument("image", metavar="IMAGE[:TAG|@DIGEST]|PATTERN|DIGEST")
 @click.option("-n", "--dry-run", is_flag=True, help="Only say what would go.")
 @click.option("--json", "as_json", is_flag=True, help="The daemon's answer as it is, on one line.")
-@admin_option
-@config_option
-@token_option
-def purge(
-    image: str,
-    dry_run: bool,
-    as_json: bool,
-    admin: Address | None,
-    config: Path | None,
-    token_file: Path | None,
-) -> None:
+@pass_where
+def purge(image: str, dry_run: bool, as_json: bool, where: Where) -> None:
     """Take a tag, a manifest by its digest, or without either a whole repository away; with * and ? all that
     PATTERN means (nginx:1.*, ghcr.io/team/**), with DIGEST alone what every repository holds of it.
 
@@ -47,18 +35,9 @@ def purge(
     130 interrupted.
     """
     body = {"image": image, "dry_run": dry_run}
-    found = by_hand(lambda ask: ask("purge", body), admin, config, token_file)
-    try:
-        lines = [json.dumps(found)] if as_json else list(told(found))
-    except AskFailed as error:
-        click.echo(f"regproxy: {error}", err=True)
-        raise SystemExit(error.code) from None
-    for line in lines:
-        click.echo(line)
-    if "error" in found:
-        click.echo(f"regproxy: {harmless(str(found['error']))}", err=True)
-        raise SystemExit(FAILED)
-    raise SystemExit(0 if any(found.get(name) for name in ("tags", "manifests", "blobs")) else NOTHING)
+    found = by_hand(lambda ask: ask("purge", body), where)
+    show(found, as_json, told)
+    end(found, any(found.get(name) for name in ("tags", "manifests", "blobs")))
 
 
 def told(found: Mapping[str, Any]) -> Iterator[str]:

@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -18,18 +17,13 @@ from regproxy.cli.amounts import plural, share_text, size_text, span_text
 from regproxy.cli.asking import ASK_S, NOBODY, STRANGE, AskFailed, ask
 from regproxy.cli.audit import note
 from regproxy.cli.document import Scrub, Unreadable, read_scrub
+from regproxy.cli.ending import failures_told
 from regproxy.cli.lines import Line, Part, Tone, harmless, line
 from regproxy.cli.ordering import FAILED, order
 from regproxy.cli.screen import InPlace, Plain, is_terminal, size_of, wants_colours
-from regproxy.cli.where import (
-    admin_option,
-    config_option,
-    listeners,
-    operators_token,
-    token_option,
-    usable_settings,
-)
+from regproxy.cli.where import Where, pass_where
 from regproxy.errors import StorageFailed
+from regproxy.settings import Settings
 
 POLL_S = 1.0
 PLAIN_EVERY_S = 10.0
@@ -42,12 +36,8 @@ SHOWN = 10
 @click.command(short_help="Hash everything on disk again, or show how far that is.")
 @click.option("--now", is_flag=True, help="Begin a pass over everything, at full pace, and follow it.")
 @click.option("--json", "as_json", is_flag=True, help="What there is to tell, on one line.")
-@admin_option
-@config_option
-@token_option
-def scrub(
-    now: bool, as_json: bool, admin: Address | None, config: Path | None, token_file: Path | None
-) -> None:
+@pass_where
+def scrub(now: bool, as_json: bool, where: Where) -> None:
     """Show how far the scrub is, its last pass and what it found; or hash every blob again, now.
 
     A running daemon does it, and goes on if this is interrupted. Where none runs it is done here, under
@@ -60,10 +50,8 @@ def scrub(
     """
     show = Show(as_json)
     try:
-        found = _scrubbed(show, now, admin, config, token_file)
-    except AskFailed as error:
-        click.echo(f"regproxy: {error}", err=True)
-        raise SystemExit(error.code) from None
+        with failures_told():
+            found = _scrubbed(show, now, where)
     except StorageFailed as error:
         click.echo(f"regproxy: {harmless(str(error))}", err=True)
         raise SystemExit(FAILED) from None
@@ -77,19 +65,17 @@ def scrub(
     raise SystemExit(FAILED if now and bad.get("bad") else 0)
 
 
-def _scrubbed(
-    show: Show, now: bool, admin: Address | None, config: Path | None, token_file: Path | None
-) -> Mapping[str, Any]:
+def _scrubbed(show: Show, now: bool, where: Where) -> Mapping[str, Any]:
     """The scrub as it is, or as it was when the pass had ended."""
     try:
-        asked = listeners(admin, config)
+        asked = where.listeners()
         if not now:
             return _section(asked)
-        order(asked, "scrub", {}, operators_token(token_file, admin, config), ASK_S)
+        order(asked, "scrub", {}, where.token(), ASK_S)
     except AskFailed as error:
-        if error.code != NOBODY or admin is not None:
+        if error.code != NOBODY or where.admin is not None:
             raise
-        return _halted(show, now, config, error)
+        return _halted(show, now, where.settings(), error)
     return follow(lambda: _section(asked), show.step, time.monotonic, time.sleep)
 
 
@@ -122,11 +108,10 @@ def _section(asked: Sequence[Address]) -> Mapping[str, Any]:
     return found
 
 
-def _halted(show: Show, now: bool, config: Path | None, error: AskFailed) -> Mapping[str, Any]:
+def _halted(show: Show, now: bool, settings: Settings, error: AskFailed) -> Mapping[str, Any]:
     """Without a daemon, under the lock of its folder."""
     from regproxy import halted  # for those who need it
 
-    settings = usable_settings(config)
     root = settings.storage.root
     if not (root / "VERSION").exists():
         raise AskFailed(f"{error}, and there is no storage folder {root}", NOBODY)

@@ -12,10 +12,11 @@ from typing import TextIO
 import click
 
 from regproxy.cli.addresses import Address
-from regproxy.cli.asking import AskFailed, ask
+from regproxy.cli.asking import ask
+from regproxy.cli.ending import failures_told
 from regproxy.cli.screen import InPlace, Plain, is_terminal, wants_colours
 from regproxy.cli.watching import JsonLines, Pictures, keep_watching
-from regproxy.cli.where import admin_option, config_option, listeners
+from regproxy.cli.where import Where, admin_option, config_option
 
 INTERVAL_S = 1.0
 MIN_INTERVAL_S, MAX_INTERVAL_S = 0.1, 86_400.0
@@ -47,14 +48,12 @@ def status(
     repeated = watch or interval is not None
     show = JsonLines(sys.stdout, sys.stderr) if as_json else _pictures(sys.stdout, repeated)
     try:
-        asked = listeners(admin, config)
-        if repeated:
-            keep_watching(lambda: ask(asked), show, interval or INTERVAL_S, time.monotonic, time.sleep)
-        else:
-            show.document(ask(asked))
-    except AskFailed as error:
-        click.echo(f"regproxy: {error}", err=True)
-        raise SystemExit(error.code) from None
+        with failures_told():
+            asked = Where(admin, config).listeners()
+            if repeated:
+                keep_watching(lambda: ask(asked), show, interval or INTERVAL_S, time.monotonic, time.sleep)
+            else:
+                show.document(ask(asked))
     except OSError as error:
         if error.errno == errno.EPIPE:  # who read it has seen enough
             raise

@@ -7,12 +7,10 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 
-from regproxy.cli.addresses import Address
 from regproxy.cli.amounts import plural
 from regproxy.cli.asking import AskFailed
 from regproxy.cli.bars import picture, summary
@@ -21,7 +19,7 @@ from regproxy.cli.interruption import interruptible
 from regproxy.cli.lines import harmless
 from regproxy.cli.ordering import FAILED, NOTHING, REFUSED
 from regproxy.cli.screen import InPlace, is_terminal, size_of, wants_colours
-from regproxy.cli.where import admin_option, config_option, token_option
+from regproxy.cli.where import Where, pass_where
 
 POLL_S = 0.5
 PLAIN_EVERY_S = 10.0
@@ -43,18 +41,14 @@ MAX_LINE = 2000
 @click.option("--from", "source", type=click.File("r"), metavar="FILE", help="An image a line; - is stdin.")
 @click.option("-n", "--dry-run", is_flag=True, help="Only say what would be asked for.")
 @click.option("--json", "as_json", is_flag=True, help="What came of it, an object for each job on a line.")
-@admin_option
-@config_option
-@token_option
+@pass_where
 def warm(
     images: tuple[str, ...],
     platforms: tuple[str, ...],
     source: Any,
     dry_run: bool,
     as_json: bool,
-    admin: Address | None,
-    config: Path | None,
-    token_file: Path | None,
+    where: Where,
 ) -> None:
     """Fetch IMAGEs as a client would, each whole: tag, manifests, configs and layers. What is here already
     is not fetched; without tag and digest latest is meant.
@@ -72,24 +66,15 @@ def warm(
         raise click.UsageError("name an image, or a file of them with --from")
     body: dict[str, object] = {"dry_run": dry_run, **({"platforms": list(platforms)} if platforms else {})}
     orders = [{**body, "images": batch} for batch in batches(names)]
-    _run("warm", orders, as_json, admin, config, token_file)
+    _run("warm", orders, as_json, where)
 
 
 @click.command(short_help="Ask now whether cached tags have moved.")
 @click.argument("images", metavar="PATTERN...", nargs=-1, required=True)
 @click.option("-n", "--dry-run", is_flag=True, help="Only say which tags would be asked about.")
 @click.option("--json", "as_json", is_flag=True, help="What came of it, on one line.")
-@admin_option
-@config_option
-@token_option
-def refresh(
-    images: tuple[str, ...],
-    dry_run: bool,
-    as_json: bool,
-    admin: Address | None,
-    config: Path | None,
-    token_file: Path | None,
-) -> None:
+@pass_where
+def refresh(images: tuple[str, ...], dry_run: bool, as_json: bool, where: Where) -> None:
     """Have cached tags confirmed, fresh or not: docker.io/library/nginx:1.*, ghcr.io/team/**. A tag that has
     moved is fetched, for the platforms that were here.
 
@@ -101,7 +86,7 @@ def refresh(
     orders: list[dict[str, object]] = [
         {"images": batch, "dry_run": dry_run} for batch in batches(list(images))
     ]
-    _run("refresh", orders, as_json, admin, config, token_file)
+    _run("refresh", orders, as_json, where)
 
 
 def read_names(source: Any) -> list[str]:
@@ -135,14 +120,7 @@ def batches(names: Sequence[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def _run(
-    action: str,
-    orders: Sequence[Mapping[str, object]],
-    as_json: bool,
-    admin: Address | None,
-    config: Path | None,
-    token_file: Path | None,
-) -> None:
+def _run(action: str, orders: Sequence[Mapping[str, object]], as_json: bool, where: Where) -> None:
     def talk(ask: Ask) -> list[dict[str, Any]]:
         if action == "warm" and len(orders) > 1:
             check(ask, orders)
@@ -155,7 +133,7 @@ def _run(
 
     fetches = not any(order["dry_run"] for order in orders)  # else what is over max_size would go for it
     with interruptible():  # a job that nobody looks at any more would go on in the daemon
-        answers = by_hand(talk, admin, config, token_file, fetches=fetches)
+        answers = by_hand(talk, where, fetches=fetches)
     if any(answer.get("failed") or answer.get("state") in ("broken", "cancelled") for answer in answers):
         raise SystemExit(FAILED)
     raise SystemExit(0 if any(answer.get("count") or answer.get("images") for answer in answers) else NOTHING)

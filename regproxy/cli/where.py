@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import attrs
 import click
 
 from regproxy.cli.addresses import Address, addresses, parse_address
@@ -37,7 +41,7 @@ config_option = click.option(
     metavar="FILE",
     help="Whose admin listener to ask [default: $REGPROXY_CONFIG, else the built-in settings'].",
 )
-token_option = click.option(
+_token_option = click.option(
     "--token-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -56,30 +60,54 @@ def usable_settings(config: Path | None) -> Settings:
         raise SystemExit(1) from None
 
 
-def listeners(admin: Address | None, config: Path | None) -> tuple[Address, ...]:
-    """Where to ask: ``admin`` alone, else the settings' listeners. :exc:`AskFailed` where there is none."""
-    if admin is not None:
-        return (admin,)
-    found = addresses(usable_settings(config), os.environ)
-    if not found:
-        raise AskFailed(
-            "the settings name no admin listener that can be asked from here: say --admin", NOBODY
-        )
-    return found
+@attrs.frozen
+class Where:
+    """What was said of the daemon to ask, and of the settings that say the rest."""
 
+    admin: Address | None
+    config: Path | None
+    token_file: Path | None = None
 
-def operators_token(written: Path | None, admin: Address | None, config: Path | None) -> str | None:
-    """The token, where one is named; a file of the settings that only the daemon may read is no fault."""
-    if written is not None:
+    def settings(self) -> Settings:
+        """As :func:`usable_settings`."""
+        return usable_settings(self.config)
+
+    def listeners(self) -> tuple[Address, ...]:
+        """Where to ask: ``admin`` alone, else the settings'. :exc:`AskFailed` where there is none."""
+        if self.admin is not None:
+            return (self.admin,)
+        found = addresses(self.settings(), os.environ)
+        if not found:
+            raise AskFailed(
+                "the settings name no admin listener that can be asked from here: say --admin", NOBODY
+            )
+        return found
+
+    def token(self) -> str | None:
+        """The operators' token, where one is named; exit code 1 where ``token_file`` cannot be read.
+
+        A file of the settings that only the daemon may read is no fault.
+        """
+        if self.token_file is not None:
+            try:
+                return read_secret(self.token_file).decode("ascii")
+            except SecretUnusable as error:
+                click.echo(f"regproxy: --token-file {harmless(str(error))}", err=True)
+                raise SystemExit(1) from None
+        if self.admin is not None and self.config is None:
+            return None
+        named = self.settings().admin_token_file
         try:
-            return read_secret(written).decode("ascii")
-        except SecretUnusable as error:
-            click.echo(f"regproxy: --token-file {harmless(str(error))}", err=True)
-            raise SystemExit(1) from None
-    if admin is not None and config is None:
-        return None
-    named = usable_settings(config).admin_token_file
-    try:
-        return None if named is None else read_secret(named).decode("ascii")
-    except SecretUnusable:
-        return None
+            return None if named is None else read_secret(named).decode("ascii")
+        except SecretUnusable:
+            return None
+
+
+def pass_where(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb the options that say which daemon it asks, and pass it ``where``: a :class:`Where`."""
+
+    @functools.wraps(verb)
+    def placed(admin: Address | None, config: Path | None, token_file: Path | None, **others: Any) -> None:
+        verb(**others, where=Where(admin, config, token_file))
+
+    return admin_option(config_option(_token_option(placed)))

@@ -9,10 +9,7 @@ nothing gets no record before its first link: clients can name any number of the
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
-import secrets
 from collections.abc import Callable
 from functools import lru_cache
 from math import inf, nextafter
@@ -23,14 +20,13 @@ from regproxy.oci.repository import Repository
 from regproxy.storage import durable
 from regproxy.storage.layout import Layout
 from regproxy.storage.ledger import Ledger
-from regproxy.storage.records import format_record, parse_record, read_marked, read_record, seconds
+from regproxy.storage.records import format_record, parse_record, read_marked, seconds
 from regproxy.storage.remembered import Remembered
 
 MAX_UNKNOWN = 10_000
 """So many revoked repositories of which the disk holds nothing are told apart."""
 _MAX_BYTES = 1024
 _REMEMBERED = 4096
-_COST = {"n": 2**14, "r": 8, "p": 1, "maxmem": 64 * 1024 * 1024}
 
 
 class Revocations:
@@ -170,36 +166,3 @@ def _look(path: Path) -> tuple[tuple[float, bool], os.stat_result | None]:
         return (os.lstat(path).st_mtime, False), None
     except OSError:
         return (0.0, False), None
-
-
-def same_credential(path: Path, fingerprint: bytes) -> bool | None:
-    """Whether the record is of this fingerprint; None without a good record. Takes 50 ms (scrypt)."""
-    record = parse_record(read_record(path, _MAX_BYTES))
-    if record is None:
-        return None
-    salt, kept = record.get("salt"), record.get("hash")
-    if not isinstance(salt, str) or not isinstance(kept, str):
-        return None
-    try:
-        return hmac.compare_digest(_scrypt(fingerprint, bytes.fromhex(salt)), bytes.fromhex(kept))
-    except ValueError:
-        return None
-
-
-def write_credential(path: Path, fingerprint: bytes) -> None:
-    """Remember a fingerprint, salted and slow to guess. OSError."""
-    salt = secrets.token_bytes(16)
-    record = {"salt": salt.hex(), "hash": _scrypt(fingerprint, salt).hex()}
-    durable.write_atomic(path, format_record(record))
-
-
-def holds_content(folder: Path) -> bool:
-    """Whether an upstream's folder has any repository in it."""
-    try:
-        return any(not name.startswith(("_", ".")) for name in os.listdir(folder))
-    except OSError:
-        return False
-
-
-def _scrypt(fingerprint: bytes, salt: bytes) -> bytes:
-    return hashlib.scrypt(fingerprint, salt=salt, dklen=32, **_COST)

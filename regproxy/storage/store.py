@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
 import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
 import attrs
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -41,12 +39,10 @@ from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Manifest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
-from regproxy.storage import durable, revocations
-from regproxy.storage.adopted import AdoptedSpool
-from regproxy.storage.bodies import FileBlob
 from regproxy.storage.content import DiskBlobs, DiskManifests, Shelf
 from regproxy.storage.counting import Counter
 from regproxy.storage.files import Files
+from regproxy.storage.fingerprints import Fingerprints
 from regproxy.storage.health import DiskHealth, probe
 from regproxy.storage.keeping import Keeper
 from regproxy.storage.layout import Layout
@@ -62,14 +58,13 @@ from regproxy.storage.refusals import storage_failed
 from regproxy.storage.remembered import Remembered
 from regproxy.storage.revocations import Revocations
 from regproxy.storage.scrubbing import Scrubbing
-from regproxy.storage.spool import Spool
+from regproxy.storage.spooling import Spooling
 from regproxy.storage.stock import Stock
 from regproxy.storage.survey import Survey, Surveyor
 from regproxy.storage.tags import look_at_tag, tag_names
 from regproxy.storage.telling import Teller
-from regproxy.storage.thread import DiskThread, Makings, shield
+from regproxy.storage.thread import DiskThread, shield
 from regproxy.storage.underway import UnderWay
-from regproxy.storage.version import check_version, write_version
 from regproxy.storage.workshop import Workshop
 
 REMEMBERED_TAGS = 4096
@@ -77,7 +72,7 @@ REMEMBERED_TAGS = 4096
 
 @implementer(ILocalStore, IRemovals, IEvictable)
 class DiskStore:
-    """Content, links and tags below ``root``. Made by :func:`open_store`, which locks the folder."""
+    """Content, links and tags below ``root``. Made by ``opening``, which locks the folder."""
 
     def __init__(
         self,
@@ -94,7 +89,6 @@ class DiskStore:
         self._lock = lock
         self._writer = writer
         self._reader = reader
-        self._makings = Makings()
         self._own = DiskThread(reactor, "regproxy-survey")
         self._syncer = DiskThread(reactor, "regproxy-syncer", health.refused)
         self._hasher = DiskThread(reactor, "regproxy-hasher", health.refused)
@@ -108,6 +102,7 @@ class DiskStore:
         self._ledger = Ledger(self._layout, self._teller)
         self._revocations = Revocations(self._layout, wall, self._ledger)
         self._ledger.before_link = self._revocations.record
+        self._fingerprints = Fingerprints(self._layout, reader, writer, self.revoke_upstream)
         self._keeper = Keeper(self._layout, self._ledger, self._occupancy, under_way, self._teller)
         self.purges: IPurges = Purges(self._layout, self._keeper, self._own, writer)
         self._counter = Counter(
@@ -126,7 +121,7 @@ class DiskStore:
         self._scrubbing = Scrubbing(self._keeper, reactor, writer)
         self.scrubbed: IScrubbed = self._scrubbing
         self._shelf = Shelf(self._layout, self._ledger, self._files, self._revocations, writer)
-        self._shop = Workshop(
+        shop = Workshop(
             self._layout,
             self._ledger,
             self._files,
@@ -139,6 +134,7 @@ class DiskStore:
             self._settled,
             lambda size_bytes: self._room.reserve(size_bytes),
         )
+        self._spooling = Spooling(shop)
         self.blobs: IBlobSource = DiskBlobs(self._shelf)
         self._manifests = DiskManifests(self._shelf, self._recheck)
         self.manifests: IManifestSource = self._manifests
@@ -218,12 +214,7 @@ class DiskStore:
 
     def census(self) -> Deferred[None]:
         """Count what complete blobs take, which is soon done; before the first survey."""
-        return Deferred.fromCoroutine(self._census())
-
-    async def _census(self) -> None:
-        for folder in await self._writer.run(self._counter.begin_census):
-            await self._writer.run(self._counter.census, *folder)
-        await self._writer.run(self._counter.end_census)
+        return Deferred.fromCoroutine(self._surveyor.census())
 
     def disk_use(self) -> DiskUse:
         """As :meth:`IEvictable.disk_use`."""
@@ -279,39 +270,19 @@ class DiskStore:
 
     def spool(self, digest: Digest) -> Deferred[ISpool]:
         """A new, empty spool; StorageFailed. Cancelled, it is removed again."""
-        name = f"{digest.algorithm}-{digest.hex[:32]}-{secrets.token_hex(8)}"
-        made: Deferred[ISpool] = self._writer.run(self._make_spool, digest, name)
-        return self._makings.add(made, lambda spool: spool.discard())
-
-    def _make_spool(self, digest: Digest, name: str) -> ISpool:
-        with contextlib.suppress(OSError):  # a survey tries again
-            self._leftovers.sweep_overdue()
-        return Spool.create(self._shop, digest, name)
+        return self._spooling.new(digest)
 
     def left(self, digest: Digest) -> Leftover | None:
         """What an earlier fill has left of it."""
-        return self._leftovers.look(digest)
+        return self._spooling.left(digest)
 
     def take(self, digest: Digest) -> Deferred[ISpool | None]:
         """The spool with what was left, None where it is gone; StorageFailed. Cancelled, it is left again."""
-        made: Deferred[ISpool | None] = self._writer.run(self._take_spool, digest)
-        return self._makings.add(made, lambda spool: succeed(None) if spool is None else spool.keep())
-
-    def _take_spool(self, digest: Digest) -> ISpool | None:
-        return Spool.take(self._shop, digest)
+        return self._spooling.take(digest)
 
     def adopt(self, digest: Digest) -> Deferred[tuple[ISpool, IBlob]]:
         """An untrusted file: its bytes, and the spool that hashes them; ContentMissing."""
-        made = self._writer.run(AdoptedSpool.create, self._shop, digest)
-        return self._makings.add(made.addCallback(self._with_bytes), _let_go)
-
-    def _with_bytes(self, spool: AdoptedSpool) -> tuple[ISpool, IBlob]:
-        try:
-            file = self._files.duplicate(spool.descriptor)
-        except BaseException:
-            spool.discard().addErrback(_left_for_later)
-            raise
-        return spool, FileBlob(file, spool.size_bytes)
+        return self._spooling.adopt(digest)
 
     def put(self, repository: Repository, manifest: Manifest, since_s: float) -> Deferred[None]:
         """Write a manifest and its link; InvalidManifest when its digest is not of its bytes."""
@@ -374,20 +345,7 @@ class DiskStore:
         ``fingerprint`` is made of name and password, empty for anonymous. The revocation counts
         even when the Deferred fails with StorageFailed since the disk takes no record.
         """
-        return shield(Deferred.fromCoroutine(self._compare(upstream, fingerprint)))
-
-    async def _compare(self, upstream: str, fingerprint: bytes) -> bool:
-        record = self._layout.credential(upstream)
-        same = await self._reader.run(revocations.same_credential, record, fingerprint)
-        if same:
-            return False
-        changed = same is False or await self._reader.run(
-            revocations.holds_content, self._layout.upstream(upstream)
-        )
-        if changed:
-            await self.revoke_upstream(upstream)
-        await self._writer.run(revocations.write_credential, record, fingerprint)
-        return changed
+        return self._fingerprints.changed(upstream, fingerprint)
 
     # the end
 
@@ -411,7 +369,7 @@ class DiskStore:
     async def _close(self) -> None:
         self._surveyor.stop()
         self.health.close()
-        await self._makings.settled()
+        await self._spooling.settled()
         for thread in (
             self._scrubbing,
             self._own,
@@ -425,34 +383,6 @@ class DiskStore:
             self._lock.release()
 
 
-def open_store(root: Path, reactor: IReactorFromThreads, wall: Callable[[], float]) -> DiskStore:
-    """Make, check, lock and clean the folder, and give the store over it. Blocks for a moment.
-
-    A disk that takes no writes is opened too. StorageForeign, StorageLocked, StorageFailed.
-    """
-    layout = Layout(root)
-    try:
-        durable.make_folders(root)
-        check_version(layout)
-        lock = FolderLock.take(layout.lock)
-    except OSError as error:
-        raise storage_failed(error) from None
-    health = DiskHealth(root, cast(IReactorTime, reactor), lambda: writer.run(store.look_for_room))
-    writer = DiskThread(reactor, "regproxy-writer", health.refused)
-    reader = DiskThread(reactor, "regproxy-reader")
-    store = DiskStore(root, reactor, writer, reader, wall, health, lock)
-    try:
-        if check_version(layout) or write_version(layout):
-            store.recover()
-    except OSError as error:
-        lock.release()
-        raise storage_failed(error) from None
-    except StorageFailed:
-        lock.release()
-        raise
-    return store
-
-
 def _room_of(root: Path) -> tuple[int, int]:
     room = os.statvfs(root)
     return room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize
@@ -461,9 +391,3 @@ def _room_of(root: Path) -> tuple[int, int]:
 def _left_for_later(failure: Failure) -> None:
     """The store is closed, or the disk refuses: the next survey finds what nobody holds."""
     failure.trap(StorageFailed)
-
-
-def _let_go(adopted: tuple[ISpool, IBlob]) -> Deferred[None]:
-    spool, blob = adopted
-    blob.close()
-    return spool.discard()

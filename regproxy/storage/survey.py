@@ -209,7 +209,7 @@ def _bring_in(path: str) -> None:
 
 
 class Surveyor:
-    """Runs surveys, one at a time, and keeps the last result."""
+    """Runs surveys, one at a time, and keeps the last result; and before the first one the census."""
 
     def __init__(
         self,
@@ -235,6 +235,12 @@ class Surveyor:
         self._walk: Walk | None = None
         self._flight: SingleFlight[str, Survey] = SingleFlight()
         self.last: Survey | None = None
+
+    async def census(self) -> None:
+        """Count what complete blobs take; StorageFailed."""
+        for folder in await self._writer.run(self._counter.begin_census):
+            await self._writer.run(self._counter.census, *folder)
+        await self._writer.run(self._counter.end_census)
 
     def run(self) -> Deferred[Survey]:
         """Walk the folder. Cancelling leaves it running; TransferStopped when the store closes."""

@@ -9,7 +9,8 @@ from twisted.internet import reactor
 from twisted.internet.task import Clock
 
 from regproxy.oci.digest import Digest
-from regproxy.storage.store import DiskStore, open_store
+from regproxy.storage.opening import open_store
+from regproxy.storage.store import DiskStore
 from regproxy.testing.stores import MemoryStore
 
 START_S = 1_800_000_000.0

@@ -19,7 +19,8 @@ from regproxy.interfaces import Kind, TagRecord
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Tag
-from regproxy.storage.store import DiskStore, open_store
+from regproxy.storage.opening import open_store
+from regproxy.storage.store import DiskStore
 from regproxy.storage.thread import DiskThread
 from regproxy.testing.images import sized_image
 from tests.expiry.world import CORP, DAY_S, NGINX, TTL_S, Wall

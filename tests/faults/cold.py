@@ -22,7 +22,8 @@ from regproxy.extents import Extents
 from regproxy.oci.digest import Digest
 from regproxy.proxy.registry import ProxyRegistry
 from regproxy.settings import LOCAL_NETWORKS, FillSettings, UpstreamSettings
-from regproxy.storage.store import DiskStore, open_store
+from regproxy.storage.opening import open_store
+from regproxy.storage.store import DiskStore
 from regproxy.testing.checker import check
 from regproxy.testing.registry import ScriptableRegistry
 from regproxy.upstream.registry import RemoteRegistry

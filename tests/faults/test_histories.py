@@ -59,7 +59,8 @@ from regproxy.oci.repository import Repository
 from regproxy.proxy.registry import ProxyRegistry
 from regproxy.settings import FillSettings
 from regproxy.storage import durable
-from regproxy.storage.store import DiskStore, open_store
+from regproxy.storage.opening import open_store
+from regproxy.storage.store import DiskStore
 from regproxy.testing.bodies import Feed, MemoryBlob
 from regproxy.testing.checker import check
 from regproxy.testing.remotes import MemoryRemote

@@ -20,7 +20,7 @@ from regproxy.metrics.figures import EXPIRED_KINDS, REFUSAL_REASONS, Figures
 from regproxy.metrics.tags import OUTCOMES
 from regproxy.metrics.upstreams import TOKEN_OUTCOMES
 from regproxy.settings import Settings, StorageSettings, UpstreamSettings
-from regproxy.storage.store import open_store
+from regproxy.storage.opening import open_store
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "metrics.md").read_text("utf-8")
 ROW = re.compile(

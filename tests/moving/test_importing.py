@@ -25,8 +25,8 @@ from regproxy.standalone import FolderInUse, with_store
 from regproxy.storage import durable
 from regproxy.storage.layout import Layout
 from regproxy.storage.links import read_link
+from regproxy.storage.opening import open_store
 from regproxy.storage.records import read_record
-from regproxy.storage.store import open_store
 from regproxy.storage.tags import decode_tag
 from regproxy.testing.checker import check
 from regproxy.testing.images import Image, make_image, make_index, sized_image

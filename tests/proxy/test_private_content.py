@@ -45,7 +45,8 @@ from regproxy.oci.tag import Tag
 from regproxy.proxy.blobs import ProxyBlobStore
 from regproxy.proxy.permission import Permission, Proof
 from regproxy.proxy.registry import ProxyRegistry
-from regproxy.storage.store import DiskStore, open_store
+from regproxy.storage.opening import open_store
+from regproxy.storage.store import DiskStore
 from regproxy.testing.bodies import Feed
 from regproxy.testing.images import assemble, describe
 from regproxy.testing.reply import Gate

@@ -16,7 +16,8 @@ from regproxy.oci.manifest import Manifest
 from regproxy.oci.media_type import OCI_MANIFEST
 from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Tag
-from regproxy.storage.store import DiskStore, open_store
+from regproxy.storage.opening import open_store
+from regproxy.storage.store import DiskStore
 
 
 class Wall:

@@ -16,7 +16,8 @@ from regproxy.interfaces import TagRecord
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import Descriptor
 from regproxy.oci.media_type import OCI_MANIFEST
-from regproxy.storage.store import DiskStore, open_store
+from regproxy.storage.opening import open_store
+from regproxy.storage.store import DiskStore
 from tests.storage.conftest import (
     CONTENT,
     DIGEST,

@@ -16,7 +16,7 @@ from regproxy.errors import StorageFailed, TransferStopped
 from regproxy.interfaces import ICloningSpool
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository
-from regproxy.storage.store import open_store
+from regproxy.storage.opening import open_store
 
 CONTENT = os.urandom(300_000)
 REPOSITORY = Repository("docker.io", "org/app")

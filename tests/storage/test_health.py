@@ -19,7 +19,7 @@ from regproxy.oci.digest import Digest
 from regproxy.storage import durable
 from regproxy.storage.health import LONGEST_QUIET_S, PROBE_S, ROOMY_BYTES, DiskHealth, probe
 from regproxy.storage.layout import Layout
-from regproxy.storage.store import open_store
+from regproxy.storage.opening import open_store
 from regproxy.storage.thread import DiskThread
 
 FULL = OSError(errno.ENOSPC, "No space left on device")

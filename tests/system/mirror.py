@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 from regproxy import compose
 from regproxy.headers.origins import Origin
 from regproxy.settings import AccessSettings, Credentials, Settings, StorageSettings, UpstreamSettings
-from regproxy.storage.store import open_store
+from regproxy.storage.opening import open_store
 from regproxy.testing.images import Image
 from regproxy.testing.registry import ScriptableRegistry
 from tests.system.client import Client

@@ -18,7 +18,7 @@ from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Tag
 from regproxy.removal import Expiry, build_expiry
 from regproxy.settings import Settings, StorageSettings, UpstreamSettings
-from regproxy.storage.store import open_store
+from regproxy.storage.opening import open_store
 from regproxy.testing.images import Image, sized_image
 from tests.system.mirror import NAME, World
 

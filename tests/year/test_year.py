@@ -194,7 +194,8 @@ class Year:
 def year(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Year:
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     monkeypatch.setattr(os, "fdatasync", lambda descriptor: None)
-    monkeypatch.setattr("regproxy.storage.store.DiskThread", AtOnce)
+    for room in ("opening", "store"):
+        monkeypatch.setattr(f"regproxy.storage.{room}.DiskThread", AtOnce)
     for cache, limit in CACHES.items():
         monkeypatch.setattr(f"regproxy.{cache}", limit)
     return Year(tmp_path / "root", SEED)

@@ -25,7 +25,8 @@ from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Tag
 from regproxy.proxy.registry import ProxyRegistry
 from regproxy.settings import DAY_S, TagRule
-from regproxy.storage.store import DiskStore, open_store
+from regproxy.storage.opening import open_store
+from regproxy.storage.store import DiskStore
 from regproxy.testing.at_once import AtOnce, OneThread
 from regproxy.testing.bodies import Feed
 from regproxy.testing.images import Image, make_image
