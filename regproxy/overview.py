@@ -161,7 +161,7 @@ def used_states(mirror: Mirror, now_s: float) -> list[UsedState]:
 def upstream_state(upstream: UpstreamSettings, mirror: Mirror) -> UpstreamState:
     """What was heard of it, and how it stands."""
     remote = mirror.remotes.get(upstream.name)
-    stands = () if remote is None else (remote.standing(), remote.allowance())
+    stands = () if remote is None else (remote.standing(), remote.allowance(), remote.endpoints())
     if mirror.expiry is None:
         return UpstreamState(upstream.name, upstream.default, None, None, None, None, *stands)
     beat = mirror.expiry.pulse.beat(upstream.name)

@@ -102,6 +102,8 @@ class UpstreamState:
     trouble_ago_s: float | None
     standing: Standing = attrs.field(factory=Standing)
     allowance: Allowance = attrs.field(factory=Allowance)
+    endpoints: Sequence[tuple[str, Standing]] = ()
+    """Each one's host."""
 
 
 @attrs.frozen(slots=True)
@@ -244,6 +246,10 @@ def _upstream(now_s: float, state: UpstreamState) -> dict[str, object]:
         "since_s": _rounded(state.since_s),
         "trouble": told,
         "circuit": circuit_document(state.standing, now_s),
+        "endpoints": [
+            {"host": _short(host), "circuit": circuit_document(standing, now_s)}
+            for host, standing in state.endpoints[:MAX_LISTED]
+        ],
         "allowance": allowance_document(state.allowance, now_s),
     }
 

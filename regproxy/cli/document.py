@@ -71,6 +71,14 @@ class Allowance:
 
 
 @attrs.frozen(slots=True)
+class Endpoint:
+    """One of the places where an upstream is asked."""
+
+    host: str
+    circuit: Circuit
+
+
+@attrs.frozen(slots=True)
 class Upstream:
     """``answers`` None: not known yet; ``since_s`` is for how long it has been as it is."""
 
@@ -82,6 +90,7 @@ class Upstream:
     trouble_ago_s: float | None
     circuit: Circuit = Circuit()
     allowance: Allowance = Allowance()
+    endpoints: tuple[Endpoint, ...] = ()
 
 
 @attrs.frozen(slots=True)
@@ -350,7 +359,12 @@ def _upstream(upstream: Object) -> Upstream:
         trouble.seconds("ago_s"),
         read_circuit(upstream.object("circuit")),
         read_allowance(upstream.object("allowance")),
+        upstream.each("endpoints", _endpoint),
     )
+
+
+def _endpoint(found: Object) -> Endpoint:
+    return Endpoint(found.text("host") or "?", read_circuit(found.object("circuit")))
 
 
 def read_circuit(found: Object) -> Circuit:

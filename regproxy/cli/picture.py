@@ -13,6 +13,8 @@ MIN_BAR, MAX_BAR = 5, 40
 NARROW = 36
 NAME_WIDTH = 24
 HEX_SHOWN = 12
+ENDPOINTS = 8
+"""So many endpoints of an upstream are looked at."""
 MIN_RATE = 1.0
 
 _NOTHING = "-"
@@ -135,10 +137,14 @@ def _upstream(upstream: Upstream, width: int) -> Iterator[Line]:
 
 
 def _standing(upstream: Upstream) -> Iterator[list[Part]]:
-    """What is out of the ordinary: an upstream that is not asked, a rate limit."""
+    """What is out of the ordinary: an upstream, or one of its endpoints, that is not asked, a rate limit."""
     circuit, allowance = circuit_text(upstream.circuit), allowance_clauses(upstream.allowance)
     if circuit and upstream.circuit.state != "closed":
         yield [Part(f"circuit {circuit}", Tone.RED if upstream.circuit.state == "open" else Tone.YELLOW)]
+    else:
+        for each in upstream.endpoints[:ENDPOINTS]:
+            if each.circuit.state not in (None, "closed"):
+                yield [Part(f"{harmless(each.host)} {circuit_text(each.circuit)}", Tone.YELLOW)]
     if allowance:
         tone = Tone.FAINT if upstream.allowance.thrift in (None, "free") else Tone.YELLOW
         first, *others = allowance

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
@@ -77,6 +79,9 @@ class IRemoteRegistry(Interface):
 
     def standing() -> Standing:
         """How it stands now; costs a microsecond, never raises."""
+
+    def endpoints() -> Sequence[tuple[str, Standing]]:
+        """Each endpoint's host, with its port, in the order of the settings, and how it stands now."""
 
     def allowance() -> Allowance:
         """What its rate limit leaves us; costs a microsecond, never raises."""

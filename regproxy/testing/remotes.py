@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -158,6 +158,10 @@ class MemoryRemote:
     def standing(self) -> Standing:
         """See IRemoteRegistry."""
         return self.stands
+
+    def endpoints(self) -> Sequence[tuple[str, Standing]]:
+        """See IRemoteRegistry."""
+        return [(self.name, self.stands)]
 
     def allowance(self) -> Allowance:
         """See IRemoteRegistry."""

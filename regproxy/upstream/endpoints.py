@@ -14,6 +14,7 @@ import attrs
 from twisted.internet.interfaces import IReactorTime
 
 from regproxy.errors import UpstreamDown
+from regproxy.headers.origins import Origin
 from regproxy.interfaces import Circuit, Standing
 from regproxy.upstream.breaker import Breaker
 from regproxy.upstream.circuit import CircuitState
@@ -30,6 +31,11 @@ class Endpoint:
     url: str
     later: bool
     breaker: Breaker
+
+    @property
+    def host(self) -> str:
+        """With its port, where that is not the usual one."""
+        return str(Origin.of(self.url)).partition("://")[2]
 
 
 class Endpoints:
@@ -116,6 +122,16 @@ class Endpoints:
             return GOOD
         now_s = self._clock.seconds()
         return best([each.breaker.state for each in self._all], now_s, self._wall() - now_s)
+
+    def standings(self) -> list[tuple[str, Standing]]:
+        """As :meth:`IRemoteRegistry.endpoints`."""
+        return [(each.host, self._standing_of(each.breaker.state)) for each in self._all]
+
+    def _standing_of(self, state: CircuitState) -> Standing:
+        if self.offline:
+            return Standing(Circuit.OFFLINE, self._offline_s, OFFLINE)
+        now_s = self._clock.seconds()
+        return GOOD if state.closed else best([state], now_s, self._wall() - now_s)
 
     def set_offline(self, offline: bool, since_s: float | None = None) -> bool:
         """Ask nobody from now on, or everybody again; whether that is news. ``since_s`` epoch seconds."""

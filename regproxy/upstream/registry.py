@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -200,6 +200,10 @@ class RemoteRegistry:
     def standing(self) -> Standing:
         """As :meth:`IRemoteRegistry.standing`."""
         return self._endpoints.standing()
+
+    def endpoints(self) -> Sequence[tuple[str, Standing]]:
+        """As :meth:`IRemoteRegistry.endpoints`."""
+        return self._endpoints.standings()
 
     def allowance(self) -> Allowance:
         """As :meth:`IRemoteRegistry.allowance`."""

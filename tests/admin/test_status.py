@@ -55,6 +55,7 @@ NOW = Now(
             1.0,
             Standing(Circuit.OPEN, 1_000_000.0, "it hangs", 3.0),
             Allowance(Thrift.LONGER, 100, 7),
+            [("mirror.local:5000", Standing(Circuit.OPEN, 1_000_000.0, "it hangs", 3.0))],
         ),
         UpstreamState("quay.io", False, None, None, None, None),
     ),
@@ -119,6 +120,12 @@ def test_the_whole_document() -> None:
                     "since_s": 12.346,
                     "trouble": {"reason": "connection refused", "ago_s": 1.0},
                     "circuit": {"state": "open", "for_s": 60.5, "reason": "it hangs", "retry_s": 3.0},
+                    "endpoints": [
+                        {
+                            "host": "mirror.local:5000",
+                            "circuit": {"state": "open", "for_s": 60.5, "reason": "it hangs", "retry_s": 3.0},
+                        }
+                    ],
                     "allowance": {**NO_LIMIT, "thrift": "longer", "limit": 100, "remaining": 7},
                 },
                 {
@@ -128,6 +135,7 @@ def test_the_whole_document() -> None:
                     "since_s": None,
                     "trouble": None,
                     "circuit": {"state": "closed", "for_s": None, "reason": None, "retry_s": None},
+                    "endpoints": [],
                     "allowance": NO_LIMIT,
                 },
             ],

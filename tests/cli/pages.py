@@ -152,6 +152,13 @@ documents = st.fixed_dictionaries(
                 since_s=_seconds,
                 trouble=_fields(reason=_words, ago_s=_seconds),
                 circuit=_fields(state=_words, for_s=_seconds, reason=_words, retry_s=_seconds),
+                endpoints=st.lists(
+                    _fields(
+                        host=_words,
+                        circuit=_fields(state=_words, for_s=_seconds, reason=_words, retry_s=_seconds),
+                    ),
+                    max_size=3,
+                ),
                 allowance=_fields(
                     thrift=_words,
                     limit=_counts,

@@ -48,6 +48,24 @@ def test_what_it_says() -> None:
     ]
 
 
+def test_an_endpoint_that_is_not_asked_is_told_where_others_are() -> None:
+    """Where none is, the upstream's own line says so."""
+    found = full()
+    away = {"state": "open", "for_s": 72.0, "reason": "it refuses connections", "retry_s": 9.0}
+    first, second, _ = found["upstreams"]["listed"]
+    endpoints = [
+        {"host": "mirror.local:5000", "circuit": away},
+        {"host": "x\x1b[2J", "circuit": {**away, "state": "half-open"}},
+        {"host": "registry-1.docker.io", "circuit": {"state": "closed"}},
+    ]
+    first["endpoints"] = second["endpoints"] = endpoints
+    assert drawn(found, 80)[-7:-4] == [
+        "    mirror.local:5000 open for 1m 12s: it refuses connections; tried again in 9s",
+        "    x?[2J half-open for 1m 12s: it refuses connections; tried again in 9s",
+        "  quay.io                   in trouble for 1m 12s",
+    ]
+
+
 MOVED = {
     "count": 21,
     "listed": [

@@ -1,4 +1,4 @@
-"""The status page's look at the disk: a mount that does not answer holds nobody up."""
+"""What the status page looks at: a mount that does not answer holds nobody up; each upstream as it stands."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from twisted.internet.task import Clock
 from regproxy.admin.status import DiskState
 from regproxy.errors import StorageFailed
 from regproxy.eviction.limits import Limits
-from regproxy.interfaces import DiskUse
-from regproxy.overview import ROOM_S, DiskLook
+from regproxy.interfaces import Allowance, Circuit, DiskUse, Standing, Thrift
+from regproxy.overview import ROOM_S, DiskLook, upstream_state
+from regproxy.settings import UpstreamSettings
 from regproxy.storage.occupancy import Occupied
+from regproxy.testing.remotes import MemoryRemote
 
 
 class Store:
@@ -74,3 +76,13 @@ def test_a_disk_that_cannot_be_asked_has_no_room_to_tell_of() -> None:
     store: Any = Store()
     store.room = lambda: fail(StorageFailed("it is gone"))
     assert looking(DiskLook(store, Clock())) == [DiskState(3, 300, True, None, None)]
+
+
+def test_an_upstream_with_its_endpoints() -> None:
+    remote = MemoryRemote("docker.io")
+    remote.stands, remote.allows = Standing(Circuit.OPEN, reason="it hangs"), Allowance(Thrift.STALE, 100, 7)
+    mirror: Any = SimpleNamespace(remotes={"docker.io": remote}, expiry=None)
+    found = upstream_state(UpstreamSettings("docker.io", ("https://registry.test",), default=True), mirror)
+    assert (found.name, found.default, found.answers) == ("docker.io", True, None)
+    assert (found.standing, found.allowance) == (remote.stands, remote.allows)
+    assert list(found.endpoints) == [("docker.io", remote.stands)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import attrs
 import pytest
@@ -213,7 +214,13 @@ async def test_a_first_whose_circuit_is_open_is_not_asked_and_probed(pair: Pair)
         assert await blob_of(pair.registry) == BLOB
     assert first.breaker.state.circuit is Circuit.OPEN
     assert pair.registry.standing() == Standing(), "the second one is there"
+    (first_host, away), (second_host, there) = pair.registry.endpoints()
+    assert (first_host, second_host) == (urlsplit(pair.first.url).netloc, urlsplit(pair.second.url).netloc)
+    assert (away.circuit, there) == (Circuit.OPEN, Standing())
+    assert "refuses connections" in away.reason
     assert pair.registry._endpoints.order() == [second]
+    pair.registry.set_offline(True)
+    assert [standing.circuit for _, standing in pair.registry.endpoints()] == [Circuit.OFFLINE] * 2
 
 
 async def test_nobody_waits_when_all_circuits_are_open(pair: Pair) -> None:
