@@ -144,8 +144,8 @@ class FillTable:
 
     def begin(self, digest: Digest, source: Source, awaited: bool = False) -> Deferred[None]:
         """Start the fill of ``digest`` without a reader; fires when the disk has it. ``awaited``: it goes on
-        until then, where it would pause for lack of readers too. Fails as :meth:`open`, and with
-        TransferStopped where it was not kept."""
+        until then, where it would pause for lack of readers too. Fails as :meth:`open`, with what ended
+        the fill, and with TransferStopped where it was not kept."""
         return Deferred.fromCoroutine(self._kept(digest, source, awaited))
 
     async def _kept(self, digest: Digest, source: Source, awaited: bool) -> None:
@@ -157,8 +157,11 @@ class FillTable:
         with fill.awaited() if awaited else nullcontext():
             blob.close()
             await fill.when_over()
-        if not fill.kept:
-            raise TransferStopped(f"{digest} was not kept")
+        if fill.kept:
+            return
+        if fill.failure is not None:
+            raise fill.failure
+        raise TransferStopped(f"{digest} was not kept")
 
     def stop(self) -> Deferred[None]:
         """End all fills; fires when each has let go of its spool and its connection."""

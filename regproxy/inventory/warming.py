@@ -6,6 +6,7 @@ up, or it is down. Three layers at a time. What fails costs its image only. Noth
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +15,15 @@ from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from regproxy.errors import ContentError, NotBrought, RegproxyError, StorageFailed, UpstreamTrouble
+from regproxy.errors import (
+    ContentError,
+    Denied,
+    NotBrought,
+    NotFound,
+    RegproxyError,
+    StorageFailed,
+    UpstreamTrouble,
+)
 from regproxy.interfaces import How, ILocalStore, IRemoteRegistry, TagAnswer, Thrift
 from regproxy.inventory.progress import Layer, Progress, Stage
 from regproxy.oci import media_type as types
@@ -66,18 +75,49 @@ class Warming:
         self._store = store
         self._remotes = remotes
         self._clock = clock
+        self._asked: set[str] = set()
+        """Upstreams that were asked what their rate limit leaves."""
 
     async def run(self, errands: Sequence[Errand], progress: Progress) -> None:
         """One image after the other; what fails is in ``progress``. Cancelling ends it."""
         for errand in errands:
             progress.begin(str(errand))
             try:
-                self._check_upstream(errand.repository.upstream)
+                await self._check(errand.repository, errand.reference)
                 await self._fetch(errand, progress)
             except RegproxyError as error:
                 progress.end(error.message)
             else:
                 progress.end(None)
+
+    async def _check(self, repository: Repository, reference: Reference) -> None:
+        """Whether the upstream may be asked for a manifest. After a start nothing is known of its limit:
+        a HEAD, which costs none of it, tells before the first GET takes one that is left to clients."""
+        upstream = repository.upstream
+        self._check_upstream(upstream)
+        if upstream in self._asked or self._is_here(repository, reference):
+            return
+        if self._remotes[upstream].allowance().limit is None:
+            await self._ask_what_is_left(repository, reference)
+            self._check_upstream(upstream)
+
+    async def _ask_what_is_left(self, repository: Repository, reference: Reference) -> None:
+        """Once of each upstream that answers; what else is wrong is told by the GET."""
+        remote = self._remotes[repository.upstream]
+        with contextlib.suppress(RegproxyError):
+            try:
+                if isinstance(reference, Tag):
+                    await remote.tags.stat(repository, reference, None)
+                else:
+                    await remote.manifests.stat(repository, reference)
+            except (NotFound, Denied):
+                pass
+            self._asked.add(repository.upstream)
+
+    def _is_here(self, repository: Repository, reference: Reference) -> bool:
+        if isinstance(reference, Tag):
+            return self._store.tag(repository, reference) is not None
+        return rightful(self._store, repository, reference)
 
     def _check_upstream(self, upstream: str) -> None:
         remote = self._remotes.get(upstream)
@@ -158,7 +198,7 @@ class Warming:
             raise NotBrought(f"it has no image for {wanted}; there is {', '.join(there) or 'none that says'}")
         found: list[Manifest] = []
         for digest in digests:
-            self._check_upstream(repository.upstream)
+            await self._check(repository, digest)
             answer = await self._registry.manifests.fetch(repository, digest)
             if answer.manifest is None:
                 raise NotBrought("its manifest could not be read")
@@ -200,8 +240,15 @@ class Warming:
                 blob.close()
                 await fill.when_over()
         if not rightful(self._store, repository, layer.digest):
-            raise NotBrought(f"{layer.digest} was not kept: the disk refuses it, or has no room for it")
+            raise _why(None if fill is None else fill.failure, layer.digest)
         layer.stage, layer.moving = Stage.HERE, None
+
+
+def _why(failure: BaseException | None, digest: Digest) -> RegproxyError:
+    """What is told of a blob that came and is not here: ``failure`` is what ended its fill."""
+    if isinstance(failure, RegproxyError):
+        return failure
+    return NotBrought(f"{digest} was not kept: the disk refuses it, or has no room for it")
 
 
 def _check_stale(upstream: str, answer: TagAnswer) -> None:

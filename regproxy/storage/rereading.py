@@ -18,6 +18,8 @@ from regproxy.storage.records import open_regular
 
 PIECE_BYTES = 4 * 1024 * 1024
 BLOCK_BYTES = 4096
+LARGEST_BLOCK_BYTES = 64 * 1024
+"""Linux knows no device with larger ones."""
 UNREADABLE = (errno.EIO, errno.EBADMSG, errno.EUCLEAN, errno.ENODATA, errno.EREMOTEIO)
 """What file systems say of bytes that the disk has lost."""
 _DIRECT = getattr(os, "O_DIRECT", 0)
@@ -35,7 +37,7 @@ class Rereading:
         self._plain = descriptor
         self._direct = _opened_direct(path, found)
         # Begins at a page, as direct reading wants it, which has the kernel find memory for all of it.
-        self._buffer = mmap.mmap(-1, min(PIECE_BYTES, _blocks(found.st_size)))
+        self._buffer = mmap.mmap(-1, min(PIECE_BYTES, _whole_blocks(found)))
         self.again()
 
     @classmethod
@@ -108,9 +110,11 @@ class Rereading:
         return count
 
 
-def _blocks(size_bytes: int) -> int:
-    """Whole blocks that have room for so much, one at least."""
-    return max(1, -(-size_bytes // BLOCK_BYTES)) * BLOCK_BYTES
+def _whole_blocks(found: os.stat_result) -> int:
+    """Room for the file in whole blocks, one at least. A device reads nothing less past the cache, and has
+    none larger than the file system's."""
+    block = BLOCK_BYTES if found.st_blksize <= BLOCK_BYTES else LARGEST_BLOCK_BYTES
+    return max(1, -(-found.st_size // block)) * block
 
 
 def _opened_direct(path: Path, found: os.stat_result) -> int | None:

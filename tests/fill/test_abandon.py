@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regproxy.errors import UpstreamTrouble
 from regproxy.fill.abandon import AHEAD_GRACE_S, GRACE_S, LOOK_S, Attendance, pause_in_s
 from regproxy.interfaces import Leftover
 from regproxy.oci.digest import Digest
@@ -316,4 +317,12 @@ class TestAwaited:
         world.clock.advance(AHEAD_GRACE_S)
         assert (len(world.proxy.fills), feed.open_count) == (0, 0)
         assert world.store.left(digest) == Leftover(SIZE, ((0, 1000),))
+        assert world.clock.getDelayedCalls() == []
+
+    def test_it_is_told_what_ended_it(self):
+        world, feed, bringing, _ = self.begun()
+        for _ in range(30):
+            feed.fail(UpstreamTrouble("registry.test", "it cut the connection"))
+            world.clock.pump([1.0] * 60)
+        assert bringing.failed_with(UpstreamTrouble)
         assert world.clock.getDelayedCalls() == []

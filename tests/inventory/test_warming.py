@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
-from regproxy.errors import StorageFailed
+from regproxy.errors import NotFound, RegproxyError, StorageFailed, UpstreamTrouble
 from regproxy.fill.abandon import AHEAD_GRACE_S, GRACE_S
+from regproxy.fill.relay import LINGER_S
 from regproxy.interfaces import Allowance, Circuit, Standing, Thrift
 from regproxy.inventory.progress import Progress, Stage
 from regproxy.inventory.warming import PACE_S, Errand, Platforms, Warming
@@ -144,6 +145,48 @@ def test_a_rate_limit_that_runs_low_leaves_the_rest_to_clients(house: House) -> 
     assert (progress.done, progress.failed) == (1, 1)
 
 
+@pytest.mark.parametrize("by_digest", [False, True])
+def test_what_is_left_is_asked_before_the_first_get(house: House, by_digest: bool) -> None:
+    """After a start nothing is known of a limit, and a HEAD takes nothing of it."""
+    house.put(IMAGE)
+    asked = "manifests.stat" if by_digest else "tags.stat"
+    gate = house.world.remote.script.hold(asked)
+    progress, doing = house.begin(house.errand(IMAGE.digest if by_digest else TAG))
+    house.world.remote.allows = Allowance(Thrift.STALE, limit=100, remaining=3)
+    gate.open()
+    house.world.clock.pump([0.05] * 20)
+    assert doing.called
+    [failure] = progress.failures
+    assert "rate limit is nearly used up: 3 left" in failure[1]
+    assert house.world.upstream_calls() == house.world.asked(asked) == 1
+
+
+def test_that_is_asked_once_of_each_upstream(house: House) -> None:
+    """Of one that tells a limit, or of what is here, never."""
+    house.put(IMAGE)
+    house.put(sized_image(4000), "other")
+    assert house.run(house.errand(), house.errand(Tag.parse("other"))).done == 2
+    assert (house.world.asked("tags.stat"), house.world.asked("manifests.stat")) == (1, 0)
+    told = House()
+    told.put(IMAGE)
+    told.world.remote.allows = Allowance(limit=100, remaining=90)
+    assert told.run(told.errand()).done == 1
+    assert told.world.asked("tags.stat") == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "asked"),
+    [(NotFound("registry.test", "no such tag"), 1), (UpstreamTrouble("registry.test", "500"), 2)],
+)
+def test_a_question_that_fails_costs_nothing(house: House, error: RegproxyError, asked: int) -> None:
+    """Where the upstream had no answer it is asked with the next image."""
+    house.put(IMAGE)
+    house.put(sized_image(4000), "other")
+    house.world.remote.script.fail("tags.stat", error)
+    assert house.run(house.errand(), house.errand(Tag.parse("other"))).done == 2
+    assert house.world.asked("tags.stat") == asked
+
+
 def test_a_layer_that_comes_shows_how_far_it_is(house: House) -> None:
     house.put(IMAGE)
     digest, content = LAYER
@@ -222,6 +265,37 @@ def test_cancelling_ends_it_and_the_transfer_goes_on(house: House) -> None:
     for _ in range(20):
         house.world.clock.advance(0.05)
     assert house.has(digest)
+
+
+def test_a_layer_that_breaks_tells_what_broke_it(house: House) -> None:
+    house.put(IMAGE)
+    digest, content = LAYER
+    feed = house.world.remote.feed(house.repository, digest, Feed(len(content)))
+    progress, doing = house.begin(house.errand())
+    feed.give(content[:1000])
+    house.world.clock.pump([0.05] * 20)
+    for _ in range(30):
+        feed.fail(UpstreamTrouble(house.repository.upstream, "it cut the connection"))
+        house.world.clock.pump([1.0] * 60)
+    assert doing.called
+    [failure] = progress.failures
+    assert "it cut the connection" in failure[1]
+
+
+def test_a_disk_that_refuses_in_the_middle_is_told(house: House) -> None:
+    """The rest passes, and nobody reads it: that ends soon."""
+    house.put(IMAGE)
+    digest, content = LAYER
+    feed = house.world.remote.feed(house.repository, digest, Feed(len(content)))
+    progress, doing = house.begin(house.errand())
+    house.world.store.script.fail("spool.append", StorageFailed("the disk is full"), times=100)
+    feed.give(content[:1000])
+    house.world.clock.pump([0.5] * int(2 * LINGER_S + 2))
+    assert doing.called
+    [failure] = progress.failures
+    assert "was not kept" in failure[1]
+    assert (feed.open_count, len(house.world.proxy.fills)) == (0, 0)
+    assert house.world.clock.getDelayedCalls() == []
 
 
 def test_a_disk_that_refuses_is_told(house: House) -> None:

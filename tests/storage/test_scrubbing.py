@@ -124,6 +124,26 @@ def test_a_small_file_takes_little_memory(
     assert sizes == [taken]
 
 
+def test_on_a_device_with_large_blocks_it_is_read_in_whole_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Less than a block is refused there, and the file would be read from memory."""
+    sizes: list[int] = []
+    real = mmap.mmap
+    monkeypatch.setattr(mmap, "mmap", lambda file, length: sizes.append(length) or real(file, length))
+    path = tmp_path / "blob"
+    for size in (0, 5000, 70_000, PIECE_BYTES - 1):
+        path.write_bytes(bytes(size))
+        found = path.stat()
+        large = os.stat_result(tuple(found), {"st_blksize": 16384})
+        rereading = Rereading(Digest.of(bytes(size)), path, os.open(path, os.O_RDONLY), large)
+        while rereading.piece():
+            pass
+        assert rereading.right
+        rereading.close()
+    assert sizes == [65536, 65536, 131072, PIECE_BYTES]
+
+
 def test_a_file_system_that_reads_nothing_past_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
