@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from regproxy.errors import UpstreamError
+from regproxy.errors import UpstreamError, UpstreamFailed
 from regproxy.interfaces import Circuit
 from regproxy.upstream import circuit
 from regproxy.upstream.circuit import Began, CircuitState
@@ -103,7 +103,7 @@ class Breaker:
         self._checked_s = now_s
         check = self.began()
 
-        def over(trouble: str | None) -> None:
+        def over(trouble: str | None, refused: bool) -> None:
             if trouble is not None:
                 self._go(circuit.unanswered(self._state, check, self._now(), trouble, self._share()))
 
@@ -213,10 +213,16 @@ class Breaker:
             self._arm(self._now() + circuit.LEAST_WAIT_S)
             return
         self._go(circuit.probing(self._state, self._now()))
-        self._ask(lambda trouble: self._go(circuit.probed(self._state, self._now(), trouble, self._share())))
+        self._ask(self._probed)
 
-    def _ask(self, over: Callable[[str | None], None]) -> None:
-        """One probe; ``over`` gets why it failed, None: it did not."""
+    def _probed(self, trouble: str | None, refused: bool) -> None:
+        state = circuit.probed(self._state, self._now(), trouble, self._share(), refused)
+        if state.closed and trouble is not None:
+            self._trials += 1  # a call is to try: whether it is back is not known yet
+        self._go(state)
+
+    def _ask(self, over: Callable[[str | None, bool], None]) -> None:
+        """One probe; ``over`` gets why it failed, None: it did not; and whether by an answer."""
         self._asking = asking = self._probe()
 
         def ended(result: Failure | None) -> None:
@@ -226,10 +232,11 @@ class Breaker:
             if isinstance(result, Failure):
                 trouble = result.value
                 self._probe_told(False)
-                over(trouble.reason if isinstance(trouble, UpstreamError) else "it does not answer")
+                reason = trouble.reason if isinstance(trouble, UpstreamError) else "it does not answer"
+                over(reason, isinstance(trouble, UpstreamFailed))
             else:
                 self._probe_told(True)
-                over(None)
+                over(None, False)
 
         asking.addBoth(ended)
         asking.addErrback(_log_broken)

@@ -3,8 +3,9 @@
 Laws: it opens after FAILURES in a row, or when a check of its API fails while calls wait in silence. What
 fails side by side counts once, and so do answers of 5xx about one repository. Every opening and closing
 begins a new turn: what was asked in an earlier one neither opens nor closes it, an answer to it
-only has it probed at once. Only a probe, alone, closes it; until a call has been answered the next failure
-opens it again, for longer. Probes begin LONGEST_WAIT_S apart at most.
+only has it probed at once. Only a probe, alone, closes it: one that is answered below 500, or the last of
+REFUSALS in a row that are answered at all, since an upstream may have content and no API. Until a call has
+been answered the next failure opens it again, for longer. Probes begin LONGEST_WAIT_S apart at most.
 
 Times are seconds of one clock; ``share`` is random, from 0 to 1.
 """
@@ -20,6 +21,8 @@ FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 14.0
 """With the time of an answer that makes 15 s from an upstream's return to the first call."""
 LEAST_WAIT_S = 0.5
+REFUSALS = 10
+"""After a minute or two of 5xx to its probes calls may try."""
 STEP_BACK_S = 15.0
 """For so long after a failure others are asked before it, as long as it is asked at all."""
 
@@ -54,6 +57,8 @@ class CircuitState:
     waits: int = 0
     due_s: float | None = None
     probed_s: float | None = None
+    refusals: int = 0
+    """How many probes in a row were answered by 5xx."""
 
     @property
     def closed(self) -> bool:
@@ -120,17 +125,33 @@ def probing(state: CircuitState, now_s: float) -> CircuitState:
     return attrs.evolve(state, circuit=Circuit.HALF_OPEN, due_s=None, probed_s=now_s)
 
 
-def probed(state: CircuitState, now_s: float, trouble: str | None, share: float) -> CircuitState:
-    """The probe has ended; None: by an answer."""
+def probed(
+    state: CircuitState, now_s: float, trouble: str | None, share: float, refused: bool = False
+) -> CircuitState:
+    """The probe has ended; ``trouble`` None: by an answer below 500; ``refused``: by one of 5xx."""
     if state.circuit is not Circuit.HALF_OPEN:
         return state
-    if trouble is None:
+    refusals = state.refusals + 1 if refused else 0
+    if trouble is None or refusals >= REFUSALS:
         return attrs.evolve(
-            state, circuit=Circuit.CLOSED, turn=state.turn + 1, failures=0, about=frozenset(), failed_s=None
+            state,
+            circuit=Circuit.CLOSED,
+            turn=state.turn + 1,
+            failures=0,
+            about=frozenset(),
+            failed_s=None,
+            refusals=0,
         )
     began_s = now_s if state.probed_s is None else state.probed_s
     due_s = max(now_s + LEAST_WAIT_S, began_s + wait_s(state.waits, share))
-    return attrs.evolve(state, circuit=Circuit.OPEN, waits=state.waits + 1, due_s=due_s, reason=trouble)
+    return attrs.evolve(
+        state,
+        circuit=Circuit.OPEN,
+        waits=state.waits + 1,
+        due_s=due_s,
+        reason=trouble,
+        refusals=refusals,
+    )
 
 
 def renewed(state: CircuitState) -> CircuitState:

@@ -14,10 +14,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 
-from regproxy.errors import UpstreamTimeout, UpstreamUnreachable
+from regproxy.errors import UpstreamFailed, UpstreamTimeout, UpstreamUnreachable
 from regproxy.interfaces import Circuit
 from regproxy.upstream.breaker import CHECK_AGAIN_S, ENDED_AT_ONCE, Breaker
-from regproxy.upstream.circuit import FAILURES, FIRST_WAIT_S, LONGEST_WAIT_S
+from regproxy.upstream.circuit import FAILURES, FIRST_WAIT_S, LONGEST_WAIT_S, REFUSALS
 
 
 class Door:
@@ -44,6 +44,10 @@ class Door:
 
     def answer(self) -> None:
         self.waiting[0].callback(None)
+
+    def fail(self) -> None:
+        """By an answer."""
+        self.waiting[0].errback(UpstreamFailed("x", "asked for its API, it answers 503"))
 
     def refuse(self) -> None:
         self.waiting[0].errback(UpstreamUnreachable("x", "refuses connections"))
@@ -212,6 +216,26 @@ def test_one_whose_api_answers_and_nothing_else_fills_no_log(it: Scene, lines: l
     assert "answers again, after" in lines[-1]
 
 
+def test_one_without_an_api_is_not_left_alone_for_ever(it: Scene, lines: list[str]) -> None:
+    """Its content may be there; that it is back is told when a call was answered."""
+    it.fail(FAILURES)
+    for _ in range(REFUSALS):
+        assert not it.breaker.state.closed
+        it.clock.advance(LONGEST_WAIT_S)
+        it.door.fail()
+    assert it.breaker.state.closed
+    assert len(lines) == 1
+    it.fail()
+    assert not it.breaker.state.closed
+    assert len(lines) == 1, "all of it is one outage"
+    for _ in range(REFUSALS):
+        it.clock.advance(LONGEST_WAIT_S)
+        it.door.fail()
+    it.answer()
+    assert len(lines) == 2
+    assert "answers again, after" in lines[-1]
+
+
 def test_silence_has_it_checked_and_a_check_that_fails_opens_it(it: Scene) -> None:
     it.breaker.began()
     it.breaker.doubt()
@@ -340,6 +364,10 @@ class Life(Scene):
         if self.door.waiting:
             self.door.answer()
 
+    def fails_to_open(self, _: float) -> None:
+        if self.door.waiting:
+            self.door.fail()
+
     def stays_shut(self, _: float) -> None:
         if self.door.waiting:
             self.door.refuse()
@@ -357,7 +385,17 @@ class Life(Scene):
             assert self.door.waiting
 
 
-MOVES = (Life.wait, Life.fails, Life.answers, Life.doubts, Life.rest, Life.wake, Life.opens, Life.stays_shut)
+MOVES = (
+    Life.wait,
+    Life.fails,
+    Life.answers,
+    Life.doubts,
+    Life.rest,
+    Life.wake,
+    Life.opens,
+    Life.fails_to_open,
+    Life.stays_shut,
+)
 
 
 @settings(max_examples=150)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from unittest.mock import patch
 
 import attrs
 import pytest
@@ -16,6 +17,7 @@ from regproxy.upstream.circuit import (
     FIRST_WAIT_S,
     LEAST_WAIT_S,
     LONGEST_WAIT_S,
+    REFUSALS,
     STEP_BACK_S,
     Began,
     CircuitState,
@@ -124,6 +126,33 @@ def test_a_probe_closes_it_and_only_an_answer_to_a_call_makes_all_good() -> None
     assert fail(good, 3.0).closed
 
 
+def test_one_that_answers_only_by_5xx_has_a_call_try_now_and_then() -> None:
+    """It may have content and no API. What was no answer begins the row anew."""
+    state = opened()
+
+    def probe(refused: bool) -> CircuitState:
+        half = circuit.probing(state, state.due_s or 0.0)
+        return circuit.probed(half, state.due_s or 0.0, "it answers 503", 0.0, refused)
+
+    for row in (REFUSALS - 1, REFUSALS - 1):
+        for _ in range(row):
+            state = probe(True)
+            assert state.circuit is Circuit.OPEN
+        state = probe(False)
+    for _ in range(REFUSALS - 1):
+        state = probe(True)
+    began_s = state.due_s or 0.0
+    state = probe(True)
+    assert state.closed
+    assert state.first_s == 0.0, "nobody says that it is back"
+    state = fail(state, began_s + 1)
+    assert state.circuit is Circuit.OPEN, "the next failure is enough"
+    for _ in range(REFUSALS - 1):
+        state = probe(True)
+        assert state.circuit is Circuit.OPEN
+    assert probe(True).closed
+
+
 def test_probes_back_off_and_are_never_far_apart() -> None:
     """From the beginning of one to that of the next, however long each takes."""
     state, now_s, gaps = opened(), 0.0, []
@@ -186,6 +215,7 @@ class Model:
     trial: bool = False
     turn: int = 0
     counted: int = 0
+    refusals: int = 0
 
     def begin(self, which: int, share: float) -> None:
         self.state, began = circuit.begin(self.state)
@@ -207,7 +237,7 @@ class Model:
         call = self.calls[which % len(self.calls)]
         self.state = circuit.answered(self.state, call, self.now_s)
         if self.closed and call.turn == self.turn:
-            self.row, self.trial = 0, False
+            self.row, self.trial, self.refusals = 0, False, 0
 
     def probe(self, which: int, share: float) -> None:
         self.state = circuit.probing(self.state, self.now_s)
@@ -217,15 +247,26 @@ class Model:
         self.state = circuit.probed(self.state, self.now_s, None, share)
         if self.half:
             self.closed, self.trial, self.row, self.turn = True, True, 0, self.turn + 1
+            self.refusals = 0
         self.half = False
 
     def probe_failed(self, which: int, share: float) -> None:
         self.state = circuit.probed(self.state, self.now_s, "no", share)
+        if self.half:
+            self.refusals = 0
+        self.half = False
+
+    def probe_refused(self, which: int, share: float) -> None:
+        self.state = circuit.probed(self.state, self.now_s, "503", share, refused=True)
+        self.refusals += self.half
+        if self.half and self.refusals == circuit.REFUSALS:
+            self.closed, self.trial, self.row, self.turn = True, True, 0, self.turn + 1
+            self.refusals = 0
         self.half = False
 
     def renew(self, which: int, share: float) -> None:
         self.state = circuit.renewed(self.state)
-        self.closed, self.half, self.row, self.trial = True, False, 0, False
+        self.closed, self.half, self.row, self.trial, self.refusals = True, False, 0, False, 0
         self.turn, self.counted = self.turn + 1, len(self.calls)
 
     def check(self) -> None:
@@ -251,6 +292,7 @@ MOVES = (
     Model.probe,
     Model.probe_answered,
     Model.probe_failed,
+    Model.probe_refused,
     Model.renew,
 )
 
@@ -264,7 +306,8 @@ MOVES = (
 )
 def test_any_history(moves: list[tuple[Callable[..., None], int, float, float]]) -> None:
     model = Model()
-    for move, which, passes_s, share in moves:
-        model.now_s += passes_s
-        move(model, which, share)
-        model.check()
+    with patch.object(circuit, "REFUSALS", 2):
+        for move, which, passes_s, share in moves:
+            model.now_s += passes_s
+            move(model, which, share)
+            model.check()
