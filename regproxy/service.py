@@ -40,6 +40,7 @@ from regproxy.settings import Settings
 from regproxy.signals import Signals
 from regproxy.storage.opening import open_store
 from regproxy.storage.survey import Survey
+from regproxy.switching import switch_soon
 from regproxy.web.access_log import Sink
 from regproxy.web.site import BoundListener
 
@@ -125,6 +126,7 @@ class MirrorService(MultiService):
 
     def _begin(self) -> None:
         self._settings = self._fitted(raise_file_limit())
+        switch_soon()
         Factory.noisy = False  # two lines for each connection to an upstream, otherwise
         self._begun_s = self._reactor.seconds()
         self._store = self._store_opened()

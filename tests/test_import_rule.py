@@ -70,6 +70,7 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     "signals": frozenset(),
     "gauges": GROUND | STORES,
     "file_limit": frozenset(),
+    "switching": frozenset(),
     "credentials": GROUND | STORES | {"upstream"},
     "caretaker": GROUND | STORES | {"proxy", "gauges"},
     "removal": GROUND | STORES,
@@ -84,7 +85,17 @@ MAY_KNOW: Mapping[str, frozenset[str]] = {
     "service": GROUND
     | STORES
     | ROOMS
-    | {"behind", "compose", "file_limit", "gauges", "listeners", "operations", "signals", "overview"},
+    | {
+        "behind",
+        "compose",
+        "file_limit",
+        "gauges",
+        "listeners",
+        "operations",
+        "signals",
+        "overview",
+        "switching",
+    },
     "tap": GROUND | {"service", "config", "logs"},
     "halted": GROUND | STORES,
     "cli": GROUND

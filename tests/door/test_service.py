@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from ipaddress import ip_network
 from itertools import pairwise
@@ -29,7 +30,16 @@ from regproxy.settings import (
     UpstreamSettings,
 )
 from regproxy.storage.survey import Survey
+from regproxy.switching import SWITCH_S
 from tests.conftest import LoggedFailures
+
+
+@pytest.fixture(autouse=True)
+def switches_as_before() -> Iterator[None]:
+    """A service that starts sets it for its process."""
+    interval_s = sys.getswitchinterval()
+    yield
+    sys.setswitchinterval(interval_s)
 
 
 class Reactor(MemoryReactorClock):
@@ -257,6 +267,13 @@ def test_refused_credentials_are_one_error_line(lines: list[str]) -> None:
         "error: Credentials are refused: registry.example: 401"
     ]
     assert house.service.running
+
+
+def test_threads_give_way_to_the_reactor_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    intervals: list[float] = []
+    monkeypatch.setattr(sys, "setswitchinterval", intervals.append)
+    House(settings_with()).start()
+    assert intervals == [SWITCH_S]
 
 
 def test_credentials_that_cannot_be_tried_stop_nothing(lines: list[str]) -> None:
