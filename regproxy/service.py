@@ -31,6 +31,7 @@ from regproxy.admin.site import AdminSite
 from regproxy.admin.status import status
 from regproxy.behind import Behind
 from regproxy.errors import RegproxyError, StorageFailed
+from regproxy.expiry.freezing import freeze
 from regproxy.file_limit import connections_that_fit, raise_file_limit
 from regproxy.gauges import show_readiness
 from regproxy.listeners import CannotListen, described, listen_now
@@ -127,6 +128,7 @@ class MirrorService(MultiService):
     def _begin(self) -> None:
         self._settings = self._fitted(raise_file_limit())
         switch_soon()
+        freeze()  # the program itself
         Factory.noisy = False  # two lines for each connection to an upstream, otherwise
         self._begun_s = self._reactor.seconds()
         self._store = self._store_opened()

@@ -7,7 +7,6 @@ entries. A jump of the wall clock removes nothing. No piece of work holds the re
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred, succeed
@@ -19,6 +18,7 @@ from regproxy.expiry.adopting import UNFILED, WAITING, Adopting
 from regproxy.expiry.entries import Entries, Entry, key_of, upstream_of
 from regproxy.expiry.files import StateFiles
 from regproxy.expiry.flushing import SAVING, Flushing
+from regproxy.expiry.freezing import freeze
 from regproxy.expiry.loading import InThread, Loader
 from regproxy.expiry.pulse import Pulse
 from regproxy.expiry.recent import Recent
@@ -67,7 +67,7 @@ class TTLExpirationScheduler:
         wall: Callable[[], float],
         monotonic: Callable[[], float],
         removed: Callable[[str], None] = lambda kind: None,
-        freeze: Callable[[], None] = gc.freeze,
+        freeze: Callable[[], None] = freeze,
         kept: Callable[[str], bool] = lambda key: False,
         compared: Callable[[int, int], object] = lambda dead, entered: None,
     ) -> None:
@@ -315,7 +315,7 @@ class TTLExpirationScheduler:
         self._grown(1)
 
     def _grown(self, more: int) -> None:
-        """What stays is not looked through by the garbage collector: a hundred thousand cost it 50 ms."""
+        """So many more entries, and what the store keeps of each."""
         self._unfrozen += more
         if self._unfrozen >= FREEZE_EVERY:
             self._unfrozen = 0

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from regproxy.expiry.freezing import freeze
 from regproxy.expiry.lines import FOOTER, state_header
 from regproxy.interfaces import Held, Kind
 from tests.expiry.world import DAY_S, NGINX, TTL_S, WALL_S, World, digest
@@ -49,7 +50,7 @@ def lines(uses: Iterator[int]) -> bytes:
 @pytest.fixture
 def full(tmp_path: Path) -> Iterator[Watched]:
     """A state of 100,000 entries, 10,000 of them due at once a day from now."""
-    world = Watched(tmp_path, freeze=gc.freeze)
+    world = Watched(tmp_path, freeze=freeze)
     wall = int(WALL_S)
     uses = (
         wall - int(TTL_S - DAY_S) if number % 10 == 0 else wall - number % 500_000 for number in range(COUNT)
