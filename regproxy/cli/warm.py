@@ -58,12 +58,13 @@ def warm(
 
     \b
     Exit codes: 0 all is here, 1 the settings cannot be used, 2 no such name, 3 no daemon there and no folder,
-    4 not permitted, 5 what answers is not understood, 6 no answer in time, 7 nothing to do,
-    8 not all of it could be had.
+    4 not permitted, 5 what answers is not understood, 6 no answer in time, 8 not all of it could be had,
+    130 interrupted.
     """
     names = [*images, *read_names(source)]
     if not names:
-        raise click.UsageError("name an image, or a file of them with --from")
+        told = "name an image, or a file of them with --from"
+        raise click.UsageError(told if source is None else "the file of --from names no image")
     body: dict[str, object] = {"dry_run": dry_run, **({"platforms": list(platforms)} if platforms else {})}
     orders = [{**body, "images": batch} for batch in batches(names)]
     _run("warm", orders, as_json, where)

@@ -230,6 +230,10 @@ class Warming:
 
     async def _blob(self, repository: Repository, layer: Layer) -> None:
         layer.stage = Stage.FETCHING
+        if self._store.holds(layer.digest) is None and not self._registry.fills.limit.allows(
+            layer.size_bytes
+        ):
+            raise NotBrought(f"{layer.digest} is larger than half of storage.max_size, and is never kept")
         blob = await self._registry.blobs.open(repository, layer.digest)
         fill = self._registry.fills.running(layer.digest)
         if fill is None:

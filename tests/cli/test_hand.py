@@ -311,6 +311,15 @@ def test_a_warm_whose_list_has_rubbish_begins_no_job(tmp_path: Path) -> None:
     assert [body["dry_run"] for body in asked] == [True]
 
 
+def test_a_list_without_a_name_is_told(tmp_path: Path) -> None:
+    names = tmp_path / "names"
+    names.write_text("# nothing yet\n\n")
+    done = CliRunner().invoke(main, ["warm", "--from", str(names)])
+    assert done.exit_code == 2
+    assert "the file of --from names no image" in done.output
+    assert "name an image" in CliRunner().invoke(main, ["warm"]).output
+
+
 def test_a_warm_that_is_terminated_ends_its_job_too(tmp_path: Path) -> None:
     """As by Ctrl-C: nobody looks at it any more."""
 

@@ -9,6 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from regproxy.errors import NotFound, RegproxyError, StorageFailed, UpstreamTrouble
 from regproxy.fill.abandon import AHEAD_GRACE_S, GRACE_S
+from regproxy.fill.limit import SizeLimit
 from regproxy.fill.relay import LINGER_S
 from regproxy.interfaces import Allowance, Circuit, Standing, Thrift
 from regproxy.inventory.progress import Progress, Stage
@@ -303,6 +304,16 @@ def test_a_disk_that_refuses_is_told(house: House) -> None:
     house.world.store.script.fail("spool", StorageFailed("the disk is full"), times=100)
     [failure] = house.run(house.errand()).failures
     assert "was not kept" in failure[1]
+
+
+def test_what_is_too_large_to_keep_is_not_asked_for(house: House) -> None:
+    house.put(IMAGE)
+    house.world.proxy.fills.limit = SizeLimit(2 * len(LAYER[1]) - 2, house.world.clock)
+    [failure] = house.run(house.errand()).failures
+    assert f"{LAYER[0]} is larger than half of storage.max_size" in failure[1]
+    assert not [call for call in house.world.remote.script.calls if call.reference == LAYER[0]]
+    digests = set(IMAGE.blobs) - {LAYER[0]}
+    assert house.has(*digests), "the rest of the image is here"
 
 
 def test_a_refresh_asks_once_and_is_no_use(house: House) -> None:
