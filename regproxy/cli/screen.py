@@ -12,6 +12,7 @@ from typing import TextIO
 from regproxy.cli.lines import Line, Part, Tone, painted
 
 WIDTH, HEIGHT = 80, 24
+UNCUT = 200
 MAX_WIDTH = 500
 
 _HOME, _ERASE_LINE_REST, _ERASE_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
@@ -28,14 +29,18 @@ def wants_colours(stream: TextIO, environ: Mapping[str, str]) -> bool:
 
 
 def size_of(stream: TextIO, environ: Mapping[str, str]) -> tuple[int, int]:
-    """Columns and lines: of the terminal, else 80 x 24; $COLUMNS counts where there is no terminal."""
+    """Columns and lines of the terminal, 80 x 24 where it does not say. Where there is none little is cut for
+    want of room, or as $COLUMNS says."""
+    columns = lines = 0
     try:
-        size = os.get_terminal_size(stream.fileno())
-        found = size.columns, size.lines
+        columns, lines = os.get_terminal_size(stream.fileno())
     except (OSError, ValueError):
-        columns = environ.get("COLUMNS", "")
-        found = int(columns) if columns.isascii() and columns.isdigit() and len(columns) < 5 else 0, 0
-    return min(found[0] or WIDTH, MAX_WIDTH), found[1] or HEIGHT
+        told = environ.get("COLUMNS", "")
+        if told.isascii() and told.isdigit() and len(told) < 5:
+            columns = int(told)
+        elif not stream.isatty():
+            columns = UNCUT
+    return min(columns or WIDTH, MAX_WIDTH), lines or HEIGHT
 
 
 def lowered(lines: Sequence[Line], height: int) -> Sequence[Line]:

@@ -130,7 +130,16 @@ def test_a_terminal_and_its_colours(environ: dict[str, str], terminal: bool, col
 
 @pytest.mark.parametrize(
     ("columns", "width"),
-    [("", 80), ("132", 132), ("0", 80), ("-3", 80), ("x", 80), ("99999", 80), ("\u0662", 80), ("9999", 500)],
+    [
+        ("", 200),
+        ("132", 132),
+        ("0", 80),
+        ("-3", 200),
+        ("x", 200),
+        ("99999", 200),
+        ("\u0662", 200),
+        ("9999", 500),
+    ],
 )
 def test_the_width_of_what_is_no_terminal(columns: str, width: int) -> None:
     assert size_of(io.StringIO(), {"COLUMNS": columns}) == (width, 24)
