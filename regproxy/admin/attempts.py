@@ -87,7 +87,9 @@ def _check_token(attempt: Attempt, token: bytes | None, names: Sequence[str]) ->
         )
     scheme, _, given = (attempt.value("Authorization") or "").partition(" ")
     if scheme.lower() != "bearer" or not _same(given.strip(" ").encode("latin-1"), token):
-        raise TokenRefused("an operation by way of this listener needs the bearer token of admin_token_file")
+        raise TokenRefused(
+            "an operation by this listener needs the bearer token of admin_token_file: --token-file FILE"
+        )
 
 
 def _same(given: bytes, token: bytes) -> bool:

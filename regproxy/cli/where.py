@@ -45,7 +45,8 @@ _token_option = click.option(
     "--token-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The operators' token, for a listener on TCP [default: the settings' admin_token_file].",
+    help="The operators' token, for a listener on TCP [default: the settings' admin_token_file; "
+    "beside --admin those of --config only].",
 )
 
 
