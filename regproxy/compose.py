@@ -20,7 +20,7 @@ from regproxy.credentials import compare_credentials
 from regproxy.expiry.pulse import Pulse
 from regproxy.gauges import show_ahead, show_connections, show_eviction, show_limits, show_rooms
 from regproxy.hand import Hand, build_hand
-from regproxy.interfaces import NOBODY, IRemoteRegistry, IUses
+from regproxy.interfaces import NOBODY, Circuit, IRemoteRegistry, IUses
 from regproxy.metrics.figures import Figures
 from regproxy.metrics.lag import LagMeter
 from regproxy.proxy.explaining import Explaining
@@ -145,7 +145,7 @@ def build_mirror(
     figures = Figures(names)
     remotes = build_remotes(settings, reactor, wall, pulse, figures)
     for name, remote in remotes.items():
-        pulse.watch(name, remote.answers, partial(is_asked, remote))
+        pulse.watch(name, remote.answers, partial(circuit_of, remote))
     expiry = build_expiry(settings, store, pulse, reactor, wall, figures)
     notes = OfflineNotes(settings.storage.root, expiry.thread.run)
     offline = OfflineSwitch(
@@ -230,9 +230,9 @@ def build_mirror(
     )
 
 
-def is_asked(remote: IRemoteRegistry) -> bool:
-    """Whether it is asked now, as far as its circuit and operators say."""
-    return remote.standing().asked
+def circuit_of(remote: IRemoteRegistry) -> Circuit:
+    """Whether it is asked now, as far as its failures and operators say."""
+    return remote.standing().circuit
 
 
 def build_resource(
@@ -263,7 +263,8 @@ def counting(figures: Figures, log: Recorder) -> Recorder:
 
 
 def silence(pulse: Pulse, names: Sequence[str]) -> Sequence[str]:
-    """A sentence where none that was asked answers; what is on disk is served all the same."""
+    """A sentence where none that was asked answers; what is on disk is served all the same. One that an
+    operator has offline counts as one that was not asked."""
     heard = [answers for name in names if (answers := pulse.beat(name).answers) is not None]
     if heard and not any(heard):
         return ("no upstream answers: only what is on disk is served",)

@@ -169,7 +169,7 @@ def show_upstreams(figures: Figures, pulse: Pulse, names: Iterable[str]) -> None
 
     figures.gauges(
         "regproxy_upstream_answers",
-        "1 when its last call was answered, 0 when it was not; NaN before the first.",
+        "1 when its last call was answered, 0 when it was not; NaN before the first, and while offline.",
         "upstream",
         {name: partial(answers, name) for name in names},
     )

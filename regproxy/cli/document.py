@@ -47,6 +47,10 @@ class Disk:
     pinned_bytes: int | None = None
 
 
+OFFLINE = "offline"
+"""A circuit's state by an operator's word: no trouble."""
+
+
 @attrs.frozen(slots=True)
 class Circuit:
     """Whether it is asked: ``state`` is closed, half-open, open or offline, of an older daemon None."""
@@ -91,6 +95,11 @@ class Upstream:
     circuit: Circuit = Circuit()
     allowance: Allowance = Allowance()
     endpoints: tuple[Endpoint, ...] = ()
+
+    @property
+    def calm(self) -> bool:
+        """Whether its last trouble is over, or nobody asks it by an operator's word."""
+        return bool(self.answers) or self.circuit.state == OFFLINE
 
 
 @attrs.frozen(slots=True)

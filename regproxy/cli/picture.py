@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from regproxy.cli.amounts import count_text, plural, rate_text, share_text, size_text, span_text
-from regproxy.cli.document import Counts, Disk, Document, Fill, Upstream
+from regproxy.cli.document import OFFLINE, Counts, Disk, Document, Fill, Upstream
 from regproxy.cli.lines import Line, Part, Tone, cut, fitting, harmless, width_of
-from regproxy.cli.standings import allowance_clauses, circuit_text
+from regproxy.cli.standings import allowance_clauses, circuit_text, lasting_text
 
 MIN_BAR, MAX_BAR = 5, 40
 NARROW = 36
@@ -123,8 +123,8 @@ def _upstream(upstream: Upstream, width: int) -> Iterator[Line]:
     """Its state beside its name where there is room; below it why it does not answer."""
     name = Part(harmless(upstream.name) + (" (default)" if upstream.default else ""))
     state, trouble = _answers(upstream), _trouble(upstream)
-    below = [] if upstream.answers else trouble
-    beside = trouble if upstream.answers else []
+    below = [] if upstream.calm else trouble
+    beside = trouble if upstream.calm else []
     padded = Part(name.text.ljust(NAME_WIDTH)) if width > 2 * NAME_WIDTH else name
     first = fitting(width, 2, [padded, state])
     if first[-1] != state:
@@ -137,13 +137,14 @@ def _upstream(upstream: Upstream, width: int) -> Iterator[Line]:
 
 
 def _standing(upstream: Upstream) -> Iterator[list[Part]]:
-    """What is out of the ordinary: an upstream, or one of its endpoints, that is not asked, a rate limit."""
+    """What is out of the ordinary: an upstream, or one of its endpoints, that failed and is not asked, a rate
+    limit."""
     circuit, allowance = circuit_text(upstream.circuit), allowance_clauses(upstream.allowance)
-    if circuit and upstream.circuit.state != "closed":
+    if circuit and upstream.circuit.state not in ("closed", OFFLINE):
         yield [Part(f"circuit {circuit}", Tone.RED if upstream.circuit.state == "open" else Tone.YELLOW)]
     else:
         for each in upstream.endpoints[:ENDPOINTS]:
-            if each.circuit.state not in (None, "closed"):
+            if each.circuit.state not in (None, "closed", OFFLINE):
                 yield [Part(f"{harmless(each.host)} {circuit_text(each.circuit)}", Tone.YELLOW)]
     if allowance:
         tone = Tone.FAINT if upstream.allowance.thrift in (None, "free") else Tone.YELLOW
@@ -152,6 +153,8 @@ def _standing(upstream: Upstream) -> Iterator[list[Part]]:
 
 
 def _answers(upstream: Upstream) -> Part:
+    if upstream.circuit.state == OFFLINE:
+        return Part(lasting_text(upstream.circuit), Tone.YELLOW)
     lasting = "" if upstream.since_s is None else f" for {_span(upstream.since_s)}"
     if upstream.answers is None:
         return Part("not asked yet", Tone.FAINT)
@@ -164,7 +167,7 @@ def _trouble(upstream: Upstream) -> list[Part]:
     if upstream.trouble is None:
         return []
     ago = "" if upstream.trouble_ago_s is None else f"{_span(upstream.trouble_ago_s)} ago: "
-    tone = Tone.FAINT if upstream.answers else Tone.YELLOW
+    tone = Tone.FAINT if upstream.calm else Tone.YELLOW
     return [Part(f"{ago}{harmless(upstream.trouble)}", tone)]
 
 

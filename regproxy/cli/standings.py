@@ -17,10 +17,15 @@ def circuit_text(circuit: Circuit) -> str:
     """``open for 2 min: it refuses connections; tried again in 3 s``; ``""`` of an older daemon."""
     if circuit.state is None:
         return ""
-    lasting = "" if circuit.for_s is None else f" for {span_text(circuit.for_s)}"
     why = "" if circuit.reason is None else f": {harmless(circuit.reason)}"
     again = "" if circuit.retry_s is None else f"; tried again in {span_text(circuit.retry_s)}"
-    return f"{harmless(circuit.state)}{lasting}{why}{again}"
+    return f"{lasting_text(circuit)}{why}{again}"
+
+
+def lasting_text(circuit: Circuit) -> str:
+    """``offline for 3 s``."""
+    lasting = "" if circuit.for_s is None else f" for {span_text(circuit.for_s)}"
+    return f"{harmless(circuit.state or '')}{lasting}"
 
 
 def allowance_clauses(allowance: Allowance) -> list[str]:

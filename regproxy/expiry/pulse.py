@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from regproxy.errors import UpstreamTrouble
+from regproxy.interfaces import Circuit
 
 _log = Logger()
 
@@ -30,7 +31,8 @@ class _Heard:
 
 @attrs.frozen(slots=True)
 class Beat:
-    """What is known of an upstream now. ``answers`` None: nothing yet; ``since_s`` ago that began.
+    """What is known of an upstream now. ``answers`` None: nothing yet, or an operator has it offline, which
+    is no trouble of its own; ``since_s`` ago that began, None: nobody has heard when.
 
     ``trouble`` is the last there was, ``trouble_ago_s`` how long ago.
     """
@@ -50,14 +52,16 @@ class Pulse:
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._probes: dict[str, Probe] = {}
-        self._asked: dict[str, Callable[[], bool]] = {}
+        self._circuits: dict[str, Callable[[], Circuit]] = {}
         self._heard: dict[str, _Heard] = {}
 
-    def watch(self, upstream: str, probe: Probe, asked: Callable[[], bool] = lambda: True) -> None:
-        """``probe`` asks the upstream's ``/v2/``: whether any answer below 500 came. ``asked``: whether it is
-        asked at all now; one that is not, for it failed or an operator said so, is not there."""
+    def watch(
+        self, upstream: str, probe: Probe, circuit: Callable[[], Circuit] = lambda: Circuit.CLOSED
+    ) -> None:
+        """``probe`` asks the upstream's ``/v2/``: whether any answer below 500 came. ``circuit``: whether it
+        is asked at all now; one that is not, for it failed or an operator said so, is not there."""
         self._probes[upstream] = probe
-        self._asked[upstream] = asked
+        self._circuits[upstream] = circuit
         self._heard[upstream] = _Heard()
 
     def answered(self, upstream: str) -> None:
@@ -91,13 +95,17 @@ class Pulse:
     def beat(self, upstream: str) -> Beat:
         """What is known of it, for those who look."""
         heard = self._heard.get(upstream, _Heard())
+        circuit = self._circuit(upstream)
         answers = None if heard.since_s is None else not heard.failed
-        if not self._is_asked(upstream):
-            answers = False
-        return Beat(answers, self._ago(heard.since_s), heard.trouble, self._ago(heard.trouble_s))
+        since_s = heard.since_s
+        if circuit is Circuit.OFFLINE:
+            answers, since_s = None, None
+        elif circuit is not Circuit.CLOSED:  # that it answered until then is not how long it does not
+            answers, since_s = False, since_s if heard.failed else None
+        return Beat(answers, self._ago(since_s), heard.trouble, self._ago(heard.trouble_s))
 
-    def _is_asked(self, upstream: str) -> bool:
-        return upstream not in self._asked or self._asked[upstream]()
+    def _circuit(self, upstream: str) -> Circuit:
+        return self._circuits[upstream]() if upstream in self._circuits else Circuit.CLOSED
 
     def _ago(self, time_s: float | None) -> float | None:
         return None if time_s is None else self._monotonic() - time_s
@@ -107,7 +115,7 @@ class Pulse:
         heard = self._heard.get(upstream)
         if heard is None:
             return True
-        if not self._is_asked(upstream):
+        if self._circuit(upstream) is not Circuit.CLOSED:
             return False
         if not heard.failed and self._recent(heard.answered_s):
             return True

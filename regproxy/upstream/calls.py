@@ -18,6 +18,7 @@ from regproxy.errors import (
     Denied,
     NotFound,
     Throttled,
+    UpstreamDown,
     UpstreamError,
     UpstreamFailed,
     UpstreamRefused,
@@ -125,7 +126,7 @@ class Calls:
                     raise
                 if isinstance(error, NotFound | Denied | Throttled) and endpoint.later:
                     error = self._no_word(error, question)
-                trouble = trouble or error
+                trouble = telling(trouble, error)
                 continue
             refusal = self._refusal(answer, question, endpoint)
             if refusal is None:
@@ -134,7 +135,7 @@ class Calls:
                 answer.slow = partial(self._endpoints.slow, endpoint)
                 answer.elsewhere = partial(self._endpoints.elsewhere, endpoint)
                 return answer
-            trouble = trouble or refusal
+            trouble = telling(trouble, refusal)
         raise trouble or UpstreamFailed(self._name, f"whoever began to give the {question.what} is down")
 
     def _ways(self, question: Question) -> Iterator[tuple[Endpoint, Question]]:
@@ -256,3 +257,10 @@ class Calls:
         return await self._client.exchange(
             question.method, step.url, headers, question.kind, sent_by=step.sent_by
         )
+
+
+def telling(first: UpstreamError | None, other: UpstreamError) -> UpstreamError:
+    """Which of two endpoints' trouble is told: the first one's, unless that one was only given up while the
+    other was asked. That the upstream is not asked is said, and heard, where it is so."""
+    given_up = isinstance(first, UpstreamDown) and not isinstance(other, UpstreamDown)
+    return other if first is None or given_up else first

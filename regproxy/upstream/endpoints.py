@@ -106,6 +106,10 @@ class Endpoints:
             for number, each in enumerate(self._all)
         )
 
+    def alone(self, number: int) -> bool:
+        """Whether trouble of that one, by its number, is the upstream's: no other is asked."""
+        return not any(each.breaker.state.closed for each in self._all if each is not self._all[number])
+
     def slow(self, endpoint: Endpoint) -> None:
         """A blob from it was too slow to be waited for."""
         self._slow_s[self._all.index(endpoint)] = self._clock.seconds()

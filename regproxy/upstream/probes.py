@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
-from regproxy.errors import UpstreamFailed
+from regproxy.errors import UpstreamFailed, UpstreamTrouble
 from regproxy.upstream.client import Client
 from regproxy.upstream.questions import Questions
 from regproxy.upstream.running import Running
@@ -20,12 +23,28 @@ class Probes:
         self._running = running
         self._seconds = seconds
 
-    def probe(self, endpoint: str) -> Deferred[None]:
-        """One question; fails with UpstreamTrouble, which the circuit tells. Heard as every call is."""
+    def probe(self, endpoint: str, alone: Callable[[], bool]) -> Deferred[None]:
+        """One question; fails with UpstreamTrouble, which the circuit tells.
+
+        An answer is heard as that of every call is. Trouble is where the endpoint is ``alone``: as long as
+        another one is asked, it says nothing of the upstream.
+        """
+
+        def told(result: Failure | None) -> Failure | None:
+            if not isinstance(result, Failure):
+                self._running.hear(None)
+            elif isinstance(result.value, UpstreamTrouble) and alone():
+                self._running.hear(result.value)
+            return result
+
+        return self.ask_in_time(endpoint).addBoth(told)
+
+    def ask_in_time(self, endpoint: str) -> Deferred[None]:
+        """The same, of which nobody hears."""
         return self._running.call(self.ask(endpoint), "its API", self._seconds, nested=True)
 
     async def ask(self, endpoint: str) -> None:
-        """The same without a deadline."""
+        """And without a deadline."""
         question = Questions(endpoint).base()
         answer = await self._client.exchange(question.method, question.url, Headers(), question.kind)
         answer.discard()

@@ -192,7 +192,7 @@ class RemoteRegistry:
         *others, last = self._endpoints.order()
         for endpoint in others:
             with contextlib.suppress(UpstreamError):
-                await self._probes.ask(endpoint.url)
+                await self._probes.ask_in_time(endpoint.url)
                 return True
         await self._probes.ask(last.url)
         return True
@@ -217,7 +217,7 @@ class RemoteRegistry:
         host = str(Origin.of(url)).partition("://")[2]
         return Breaker(
             self.name if host == self.name else f"{self.name} at {host}",
-            partial(self._probes.probe, url),
+            lambda: self._probes.probe(url, partial(self._endpoints.alone, number)),
             reactor,
             told=lambda circuit: figures.circuit(number, circuit.name),
             probe_told=partial(figures.probed, number),

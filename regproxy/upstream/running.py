@@ -38,7 +38,8 @@ class Running:
         heard: Callable[[UpstreamTrouble | None], None] = lambda trouble: None,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """``heard`` is told of each call what trouble there was; None: an answer came, whatever it said.
+        """``heard`` is told of each call that is not nested what trouble there was; None: an answer came,
+        whatever it said.
 
         ``wall`` gives seconds since the epoch.
         """
@@ -59,7 +60,7 @@ class Running:
     ) -> Deferred[T]:
         """Run ``work``: UpstreamTimeout after ``seconds``, TransferStopped when all is closed.
 
-        ``nested``: part of other calls, which log its trouble themselves.
+        ``nested``: part of other work, which logs its trouble, and knows what that means for the upstream.
         """
         if self._closed:
             work.close()
@@ -90,12 +91,18 @@ class Running:
         return settled
 
     def _listen(self, error: UpstreamError | None, nested: bool) -> None:
-        """Any answer ends a silence, but that of a token server; trouble begins one, and says since when
-        it lasts."""
+        """Any answer to a call ends a silence."""
+        if nested:
+            return
         trouble = error if isinstance(error, UpstreamTrouble) else None
         if trouble is None:
-            self._silent_s = self._silent_s if nested else None
-        else:
+            self._silent_s = None
+        self.hear(trouble)
+
+    def hear(self, trouble: UpstreamTrouble | None) -> None:
+        """What came of a call, or of a probe that speaks for the upstream. Trouble begins a silence, and
+        says since when that lasts."""
+        if trouble is not None:
             self._silent_s = self._wall() if self._silent_s is None else self._silent_s
             trouble.since_s = self._silent_s if trouble.since_s is None else trouble.since_s
         self._heard(trouble)

@@ -66,6 +66,27 @@ def test_an_endpoint_that_is_not_asked_is_told_where_others_are() -> None:
     ]
 
 
+@pytest.mark.parametrize("answers", [None, True, False])
+def test_an_operators_word_is_no_trouble(answers: bool | None) -> None:
+    """It is told for how long it is offline, not for how long it had answered; by an older daemon too."""
+    found = full()
+    away = {"state": "offline", "for_s": 3.0, "reason": "an operator has it offline", "retry_s": None}
+    first, _, third = found["upstreams"]["listed"]
+    for each in (first, third):
+        each.update(answers=answers, circuit=away, endpoints=[{"host": "a", "circuit": away}] * 2)
+    found["upstreams"]["listed"] = [first, third]
+    assert drawn(found, 80)[-4:-1] == [
+        "3 upstreams",
+        "  docker.io (default)       offline for 3s  2h 1m ago: it took longer than 12 ..",
+        "  ghcr.io                   offline for 3s",
+    ]
+    assert drawn(found, 30)[-4:-1] == [
+        "  docker.io (default)",
+        "    offline for 3s",
+        "  ghcr.io  offline for 3s",
+    ]
+
+
 MOVED = {
     "count": 21,
     "listed": [

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,13 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
-from regproxy.compose import Mirror, build_mirror, silence
+from regproxy.compose import Mirror, build_mirror, circuit_of, silence
 from regproxy.credentials import compare_credentials
 from regproxy.errors import StorageFailed
 from regproxy.expiry.pulse import Pulse
-from regproxy.interfaces import DiskUse
+from regproxy.gauges import show_upstreams
+from regproxy.interfaces import Circuit, DiskUse, Standing
+from regproxy.metrics.figures import Figures
 from regproxy.settings import (
     ClientCertificate,
     Credentials,
@@ -33,6 +37,7 @@ from regproxy.settings import (
 )
 from regproxy.storage.health import DiskHealth
 from regproxy.testing.certificates import self_signed
+from regproxy.testing.remotes import MemoryRemote
 
 CLIENT = IPv4Address("TCP", "127.0.0.1", 40000)
 
@@ -265,3 +270,32 @@ def test_upstreams_that_were_not_asked_hide_no_silence() -> None:
     assert silence(pulse, ["a", "b"]) == ("no upstream answers: only what is on disk is served",)
     pulse.answered("b")
     assert silence(pulse, ["a", "b"]) == ()
+
+
+def test_an_operators_word_is_no_silence_and_hides_none() -> None:
+    pulse, circuits = Pulse(Clock().seconds), {"a": Circuit.OFFLINE, "b": Circuit.OFFLINE}
+    for name in circuits:
+        pulse.watch(name, lambda: succeed(False), partial(circuits.__getitem__, name))
+        pulse.answered(name)
+    assert silence(pulse, ["a", "b"]) == ()
+    circuits["b"] = Circuit.OPEN
+    assert silence(pulse, ["a", "b"]) == ("no upstream answers: only what is on disk is served",)
+
+
+def test_whether_an_upstream_answers_is_not_told_while_it_is_offline() -> None:
+    """The figure is as it was as soon as it is online again."""
+    pulse, remote, figures = Pulse(Clock().seconds), MemoryRemote("a.example"), Figures(["a.example"])
+    pulse.watch("a.example", lambda: succeed(False), partial(circuit_of, remote))
+    show_upstreams(figures, pulse, ["a.example"])
+
+    def shown() -> float | None:
+        return figures.registry.get_sample_value("regproxy_upstream_answers", {"upstream": "a.example"})
+
+    pulse.answered("a.example")
+    assert shown() == 1.0
+    remote.stands = Standing(Circuit.OFFLINE)
+    assert math.isnan(shown() or 0.0)
+    remote.stands = Standing(Circuit.OPEN)
+    assert shown() == 0.0
+    remote.stands = Standing()
+    assert shown() == 1.0

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
 from regproxy.errors import UpstreamTimeout, UpstreamUnreachable
 from regproxy.expiry.pulse import Beat, Pulse
+from regproxy.interfaces import Circuit
 
 HUB = "docker.io"
 
@@ -77,13 +79,32 @@ async def test_a_probe_counts_as_well() -> None:
     assert await probed(hub) == Beat(False, 7.0, "connection refused", 7.0)
 
 
-def test_who_is_not_asked_is_not_there_and_nothing_of_it_expires() -> None:
-    """Its circuit, or an operator who has it offline, says so; no probe is needed, none is wanted."""
-    hub, asked = Hub(), [True]
-    hub.pulse.watch(HUB, lambda: succeed(True), lambda: asked[0])
+@pytest.mark.parametrize(
+    ("circuit", "answers"), [(Circuit.OPEN, False), (Circuit.HALF_OPEN, False), (Circuit.OFFLINE, None)]
+)
+def test_who_is_not_asked_is_not_there_and_nothing_of_it_expires(
+    circuit: Circuit, answers: bool | None
+) -> None:
+    """No probe is needed, none is wanted. That an operator says so is no trouble; and for how long it had
+    answered is not how long it does not."""
+    hub, now = Hub(), [Circuit.CLOSED]
+    hub.pulse.watch(HUB, lambda: succeed(True), lambda: now[0])
     hub.pulse.heard(HUB, None)
-    assert (hub.beat.answers, hub.pulse.alive(HUB)) == (True, True)
-    asked[0] = False
-    assert (hub.beat.answers, hub.pulse.alive(HUB)) == (False, False)
-    asked[0] = True
-    assert (hub.beat.answers, hub.pulse.alive(HUB)) == (True, True)
+    hub.clock.advance(100)
+    assert (hub.beat, hub.pulse.alive(HUB)) == (Beat(True, 100.0), True)
+    now[0] = circuit
+    assert (hub.beat, hub.pulse.alive(HUB)) == (Beat(answers, None), False)
+    now[0] = Circuit.CLOSED
+    assert (hub.beat, hub.pulse.alive(HUB)) == (Beat(True, 100.0), True)
+
+
+@pytest.mark.parametrize(
+    ("circuit", "begun"), [(Circuit.OPEN, Beat(False, 5.0)), (Circuit.OFFLINE, Beat(None, None))]
+)
+def test_whose_calls_had_failed_is_in_trouble_since_then(circuit: Circuit, begun: Beat) -> None:
+    hub = Hub()
+    hub.pulse.watch(HUB, lambda: succeed(False), lambda: circuit)
+    hub.pulse.heard(HUB, UpstreamUnreachable(HUB, "connection refused"))
+    hub.clock.advance(5)
+    assert hub.beat == Beat(begun.answers, begun.since_s, "connection refused", 5.0)
+    assert hub.pulse.alive(HUB) is False

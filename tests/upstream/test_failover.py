@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from functools import partial
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
@@ -26,6 +27,7 @@ from regproxy.errors import (
     UpstreamTrouble,
     UpstreamUnreachable,
 )
+from regproxy.expiry.pulse import Beat, Pulse
 from regproxy.interfaces import Circuit, RemoteTag, Standing
 from regproxy.oci.digest import Digest
 from regproxy.oci.tag import Tag
@@ -55,15 +57,33 @@ class Pair:
     first: Server
     second: Server
     registry: RemoteRegistry
+    pulse: Pulse
+    """What was heard of the upstream, by ``clock``."""
+    clock: Clock
+
+    @property
+    def beat(self) -> Beat:
+        """Its trouble left out."""
+        return attrs.evolve(self.pulse.beat("registry.test"), trouble=None, trouble_ago_s=None)
+
+    @property
+    def alive(self) -> bool | None:
+        return self.pulse.alive("registry.test")
 
 
 @pytest_twisted.async_yield_fixture
-async def pair() -> AsyncIterator[Pair]:
+async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
+    """Its parameters are limits."""
     servers = [Server(reactor), Server(reactor)]
     urls = tuple(server.url for server in servers)
-    limits = attrs.evolve(LIMITS, endpoint_s=1.0)
-    registry = RemoteRegistry(UpstreamSettings("registry.test", urls, insecure=True), reactor, limits=limits)
-    yield Pair(*servers, registry)
+    limits = attrs.evolve(LIMITS, **{"endpoint_s": 1.0, **getattr(request, "param", {})})
+    clock = Clock()
+    pulse = Pulse(clock.seconds)
+    told = partial(pulse.heard, "registry.test")
+    settings = UpstreamSettings("registry.test", urls, insecure=True)
+    registry = RemoteRegistry(settings, reactor, limits=limits, heard=told)
+    pulse.watch("registry.test", registry.answers, lambda: registry.standing().circuit)
+    yield Pair(*servers, registry, pulse, clock)
     await registry.close()
     for server in servers:
         await server.close()
@@ -221,6 +241,66 @@ async def test_a_first_whose_circuit_is_open_is_not_asked_and_probed(pair: Pair)
     assert pair.registry._endpoints.order() == [second]
     pair.registry.set_offline(True)
     assert [standing.circuit for _, standing in pair.registry.endpoints()] == [Circuit.OFFLINE] * 2
+
+
+async def test_an_upstream_answers_by_the_second_however_often_the_first_is_probed(pair: Pair) -> None:
+    """Since the first answer on, and so what is cached of it may expire; down is it with its last one."""
+    await pair.first.close()
+    pair.second.on(PATH, lambda asked: asked.reply(200, BLOB))
+    first, second = pair.registry._endpoints
+    for _ in range(FAILURES):
+        first.breaker._state = attrs.evolve(first.breaker.state, failed_s=None)
+        assert await blob_of(pair.registry) == BLOB
+    assert first.breaker.state.circuit is Circuit.OPEN
+    for passed_s in (100.0, 200.0):
+        pair.clock.advance(100)
+        assert isinstance(await outcome(first.breaker._probe()), UpstreamUnreachable)
+        assert (pair.beat, pair.alive) == (Beat(True, passed_s), True)
+    await pair.second.close()
+    assert isinstance(await outcome(pair.registry.blobs.open(REPOSITORY, DIGEST)), UpstreamUnreachable)
+    assert (pair.beat, pair.alive) == (Beat(False, 0.0), None)
+    second.breaker._state = attrs.evolve(second.breaker.state, circuit=Circuit.OPEN)
+    pair.clock.advance(50)
+    assert isinstance(await outcome(first.breaker._probe()), UpstreamUnreachable)
+    assert (pair.beat, pair.alive) == (Beat(False, 50.0), False)
+    assert pair.pulse.beat("registry.test").trouble_ago_s == 0.0, "as no other is asked it speaks for all"
+
+
+@pytest.mark.parametrize("pair", [{"probe_s": 0.1, "first_byte_s": 5.0}], indirect=True)
+async def test_whether_it_answers_is_asked_of_the_second_where_the_first_is_silent(pair: Pair) -> None:
+    pair.first.on("/v2/", lambda asked: None)
+    pair.second.on("/v2/", lambda asked: asked.reply(401))
+    assert await pair.registry.answers()
+    assert (pair.beat, pair.alive) == (Beat(True, 0.0), True)
+
+
+@pytest.mark.parametrize("pair", [{"doubt_s": 0.1, "probe_s": 0.1, "endpoint_s": 5.0}], indirect=True)
+@pytest.mark.parametrize("status", [200, 503])
+async def test_a_first_that_is_given_up_says_nothing_of_the_second(pair: Pair, status: int) -> None:
+    """It was silent, and its circuit opened meanwhile: what the second one says is told, and is heard."""
+    for path in ("/v2/", PATH):
+        pair.first.on(path, lambda asked: None)
+    pair.second.on(PATH, lambda asked: asked.reply(status, BLOB))
+    found = await outcome(pair.registry.blobs.stat(REPOSITORY, DIGEST))
+    first, second = pair.registry._endpoints
+    assert (first.breaker.state.closed, second.breaker.state.closed) == (False, True)
+    if status == 200:
+        assert (found, pair.beat) == (len(BLOB), Beat(True, 0.0))
+        return
+    assert type(found) is UpstreamFailed
+    assert "503" in found.reason
+    assert pair.beat == Beat(False, 0.0)
+
+
+@given(st.lists(st.sampled_from(Circuit), min_size=1, max_size=5), st.data())
+def test_who_is_alone_speaks_for_the_upstream(circuits: list[Circuit], data: st.DataObject) -> None:
+    breakers = [SimpleNamespace(state=CircuitState(circuit)) for circuit in circuits]
+    urls = [f"https://{number}" for number in range(len(circuits))]
+    clock = Clock()
+    endpoints = Endpoints("a", urls, lambda n, _: breakers[n], clock, clock.seconds)
+    number = data.draw(st.integers(0, len(circuits) - 1))
+    others = circuits[:number] + circuits[number + 1 :]
+    assert endpoints.alone(number) == (Circuit.CLOSED not in others)
 
 
 async def test_nobody_waits_when_all_circuits_are_open(pair: Pair) -> None:

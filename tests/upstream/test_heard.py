@@ -27,6 +27,7 @@ from regproxy.upstream.limits import LIMITS
 from regproxy.upstream.registry import RemoteRegistry
 from tests.upstream.conftest import REPOSITORY
 from tests.upstream.servers import Asked, Server
+from tests.upstream.test_registry import behind_tokens, token_answer
 
 NewRegistry = Callable[..., RemoteRegistry]
 DIGEST = Digest.of(b"a layer")
@@ -124,6 +125,25 @@ async def test_each_call_is_heard(
             await asking
     trouble = error is not None and issubclass(error, UpstreamTrouble)
     assert [one is not None for one in heard] == [trouble]
+
+
+async def test_a_token_server_is_heard_by_the_call_that_needs_it_alone(
+    server: Server, new_registry: NewRegistry, heard: list[UpstreamTrouble | None]
+) -> None:
+    """Its answer is none of the upstream's; what it fails with is heard once."""
+    registry = new_registry(server.url, {"heard": heard.append})
+    server.on("/token", token_answer)
+    server.on(BLOB_PATH, behind_tokens(server, f"{server.url}/token", lambda asked: asked.reply(503)))
+    with pytest.raises(UpstreamFailed):
+        await registry.blobs.stat(REPOSITORY, DIGEST)
+    assert [type(one) for one in heard] == [UpstreamFailed]
+    heard.clear()
+    broken = new_registry(server.url, {"heard": heard.append})
+    server.on("/token", lambda asked: asked.reply(500))
+    with pytest.raises(UpstreamTrouble) as caught:
+        await broken.blobs.stat(REPOSITORY, DIGEST)
+    assert heard == [caught.value]
+    assert caught.value.since_s is not None
 
 
 async def test_no_connection_is_heard(new_registry: NewRegistry, heard: list[UpstreamTrouble | None]) -> None:
