@@ -262,6 +262,18 @@ async def test_what_was_revoked_is_vouched_for_anew(tmp_path: Path) -> None:
         await store.close()
 
 
+async def test_what_is_here_already_is_not_touched(tmp_path: Path) -> None:
+    """The same again under another name: the links of the first one are as good as before."""
+    source, root = write_layout(tmp_path / "l", layout_files({"v1": INDEX})), tmp_path / "root"
+    await take(source, settings_for(root), "docker.io/org/app")
+    before = snapshot(root / "blobs")
+    done = await take(source, settings_for(root), "docker.io/nginx")
+    assert (done.counts.tags, done.counts.manifests, done.counts.blobs) == (1, 3, 0)
+    assert snapshot(root / "blobs") == before
+    assert check(root) == []
+    assert holds(root, NGINX, INDEX)
+
+
 async def test_names_as_clients_know_them(tmp_path: Path) -> None:
     """On Docker Hub a name of one component is one of library/."""
     source = write_store(tmp_path / "registry", {"nginx": {"1": IMAGE}, "library/nginx": {"2": INDEX}})
