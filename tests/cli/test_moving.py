@@ -52,6 +52,14 @@ def regproxy(site: Path, *arguments: str) -> Result:
     return done
 
 
+@pytest.mark.parametrize("verb", ["import", "export"])
+def test_help_says_what_the_settings_are_for(site: Path, verb: str) -> None:
+    """The folder; nobody is asked."""
+    told = " ".join(regproxy(site, verb, "--help").stdout.split())
+    assert "-c, --config FILE Whose storage folder and upstreams are meant [default: $REG" in told
+    assert "admin" not in told
+
+
 def test_a_dry_run_of_an_import(site: Path) -> None:
     done = regproxy(site, "import", "-n", str(site / "store"), "--as", "docker.io")
     assert (done.exit_code, done.stderr) == (0, "")
