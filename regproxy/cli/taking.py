@@ -28,8 +28,8 @@ def take(source: Path, named: str | None, dry_run: bool, as_json: bool, config: 
     in the middle it goes on when it is begun again. The daemon must be stopped meanwhile.
 
     \b
-    Exit codes: 0 all of it came, 1 the settings cannot be used, 2 nothing that can be taken in, or a
-    wrong --as, 7 nothing new was in it, 8 not all of it came, 9 a daemon runs, 130 interrupted.
+    Exit codes: 0 all of it came, 1 the settings cannot be used, 2 nothing that can be taken in, or none of
+    it with this --as, 7 nothing new was in it, 8 not all of it came, 9 a daemon runs, 130 interrupted.
     """
     from regproxy.cli.importing import run
 

@@ -332,6 +332,16 @@ async def test_a_layout_is_taken_in(tmp_path: Path, as_tar: bool) -> None:
     assert tag_at(tmp_path / "root", NGINX, "1.29").descriptor == INDEX.descriptor
 
 
+async def test_a_name_that_the_layout_gives_twice_is_told(tmp_path: Path) -> None:
+    """One of them has the tag; all of both comes."""
+    files = layout_files({"docker.io/nginx:1": IMAGE, "docker.io/nginx:2": INDEX})
+    files["index.json"] = files["index.json"].replace(b"nginx:2", b"nginx:1")
+    done = await take(write_layout(tmp_path / "l", files), settings_for(tmp_path / "root"))
+    assert done.wrong.first == ["docker.io/nginx:1: it names several images; the last one has the tag"]
+    assert tag_at(tmp_path / "root", NGINX, "1").descriptor == INDEX.descriptor
+    assert holds(tmp_path / "root", NGINX, IMAGE)
+
+
 async def test_a_layout_that_lacks_platforms(tmp_path: Path) -> None:
     files = layout_files({"docker.io/nginx:1.29": INDEX})
     for digest in (INDEX.children[1].digest, *INDEX.children[1].blobs):
