@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from regproxy.cli.where import config_option, usable_settings
+from regproxy.cli.where import folder_option, usable_settings
 
 
 @click.command("export", short_help="Write images as an OCI image layout.")
@@ -21,7 +21,7 @@ from regproxy.cli.where import config_option, usable_settings
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Only say what would be written.")
 @click.option("--json", "as_json", is_flag=True, help="What came of it, on one line.")
-@config_option
+@folder_option
 def give(images: tuple[str, ...], target: Path, dry_run: bool, as_json: bool, config: Path | None) -> None:
     """Write images that are here whole, with all they need, to DIR or FILE.tar, as an OCI image layout.
 

@@ -165,7 +165,8 @@ def told(job: Job, source: Path) -> Iterator[str]:
     """What came, for people."""
     counts, name = job.counts, harmless(str(source))
     if not _new(counts) and job.error is None:
-        yield f"{name}: nothing new is in it"
+        came = f"of it {_comes(job)}: {plural(job.wrong.count, 'thing')} left out"
+        yield f"{name}: nothing {came if job.wrong.count else 'new is in it'}"
     elif _new(counts):
         what = [
             plural(number, word)
@@ -178,7 +179,7 @@ def told(job: Job, source: Path) -> Iterator[str]:
         ]
         where = f" of {_repositories(counts.repositories)}" if counts.repositories else ""
         size = size_text(counts.copied_bytes + counts.cloned_bytes)
-        yield f"{name}: {', '.join(what)}{where} {'would come' if job.dry_run else 'came'}, {size}"
+        yield f"{name}: {', '.join(what)}{where} {_comes(job)}, {size}"
     if counts.cloned_bytes:
         yield f"  {size_text(counts.cloned_bytes)} of these are shared with it, and take no room yet"
     if counts.there:
@@ -187,6 +188,10 @@ def told(job: Job, source: Path) -> Iterator[str]:
         yield f"  {plural(counts.kept_tags, 'tag')} stay as they are, confirmed here since"
     if counts.missing:
         yield f"  {counts.missing} things that it names are not in it: a pull fetches them"
+
+
+def _comes(job: Job) -> str:
+    return "would come" if job.dry_run else "came"
 
 
 def _repositories(number: int) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from regproxy.cli.where import config_option, usable_settings
+from regproxy.cli.where import folder_option, usable_settings
 
 
 @click.command("import", short_help="Take over another store, or an OCI image layout.")
@@ -19,7 +19,7 @@ from regproxy.cli.where import config_option, usable_settings
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Only say what would come; beside a daemon as well.")
 @click.option("--json", "as_json", is_flag=True, help="What came of it, on one line.")
-@config_option
+@folder_option
 def take(source: Path, named: str | None, dry_run: bool, as_json: bool, config: Path | None) -> None:
     """Take in what lies in DIR, the filesystem store of a docker-registry or an OCI image layout, or in
     FILE.tar, such a layout.
@@ -28,8 +28,8 @@ def take(source: Path, named: str | None, dry_run: bool, as_json: bool, config: 
     in the middle it goes on when it is begun again. The daemon must be stopped meanwhile.
 
     \b
-    Exit codes: 0 all of it came, 1 the settings cannot be used, 2 nothing that can be taken in, or a
-    wrong --as, 7 nothing new was in it, 8 not all of it came, 9 a daemon runs, 130 interrupted.
+    Exit codes: 0 all of it came, 1 the settings cannot be used, 2 nothing that can be taken in, or none of
+    it with this --as, 7 nothing new was in it, 8 not all of it came, 9 a daemon runs, 130 interrupted.
     """
     from regproxy.cli.importing import run
 

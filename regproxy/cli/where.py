@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import click
@@ -19,6 +19,8 @@ from regproxy.config.errors import Unfit
 from regproxy.errors import SecretUnusable
 from regproxy.secretfile import read_secret
 from regproxy.settings import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _address(context: click.Context, parameter: click.Parameter, text: str | None) -> Address | None:
@@ -34,13 +36,20 @@ admin_option = click.option(
     metavar="WHERE",
     help="http://HOST:PORT, a socket's path, or unix:PATH, tcp:PORT.",
 )
-config_option = click.option(
-    "-c",
-    "--config",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Whose admin listener to ask [default: $REGPROXY_CONFIG, else the built-in settings'].",
-)
+
+
+def _config_option(whose: str) -> Callable[[F], F]:
+    return click.option(
+        "-c",
+        "--config",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help=f"{whose} [default: $REGPROXY_CONFIG, else the built-in settings'].",
+    )
+
+
+config_option = _config_option("Whose admin listener to ask")
+folder_option = _config_option("Whose storage folder and upstreams are meant")
 _token_option = click.option(
     "--token-file",
     type=click.Path(path_type=Path),

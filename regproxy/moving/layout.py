@@ -6,7 +6,7 @@ lack children: a layout of some platforms is one too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -20,7 +20,7 @@ from regproxy.oci.documents import BadDocument, read_document
 from regproxy.oci.manifest import MAX_MANIFEST_BYTES, Manifest
 from regproxy.oci.media_type import INDEX_TYPES, MANIFEST_TYPES
 from regproxy.oci.repository import Repository
-from regproxy.oci.tag import Tag
+from regproxy.oci.tag import Reference, Tag
 
 MARK, INDEX = "oci-layout", "index.json"
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -51,26 +51,41 @@ def blob_path(digest: Digest) -> tuple[str, ...]:
 
 
 def read_layout(place: Place, naming: Naming) -> Shipment:
-    """All that its index names. NotTaken, OSError."""
+    """All that its index names. NotTaken, OSError; InvalidName where --as gives several images one tag."""
     mark = _document(place, MARK)
     if not str(mark.get("imageLayoutVersion", "")).startswith("1."):
         raise NotTaken("it is an image layout of a version that is not known here: 1.0.0 is")
-    reading = _Reading(place)
     opened = place.open(INDEX)
     if opened is None:
         raise NotTaken("it has no index.json: it was not written to its end")
     opened.close()
-    for entry in _entries(_document(place, INDEX)):
-        try:
-            repository, reference = naming.of_image(entry.name)
-        except RegproxyError as error:
-            reading.remarks.add(f"{entry.shown}: {error.message}")
-            continue
+    entries = tuple(_entries(_document(place, INDEX)))
+    naming.check_apart([(entry.name, entry.digest) for entry in entries])
+    reading = _Reading(place)
+    for entry, repository, reference in _meant(entries, naming, reading.remarks):
         holding = reading.found.setdefault(repository, Holding())
         if reading.image(holding, entry) and isinstance(reference, Tag):
+            if holding.tags.get(reference, (entry.digest, 0.0))[0] != entry.digest:
+                reading.remarks.add(f"{entry.shown}: it names several images; the last one has the tag")
             holding.tags[reference] = (entry.digest, opened.mtime_s)
     found = {repository: holding for repository, holding in reading.found.items() if holding}
     return Shipment(place, blob_path, found, reading.remarks)
+
+
+def _meant(
+    entries: Sequence[_Entry], naming: Naming, remarks: Remarks
+) -> list[tuple[_Entry, Repository, Reference | None]]:
+    """What each is here. NotTaken where none of them can be anything."""
+    meant = []
+    for entry in entries:
+        try:
+            meant.append((entry, *naming.of_image(entry.name)))
+        except RegproxyError as error:
+            remarks.add(f"{entry.shown}: {error.message}")
+    if entries and not meant:
+        more = f" (none of its {len(entries)} images is taken in)" if len(entries) > 1 else ""
+        raise NotTaken(f"{remarks.first[0]}{more}")
+    return meant
 
 
 @attrs.frozen(slots=True)

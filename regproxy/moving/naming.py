@@ -6,11 +6,12 @@ be pulled. ``--as`` says what the source does not: an upstream, or with it a rep
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 import attrs
 
-from regproxy.errors import InvalidName, UnknownUpstream
+from regproxy.errors import InvalidName, RegproxyError, UnknownUpstream
 from regproxy.namespaces import Namespaces
 from regproxy.oci.digest import Digest
 from regproxy.oci.repository import Repository, is_host_name
@@ -19,6 +20,8 @@ from regproxy.settings import UpstreamSettings
 
 MAX_NAME_LENGTH = 512
 SAY_AS = "say --as UPSTREAM/REPOSITORY:TAG"
+NamedImage: TypeAlias = tuple[str | None, Digest]
+"""As the index of a layout lists it."""
 
 
 @attrs.frozen(slots=True)
@@ -35,7 +38,8 @@ class Naming:
     """
 
     def __init__(self, upstreams: Iterable[UpstreamSettings], said: str | None) -> None:
-        self._namespaces = Namespaces(upstreams)
+        self._upstreams = tuple(upstreams)
+        self._namespaces = Namespaces(self._upstreams)
         self._target = None if said is None else self._parse(said)
 
     def _parse(self, said: str) -> _Target:
@@ -85,6 +89,44 @@ class Naming:
         if target is not None and target.path:
             return Repository(target.upstream.name, target.path), target.tag or reference
         return self._registry(path), reference
+
+    def check_apart(self, images: Sequence[NamedImage]) -> None:
+        """InvalidName where ``--as`` gives several images one tag: all but one would be lost for it."""
+        target = self._target
+        shared = self._shared(images) if target is not None and target.path else {}
+        if target is None or not shared:
+            return
+        (repository, tag), count = max(shared.items(), key=lambda item: item[1])
+        raise InvalidName(
+            f"--as gives {count} images the one tag {repository}:{tag}: {self._instead(target, images)}"
+        )
+
+    def _shared(self, images: Sequence[NamedImage]) -> dict[tuple[Repository, Tag], int]:
+        """The tags that more than one image would get, and how many would."""
+        meant: dict[tuple[Repository, Tag], set[Digest]] = {}
+        for name, digest in images:
+            try:
+                repository, reference = self.of_image(name)
+            except RegproxyError:
+                continue
+            if isinstance(reference, Tag):
+                meant.setdefault((repository, reference), set()).add(digest)
+        return {name: len(digests) for name, digests in meant.items() if len(digests) > 1}
+
+    def _instead(self, target: _Target, images: Sequence[NamedImage]) -> str:
+        """The ``--as`` that says least and keeps all of them apart."""
+        upstream = target.upstream.name
+        for said in (None, upstream, f"{upstream}/{target.path}"):
+            if Naming(self._upstreams, said)._tells_apart(images):
+                return "leave --as away" if said is None else f"say --as {said}"
+        return "take them in one by one, from a layout for each"
+
+    def _tells_apart(self, images: Sequence[NamedImage]) -> bool:
+        try:
+            tagged = [isinstance(self.of_image(name)[1], Tag) for name, _ in images]
+        except RegproxyError:
+            return False
+        return all(tagged) and not self._shared(images)
 
     def _registry(self, path: str) -> Repository:
         first, slash, rest = path.partition("/")

@@ -127,7 +127,7 @@ class DiskManifests:
     ``recheck`` has the writer thread hash a file again, to trust it anew or to set it aside.
     """
 
-    def __init__(self, shelf: Shelf, recheck: Callable[[Digest], Deferred[None]]) -> None:
+    def __init__(self, shelf: Shelf, recheck: Callable[[Repository, Digest], Deferred[None]]) -> None:
         self._shelf = shelf
         self._recheck = recheck
         self._memory: Remembered[Digest, tuple[int, bytes] | None] = Remembered(
@@ -184,20 +184,20 @@ class DiskManifests:
         _, link = self._shelf.permitted(repository, digest, (Kind.MANIFEST,))
         content = self._in_memory(digest, link)
         if content is None:
-            content = await self._from_disk(digest, link)
+            content = await self._from_disk(repository, digest, link)
         return Manifest(content, link.media_type, digest)
 
-    async def _from_disk(self, digest: Digest, link: Link) -> bytes:
+    async def _from_disk(self, repository: Repository, digest: Digest, link: Link) -> bytes:
         path = self._shelf.layout.blob(digest)
         try:
             content, touched = await self._shelf.files.reader.run(
                 _read_manifest, path, digest, link, self._shelf.ledger.spoilt
             )
         except ContentUntrusted as error:
-            await self._recheck(digest)
+            await self._recheck(repository, digest)
             raise ContentMissing(str(error)) from None
         if touched:
-            self._recheck(digest).addErrback(_note_refusal)
+            self._recheck(repository, digest).addErrback(_note_refusal)
         return content
 
 

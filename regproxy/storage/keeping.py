@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from regproxy.errors import ContentMissing, InvalidManifest
+from regproxy.errors import ContentMissing, InvalidManifest, StorageFailed
 from regproxy.interfaces import Fate, Held, Kind, Link, TagRecord, Taken
 from regproxy.oci.digest import Digest
 from regproxy.oci.manifest import MAX_MANIFEST_BYTES, Manifest
@@ -38,21 +38,49 @@ class Keeper:
         self._teller = teller
 
     def put(self, repository: Repository, manifest: Manifest, since_s: float) -> None:
-        """A manifest's bytes, unless they are there and trusted, then its link."""
+        """A manifest's bytes, unless they are there and right, then its link."""
         digest, size = manifest.digest, len(manifest.content)
         if not digest.matches(manifest.content):
             raise InvalidManifest("the bytes are not what their digest names")
-        path, known = self.layout.blob(digest), self.ledger.mtime_ns(digest)
-        found = regular(path)
-        as_known = found is not None and (found.st_size, found.st_mtime_ns) == (size, known)
-        if found is None or not as_known or self.ledger.spoilt.is_bad(digest, found):
-            make_way(self.layout, digest)
-            with self.occupancy.changing(digest):
-                durable.write_atomic(path, manifest.content, durable.BLOB_MODE, known)
-            self.ledger.verified(digest, size, os.lstat(path).st_mtime_ns)
+        self.ledger.look([(repository, Kind.MANIFEST, digest)])  # it vouches, survey or not
+        found = regular(self.layout.blob(digest))
+        bad = found is None or found.st_size != size or self.ledger.spoilt.is_bad(digest, found)
+        if bad or not (self._as_known(digest, found) or self._right_again(digest)):
+            self._write_manifest(manifest, found)
         mtime_ns = self.ledger.mtime_ns(digest) or UNVERIFIED_MTIME_NS
         link = Link(size, mtime_ns, manifest.media_type, since_s, "fetch")
         self.ledger.write(repository, Kind.MANIFEST, digest, link)
+
+    def _as_known(self, digest: Digest, found: os.stat_result | None) -> bool:
+        return found is not None and found.st_mtime_ns == self.ledger.mtime_ns(digest)
+
+    def _write_manifest(self, manifest: Manifest, former: os.stat_result | None) -> None:
+        """Its file anew, with the mtime that links know; those that no survey has come to may know the
+        former one's."""
+        digest, path = manifest.digest, self.layout.blob(manifest.digest)
+        mtime_ns = self.ledger.mtime_ns(digest) or (former.st_mtime_ns if former is not None else None)
+        make_way(self.layout, digest)
+        with self.occupancy.changing(digest):
+            durable.write_atomic(path, manifest.content, durable.BLOB_MODE, mtime_ns)
+        self.ledger.verified(digest, len(manifest.content), os.lstat(path).st_mtime_ns)
+
+    def _right_again(self, digest: Digest) -> bool:
+        """Whether the file that is there could be hashed, is right, and is trusted from now on.
+
+        Before the survey nobody may know yet who vouches for it: another file in its place would be one
+        that was touched, for all of them.
+        """
+        try:
+            opened = open_regular(self.layout.blob(digest))
+            if opened is None:
+                return False
+            descriptor, found = opened
+            try:
+                return self._trust_if_right(digest, descriptor, found)
+            finally:
+                os.close(descriptor)
+        except (OSError, StorageFailed):
+            return False  # what cannot be read, or is somebody else's, is written anew
 
     def grant(
         self, repository: Repository, digest: Digest, kind: Kind, media_type: str, source: str, since_s: float
@@ -136,27 +164,27 @@ class Keeper:
         durable.remove_empty(path.parent, self.layout.blobs)
         return removed
 
-    def recheck(self, digest: Digest) -> None:
-        """Hash a manifest's file again: trust it anew, or set it aside."""
-        path = self.layout.blob(digest)
-        opened = open_regular(path)
+    def recheck(self, repository: Repository, digest: Digest) -> None:
+        """Hash a manifest's file again, for one who holds it: trust it anew, or set it aside."""
+        self.ledger.look([(repository, Kind.MANIFEST, digest)])
+        opened = open_regular(self.layout.blob(digest))
         if opened is None:
             return
         descriptor, found = opened
         try:
-            small = found.st_size <= MAX_MANIFEST_BYTES
-            if small and digest.matches(read_whole(descriptor, found.st_size)):
-                self._trust(digest, descriptor, found)
-            else:
+            if not self._trust_if_right(digest, descriptor, found):
                 set_aside(self, digest, found)
         finally:
             os.close(descriptor)
 
-    def _trust(self, digest: Digest, descriptor: int, found: os.stat_result) -> None:
-        known = self.ledger.mtime_ns(digest)
-        durable.set_mtime(descriptor, known)
+    def _trust_if_right(self, digest: Digest, descriptor: int, found: os.stat_result) -> bool:
+        if found.st_size > MAX_MANIFEST_BYTES or not digest.matches(read_whole(descriptor, found.st_size)):
+            return False
+        durable.set_mtime(descriptor, self.ledger.mtime_ns(digest))
+        durable.set_mode(descriptor, durable.BLOB_MODE)
         durable.sync_file(descriptor)
         self.ledger.verified(digest, found.st_size, os.fstat(descriptor).st_mtime_ns)
+        return True
 
     def set_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> None:
         """Write a tag's record with the history of the one before."""

@@ -26,6 +26,7 @@ from regproxy.storage.telling import Teller
 
 Holder: TypeAlias = tuple[Repository, Kind]
 
+MAX_AT_ODDS = 10_000
 _FEW = 8
 """Up to so many holders are a tuple, which takes a fifth of a set's memory: most digests have one."""
 
@@ -36,7 +37,7 @@ class Ledger:
     ``newest_s`` is the latest date of any link seen: a revocation is dated after it, also when the
     wall clock was set back. ``former_s`` is that of the links that this process has not written.
     ``before_link`` is called before each link is written; ``promised`` are those for whom a map on
-    disk says that one is to be.
+    disk says that one is to be. ``at_odds`` are digests whose links say different mtimes, some of them.
     """
 
     def __init__(self, layout: Layout, teller: Teller | None = None) -> None:
@@ -49,6 +50,7 @@ class Ledger:
         self.newest_s = 0.0
         self.former_s = 0.0
         self.spoilt = Spoilt()
+        self.at_odds: set[Digest] = set()
         self.promised: set[Repository] = set()
         self.before_link: Callable[[Repository], None] = _nothing
         self._surveyed = False
@@ -160,7 +162,9 @@ class Ledger:
         self._add(digest, self._shared.setdefault((repository, kind), (repository, kind)))
         self.newest_s = max(self.newest_s, link.since_s)
         if link.mtime_ns != UNVERIFIED_MTIME_NS:
-            self._mtimes.setdefault(digest, link.mtime_ns)
+            known = self._mtimes.setdefault(digest, link.mtime_ns)
+            if known != link.mtime_ns and len(self.at_odds) < MAX_AT_ODDS:
+                self.at_odds.add(digest)
 
     def _add(self, digest: Digest, holder: Holder) -> None:
         holders = self._holders.get(digest, ())

@@ -1,9 +1,10 @@
-"""Links whose bytes are not there, or not of their size: found by a survey, mended behind it.
+"""Links whose bytes are not there, or not of their size or time: found by a survey, mended behind it.
 
 Laws: a link goes only where the system says that there is no such file, and nothing brings it now; content
 that is gone is fetched again by whoever asks. What pins keep has its link still, to be fetched by. Where
 very many links lack their bytes something else is wrong, as a file system that is not mounted, and nothing
-is touched.
+is touched. A file's time is one that a link vouches for, or it is hashed when it is asked for: nothing here
+trusts bytes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from regproxy.oci.repository import Repository
 from regproxy.storage.aside import set_aside
 from regproxy.storage.counting import LinkKey
 from regproxy.storage.keeping import Keeper
+from regproxy.storage.occupancy import regular
 from regproxy.storage.underway import UnderWay
 
 _log = Logger()
@@ -55,6 +57,28 @@ class Mender:
     def begin(self) -> None:
         """A survey begins."""
         self.suspects, self._links, self._lacking = [], 0, 0
+        self._keeper.ledger.at_odds.clear()
+
+    def at_odds(self) -> list[Digest]:
+        """Digests whose links do not agree by which mtime they are trusted."""
+        return list(self._keeper.ledger.at_odds)
+
+    def agree(self, digest: Digest) -> bool:
+        """Have all links of a digest say the mtime of its file, where one of them does: whether one did."""
+        ledger = self._keeper.ledger
+        found = regular(self._keeper.layout.blob(digest))
+        if found is None or digest in self._under_way or ledger.spoilt.is_bad(digest, found):
+            return False
+        try:
+            links = [ledger.read(repository, digest, kind) for repository, kind in ledger.holders(digest)]
+            mark = (found.st_size, found.st_mtime_ns)
+            if mark not in [(link.size_bytes, link.mtime_ns) for link in links if link is not None]:
+                return False
+            ledger.verified(digest, *mark)
+        except (OSError, StorageFailed) as error:
+            _log.debug("Links to {digest} stay at odds: {error}", digest=str(digest), error=str(error))
+            return False
+        return True
 
     def compare(self, held: Sequence[Held]) -> None:
         """Note the links among these whose bytes are not there, or of another size."""

@@ -311,8 +311,8 @@ class DiskStore:
     def _settled(self, digest: Digest) -> None:
         self._writer.run(self._keeper.reconsider, digest).addErrback(_left_for_later)
 
-    def _recheck(self, digest: Digest) -> Deferred[None]:
-        return self._writer.run(self._keeper.recheck, digest)
+    def _recheck(self, repository: Repository, digest: Digest) -> Deferred[None]:
+        return self._writer.run(self._keeper.recheck, repository, digest)
 
     # tags
 

@@ -293,8 +293,11 @@ class Surveyor:
         return found
 
     async def _mend(self) -> Mended:
-        """What links lack their content, as far as that is for a survey to mend."""
+        """What links lack their content, as far as that is for a survey to mend, and who is at odds."""
         done = Mended()
+        for digest in await self._writer.run(self._mender.at_odds):
+            self._check_running()
+            await self._writer.run(self._mender.agree, digest)
         suspects = self._mender.suspects
         if not suspects or not await self._writer.run(self._mender.plausible):
             return done

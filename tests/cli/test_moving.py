@@ -30,6 +30,7 @@ from tests.moving.sources import (
     write_tar,
 )
 
+SAY_REPOSITORY = "say --as UPSTREAM/REPOSITORY"
 INDEX = make_index(sized_image(3000), make_image(architecture="arm64"))
 IMAGE = sized_image(50_000)
 
@@ -50,6 +51,14 @@ def regproxy(site: Path, *arguments: str) -> Result:
     done = CliRunner().invoke(main, [*arguments, "--config", str(site / "r.yml")])
     assert isinstance(done.exception, SystemExit | None), done.exception
     return done
+
+
+@pytest.mark.parametrize("verb", ["import", "export"])
+def test_help_says_what_the_settings_are_for(site: Path, verb: str) -> None:
+    """The folder; nobody is asked."""
+    told = " ".join(regproxy(site, verb, "--help").stdout.split())
+    assert "-c, --config FILE Whose storage folder and upstreams are meant [default: $REG" in told
+    assert "admin" not in told
 
 
 def test_a_dry_run_of_an_import(site: Path) -> None:
@@ -106,15 +115,40 @@ def test_what_is_wrong_is_told_harmless(site: Path) -> None:
         (["root"], 2, "nothing that can be taken in"),
         (["d.tar", "--as", "docker.io"], 2, "docker-archive"),
         (["z.tar", "--as", "docker.io"], 2, "compressed (gzip)"),
+        (["l"], 2, f"v1: only its tag is known: {SAY_REPOSITORY} (none of its 2 images is taken in)\n"),
+        (["l", "--as", "docker.io"], 2, f"v1: only its tag is known: {SAY_REPOSITORY} (none of "),
+        (
+            ["l", "--as", "docker.io/org/app:x"],
+            2,
+            "2 images the one tag docker.io/org/app:x: say --as docker.io/org/app\n",
+        ),
+        (
+            ["g", "--as", "docker.io"],
+            2,
+            "ghcr.io/org/app:1: it is of another registry than --as says: leave that away\n",
+        ),
     ],
 )
 def test_what_cannot_be_taken_in(site: Path, arguments: Sequence[str], code: int, why: str) -> None:
     (site / "root").mkdir()
     write_tar(site / "d.tar", {"manifest.json": b"[]"})
     write_file(site / "z.tar", b"\x1f\x8b" + bytes(600))
-    done = regproxy(site, "import", "-n", str(site / arguments[0]), *arguments[1:])
-    assert (done.exit_code, done.stdout) == (code, "")
-    assert why in done.stderr
+    write_layout(site / "l", layout_files({"v1": IMAGE, "v2": INDEX}))
+    write_layout(site / "g", layout_files({"ghcr.io/org/app:1": IMAGE}))
+    for more in (["-n"], []):
+        done = regproxy(site, "import", *more, str(site / arguments[0]), *arguments[1:])
+        assert (done.exit_code, done.stdout) == (code, "")
+        assert why in done.stderr
+    assert list((site / "root").iterdir()) == []
+
+
+def test_where_all_of_it_was_left_out_it_is_not_called_nothing_new(site: Path) -> None:
+    files = layout_files({"docker.io/org/app:1": IMAGE})
+    files[f"blobs/sha256/{IMAGE.digest.hex}"] = b"{}"
+    write_layout(site / "l", files)
+    done = regproxy(site, "import", "-n", str(site / "l"))
+    assert (done.exit_code, done.stdout) == (8, f"{site}/l: nothing of it would come: 1 thing left out\n")
+    assert done.stderr.startswith("regproxy: docker.io/org/app:1: ")
 
 
 async def test_an_export(site: Path) -> None:

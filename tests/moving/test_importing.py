@@ -262,6 +262,18 @@ async def test_what_was_revoked_is_vouched_for_anew(tmp_path: Path) -> None:
         await store.close()
 
 
+async def test_what_is_here_already_is_not_touched(tmp_path: Path) -> None:
+    """The same again under another name: the links of the first one are as good as before."""
+    source, root = write_layout(tmp_path / "l", layout_files({"v1": INDEX})), tmp_path / "root"
+    await take(source, settings_for(root), "docker.io/org/app")
+    before = snapshot(root / "blobs")
+    done = await take(source, settings_for(root), "docker.io/nginx")
+    assert (done.counts.tags, done.counts.manifests, done.counts.blobs) == (1, 3, 0)
+    assert snapshot(root / "blobs") == before
+    assert check(root) == []
+    assert holds(root, NGINX, INDEX)
+
+
 async def test_names_as_clients_know_them(tmp_path: Path) -> None:
     """On Docker Hub a name of one component is one of library/."""
     source = write_store(tmp_path / "registry", {"nginx": {"1": IMAGE}, "library/nginx": {"2": INDEX}})
@@ -318,6 +330,16 @@ async def test_a_layout_is_taken_in(tmp_path: Path, as_tar: bool) -> None:
     assert holds(tmp_path / "root", Repository("ghcr.io", "org/app"), IMAGE)
     assert holds(tmp_path / "root", NGINX, INDEX)
     assert tag_at(tmp_path / "root", NGINX, "1.29").descriptor == INDEX.descriptor
+
+
+async def test_a_name_that_the_layout_gives_twice_is_told(tmp_path: Path) -> None:
+    """One of them has the tag; all of both comes."""
+    files = layout_files({"docker.io/nginx:1": IMAGE, "docker.io/nginx:2": INDEX})
+    files["index.json"] = files["index.json"].replace(b"nginx:2", b"nginx:1")
+    done = await take(write_layout(tmp_path / "l", files), settings_for(tmp_path / "root"))
+    assert done.wrong.first == ["docker.io/nginx:1: it names several images; the last one has the tag"]
+    assert tag_at(tmp_path / "root", NGINX, "1").descriptor == INDEX.descriptor
+    assert holds(tmp_path / "root", NGINX, IMAGE)
 
 
 async def test_a_layout_that_lacks_platforms(tmp_path: Path) -> None:

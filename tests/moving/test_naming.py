@@ -73,6 +73,45 @@ def test_what_as_cannot_say(said: str) -> None:
         Naming(UPSTREAMS, said)
 
 
+@pytest.mark.parametrize(
+    ("names", "said", "why"),
+    [
+        (
+            ["1", "2", "3"],
+            "ghcr.io/org/app:x",
+            "3 images the one tag ghcr.io/org/app:x: say --as ghcr.io/org/app$",
+        ),
+        (
+            ["a/b:1", "a/c:1"],
+            "ghcr.io/org/app:x",
+            "2 images the one tag ghcr.io/org/app:x: say --as ghcr.io$",
+        ),
+        (
+            ["a/b:1", "a/c:1", "a/c:2"],
+            "ghcr.io/org/app",
+            "2 images the one tag ghcr.io/org/app:1: say --as ghcr.io$",
+        ),
+        (["docker.io/a:1", "ghcr.io/b:1"], "ghcr.io/org/app:x", "leave --as away$"),
+        ([None, None], "ghcr.io/org/app:x", "one by one"),
+        (["1", None], "ghcr.io/org/app:x", "one by one"),
+        (["1", "1"], "ghcr.io/org/app", "one by one"),
+    ],
+)
+def test_one_tag_for_several_images_is_refused(names: list[str | None], said: str, why: str) -> None:
+    """With what to say instead."""
+    images = [(name, Digest.of(b"%d" % number)) for number, name in enumerate(names)]
+    with pytest.raises(InvalidRequest, match=why):
+        Naming(UPSTREAMS, said).check_apart(images)
+
+
+def test_names_of_one_image_may_meet() -> None:
+    """Nothing is lost by that; nor do names that are refused count, or those that --as leaves as they are."""
+    Naming(UPSTREAMS, "ghcr.io/org/app:x").check_apart([("1", DIGEST), ("2", DIGEST)])
+    Naming(UPSTREAMS, "ghcr.io/org/app:x").check_apart([("1", DIGEST), ("x" * 600, Digest.of(b"y"))])
+    Naming(UPSTREAMS, "ghcr.io").check_apart([("a/b:1", DIGEST), ("a/b:1", Digest.of(b"y"))])
+    Naming(UPSTREAMS, None).check_apart([("1", DIGEST), (None, Digest.of(b"y"))])
+
+
 def test_a_store_needs_an_upstream_and_no_more() -> None:
     assert Naming(UPSTREAMS, "docker.io").of_path("nginx") == Repository("docker.io", "library/nginx")
     for said in (None, "docker.io/library/nginx"):

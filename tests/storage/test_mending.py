@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 from twisted.internet.task import Clock
 
-from regproxy.errors import ContentMissing
+from regproxy.errors import ContentMissing, ContentUntrusted
 from regproxy.interfaces import Kind
 from regproxy.oci.digest import Digest
 from regproxy.storage import mending
 from regproxy.storage.footfall import Footfall, rest_s
 from regproxy.storage.store import DiskStore
+from regproxy.testing.checker import Fault, check
 from tests.logged import logging
-from tests.storage.conftest import CONTENT, DIGEST, NGINX, OTHER, Folder, fill, reading
+from tests.storage.conftest import CONTENT, DIGEST, NGINX, OTHER, REDIS, Folder, fill, reading
 from tests.storage.watching import Watcher
 
 
@@ -184,3 +185,37 @@ async def test_one_link_that_cannot_be_removed_does_not_end_the_survey(
     assert watcher.told[-1] == "surveyed"
     assert store.link(NGINX, DIGEST) is None
     assert store.link(OTHER, DIGEST) is not None
+
+
+async def test_links_at_odds_agree_after_a_survey(folder: Folder, store: DiskStore) -> None:
+    """Where one of them vouches for the file as it is, nothing has to be hashed; whichever came first."""
+    await fill(store, CONTENT, NGINX, OTHER, REDIS)
+    path = folder.blob(DIGEST)
+    mtime_ns = path.stat().st_mtime_ns
+    for place in ("docker.io/library/nginx", "ghcr.io/a/b/c"):
+        link = folder.root / "repositories" / place / "_layers/sha256" / DIGEST.hex
+        link.write_text(link.read_text().replace(str(mtime_ns), "5"))
+    assert [finding.fault for finding in check(folder.root)] == [Fault.LINK_TIME] * 2
+    store = await folder.reopen()
+    found = await store.survey()
+    assert (found.links, found.links_removed, found.wrong_sizes) == (3, 0, 0)
+    assert check(folder.root, surveyed=True) == []
+    assert path.stat().st_mtime_ns == mtime_ns
+    for repository in (NGINX, OTHER, REDIS):
+        assert await reading(store)(repository, DIGEST) == CONTENT
+
+
+async def test_a_touched_file_that_no_link_vouches_for_is_not_trusted(
+    folder: Folder, store: DiskStore
+) -> None:
+    """That links are at odds over it is no reason to."""
+    await fill(store, CONTENT, NGINX, OTHER)
+    path = folder.blob(DIGEST)
+    link = folder.root / "repositories/ghcr.io/a/b/c/_layers/sha256" / DIGEST.hex
+    link.write_text(link.read_text().replace(str(path.stat().st_mtime_ns), "5"))
+    os.utime(path, ns=(7, 7))
+    store = await folder.reopen()
+    await store.survey()
+    for repository in (NGINX, OTHER):
+        with pytest.raises(ContentUntrusted):
+            await store.blobs.open(repository, DIGEST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
@@ -12,7 +13,9 @@ from regproxy.interfaces import (
 )
 from regproxy.oci.manifest import Manifest
 from regproxy.oci.media_type import OCI_MANIFEST
+from regproxy.storage import keeping
 from regproxy.storage.store import DiskStore
+from regproxy.testing.checker import check
 from tests.storage.conftest import (
     DIGEST,
     LATEST,
@@ -88,3 +91,71 @@ async def test_put_again_keeps_the_bytes_and_the_other_links(folder: Folder, sto
     assert await store.manifests.get(NGINX, MANIFEST.digest) == await store.manifests.get(
         OTHER, MANIFEST.digest
     )
+
+
+async def test_put_for_another_repository_before_the_survey_leaves_the_file(folder: Folder) -> None:
+    """Nobody knows yet who vouches for it: were it written anew, it would be touched for all of these."""
+    store = folder.open()
+    await store.put(NGINX, MANIFEST, store.stamp(NGINX))
+    before = folder.blob(MANIFEST.digest).stat()
+    store = await folder.reopen()
+    await store.put(OTHER, MANIFEST, store.stamp(OTHER))
+    after = folder.blob(MANIFEST.digest).stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert check(folder.root) == []
+    for repository in (NGINX, OTHER):
+        assert (await store.blobs.stat(repository, MANIFEST.digest)) == len(MANIFEST.content)
+        assert store.link(repository, MANIFEST.digest)[1].mtime_ns == before.st_mtime_ns
+
+
+async def test_put_of_a_touched_manifest_gives_it_its_time_again(folder: Folder) -> None:
+    """By the repository's own link, before the survey too; a mode that is too wide is mended as well."""
+    store = folder.open()
+    await store.put(NGINX, MANIFEST, store.stamp(NGINX))
+    path = folder.blob(MANIFEST.digest)
+    before = path.stat()
+    os.utime(path, ns=(5, 5))
+    path.chmod(0o640)
+    store = await folder.reopen()
+    await store.put(NGINX, MANIFEST, store.stamp(NGINX))
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert check(folder.root) == []
+
+
+@pytest.mark.parametrize("unreadable", [False, True])
+async def test_put_writes_anew_what_is_wrong_with_the_time_that_links_know(
+    folder: Folder, unreadable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rotten on the disk, which touches no time; before the survey too."""
+    store = folder.open()
+    await store.put(NGINX, MANIFEST, store.stamp(NGINX))
+    path = folder.blob(MANIFEST.digest)
+    before = path.stat()
+    path.chmod(0o600)
+    path.write_bytes(b"x" * len(MANIFEST.content))
+    os.utime(path, ns=(before.st_mtime_ns, before.st_mtime_ns))
+    store = await folder.reopen()
+    if unreadable:
+        monkeypatch.setattr(keeping, "read_whole", _bad_sector)
+    await store.put(OTHER, MANIFEST, store.stamp(OTHER))
+    assert path.read_bytes() == MANIFEST.content
+    assert check(folder.root) == []
+
+
+def _bad_sector(descriptor: int, size_bytes: int) -> bytes:
+    raise OSError(errno.EIO, "Input/output error")
+
+
+async def test_a_manifest_that_is_hashed_again_before_the_survey_keeps_its_time(folder: Folder) -> None:
+    """Who asked for it has a link, which knows it: all others agree with that one."""
+    store = folder.open()
+    for repository in (NGINX, OTHER):
+        await store.put(repository, MANIFEST, store.stamp(repository))
+    path = folder.blob(MANIFEST.digest)
+    right = path.stat().st_mtime_ns
+    os.utime(path, ns=(5, 5))
+    store = await folder.reopen()
+    assert await store.manifests.get(NGINX, MANIFEST.digest) == MANIFEST
+    await store.drop_tag(NGINX, LATEST)
+    assert path.stat().st_mtime_ns == right
+    assert check(folder.root) == []
