@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from string import hexdigits
 
 from regproxy.errors import InvalidName, InvalidRequest, UnknownUpstream
 from regproxy.namespaces import Namespaces
-from regproxy.oci.digest import Digest
+from regproxy.oci.digest import HEX_LENGTH, Digest
 from regproxy.oci.images import ImagePattern
 from regproxy.oci.repository import Repository, is_host_name
 from regproxy.oci.tag import Reference, Tag
@@ -32,6 +33,7 @@ class ImageNames:
             raise InvalidRequest("an image is named as docker.io/library/nginx, with :TAG or @DIGEST for one")
         name, at, digest = text.partition("@")
         name, tag = _without_tag(name)
+        _refuse_digest(name, tag)
         if at and tag is not None:
             raise InvalidRequest("the image has a tag and a digest: name one of them")
         repository = self._repository(name.split("/"))
@@ -45,7 +47,8 @@ class ImageNames:
         Raises :exc:`InvalidRequest` and its kin.
         """
         name = text.partition("@")[0]
-        before, _ = _without_tag(name)
+        before, tag = _without_tag(name)
+        _refuse_digest(before, tag)
         parts = before.split("/")
         upstream = self._namespaces.registry(parts[0])
         if len(parts) > 1 and (upstream is not None or is_host_name(parts[0])):
@@ -78,6 +81,15 @@ class ImageNames:
         except UnknownUpstream as error:
             raise InvalidName(error.message) from error
         return Repository.parse(upstream.name, "/".join(path))
+
+
+def _refuse_digest(name: str, tag: str | None) -> None:
+    """A digest alone is read as such before names are, where it means something; as a name it would be a tag
+    of a repository ``sha256``, which nobody meant. Behind its registry it is what it says."""
+    if tag is not None and len(tag) == HEX_LENGTH.get(name) and not set(tag) - set(hexdigits):
+        raise InvalidName(
+            f"a digest alone names no image: write NAME@{name}:..., NAME as docker.io/library/nginx"
+        )
 
 
 def _without_tag(name: str) -> tuple[str, str | None]:

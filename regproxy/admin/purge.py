@@ -61,11 +61,7 @@ def purge_action(purging: Purging, names: ImageNames, looking: Looking | None = 
         return await looking.meant(asked.wanted)
 
     async def carry_out(asked: PurgeRequest) -> Outcome:
-        purged = Purged()
-        for repository, reference in (await meant(asked)).items():
-            purged.take(await purging.purge(repository, reference, dry_run=asked.dry_run))
-            if purged.failed is not None:
-                break
+        purged = await purging.purge_all(await meant(asked), dry_run=asked.dry_run)
         return Outcome(told(purged), document(asked, purged), 200 if purged.failed is None else 503)
 
     return Action(read, carry_out)

@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from regproxy.cli.amounts import count_text, plural, size_text
-from regproxy.cli.ending import show
+from regproxy.cli.ending import nothing_is, show
 from regproxy.cli.hand import by_hand, strange
 from regproxy.cli.lines import harmless
+from regproxy.cli.ordering import NOTHING
 from regproxy.cli.tables import table
 from regproxy.cli.where import Where, pass_where
 
@@ -30,11 +31,15 @@ def du(repositories: str | None, everything: bool, as_json: bool, where: Where) 
 
     \b
     Exit codes: 0 shown, 1 the settings cannot be used, 2 no such pattern, 3 no daemon there and no folder,
-    4 not permitted, 5 what answers is not understood, 6 no answer in 10 minutes, 8 it could not be done.
+    4 not permitted, 5 what answers is not understood, 6 no answer in 10 minutes, 7 there is none,
+    8 it could not be done.
     """
     body = {} if repositories is None else {"pattern": repositories}
     found = by_hand(lambda ask: ask("du", body), where)
     show(found, as_json, lambda found: told(found, everything))
+    if not found.get("count"):
+        click.echo(f"regproxy: {nothing_is(repositories)}", err=True)
+        raise SystemExit(NOTHING)
 
 
 def told(found: Mapping[str, Any], everything: bool) -> Iterator[str]:
@@ -45,6 +50,8 @@ def told(found: Mapping[str, Any], everything: bool) -> Iterator[str]:
         total, count = int(found["disk_bytes"]), int(found["count"])
     except (KeyError, TypeError, ValueError):
         raise strange() from None
+    if not count:
+        return
     shown = repositories if everything else repositories[:SHOWN]
     right = frozenset({1, 2, 3, 4})
     yield from table(("UPSTREAM", *HEADS[1:]), upstreams, right)

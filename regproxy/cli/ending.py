@@ -32,6 +32,11 @@ def show(found: Mapping[str, Any], as_json: bool, told: Callable[[Mapping[str, A
         click.echo(line)
 
 
+def nothing_is(pattern: str | None) -> str:
+    """That nothing is cached by ``pattern``, or at all."""
+    return "nothing is cached" if pattern is None else f"nothing that is cached is {harmless(pattern)}"
+
+
 def end(found: Mapping[str, Any], changed: bool) -> NoReturn:
     """End with 0 where ``changed``, else with NOTHING; with FAILED where the disk ended it (``error``)."""
     if "error" in found:

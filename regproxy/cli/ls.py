@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from regproxy.cli.amounts import count_text, size_text, span_text
-from regproxy.cli.ending import failures_told
+from regproxy.cli.ending import failures_told, nothing_is
 from regproxy.cli.hand import Ask, by_hand, strange
 from regproxy.cli.lines import harmless
 from regproxy.cli.ordering import NOTHING
@@ -48,8 +48,7 @@ def ls(pattern: str | None, sort: str, limit: int | None, as_json: bool, where: 
         for line in lines:
             click.echo(line)
     if not images:
-        what = "nothing is cached" if pattern is None else f"nothing that is cached is {harmless(pattern)}"
-        click.echo(f"regproxy: {what}", err=True)
+        click.echo(f"regproxy: {nothing_is(pattern)}", err=True)
     raise SystemExit(0 if images else NOTHING)
 
 

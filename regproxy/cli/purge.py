@@ -25,8 +25,9 @@ def purge(image: str, dry_run: bool, as_json: bool, where: Where) -> None:
     PATTERN means (nginx:1.*, ghcr.io/team/**), with DIGEST alone what every repository holds of it.
 
     With a tag goes what it names, with a digest the tags that name it; both take what nothing else in
-    the repository names. Bytes go when no repository holds them. The next pull fetches it anew. Where no
-    daemon runs it is done here, under the lock of the folder.
+    the repository names. Bytes go when no repository holds them. What is pinned goes too; its pin stays in
+    the list. The next pull fetches it anew. Where no daemon runs it is done here, under the lock of the
+    folder.
 
     \b
     Exit codes: 0 it went (or would go), 1 the settings cannot be used, 2 no such name,

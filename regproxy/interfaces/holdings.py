@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -117,8 +117,10 @@ class IPurges(Interface):
         Without ``depth`` nothing is read of what manifests name. StorageFailed when the disk cannot be read.
         """
 
-    def foresee(repository: Repository, reference: Reference) -> Deferred[Taken | None]:
-        """What :meth:`purge` would do now; None: there is no such thing."""
+    def foresee(
+        repository: Repository, reference: Reference, before: Set[Repository] = frozenset()
+    ) -> Deferred[Taken | None]:
+        """What :meth:`purge` would do, had it taken ``reference`` from ``before``; None: no such thing."""
 
     def purge(repository: Repository, reference: Reference) -> Deferred[Taken | None]:
         """Remove it as :meth:`IRemovals.expire` does, due or not. StorageFailed when the disk refuses."""

@@ -8,12 +8,12 @@ runs is a new pull's, and stays.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import TypeAlias
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import DeferredLock
 
 from regproxy.errors import StorageFailed
 from regproxy.interfaces import Fate, Inventory, IPurges, Kind, Taken
@@ -26,11 +26,15 @@ MAX_FIRST = 100
 Target: TypeAlias = Reference | frozenset[Tag] | None
 """What is to go of a repository: what one reference names, or these tags do; None: all of it."""
 
+Take: TypeAlias = Callable[[Repository, Reference], Awaitable[Taken | None]]
+"""Takes one thing, or says what would come of it."""
+
 
 @attrs.define
 class Purged:
     """What went, or would go: how much, and the first MAX_FIRST things of it.
 
+    A digest counts once, however many repositories it was taken from, by what came of it in the end.
     ``files`` and ``size_bytes`` are of content on disk, by its fate. ``failed``: the disk refused the rest,
     and why.
     """
@@ -40,23 +44,28 @@ class Purged:
     size_bytes: Counter[Fate] = attrs.field(factory=Counter)
     first: list[Taken] = attrs.field(factory=list)
     failed: str | None = None
+    _open: dict[Reference, tuple[Taken, int]] = attrs.field(factory=dict, eq=False, repr=False)
+    """Digests that another repository of the selection may hold too, each with its place in ``first``."""
 
     def add(self, taken: Taken) -> None:
-        """One more thing."""
-        self.kinds[taken.kind] += 1
-        if taken.kind is not None and taken.fate is not Fate.ABSENT:
-            self.files[taken.fate] += 1
-            self.size_bytes[taken.fate] += taken.size_bytes
-        if len(self.first) < MAX_FIRST:
-            self.first.append(taken)
+        """One more thing, or one that went from another repository before."""
+        known, place = self._open.pop(taken.reference, (None, len(self.first)))
+        if known is None:
+            self.kinds[taken.kind] += 1
+            if place < MAX_FIRST:
+                self.first.append(taken)
+        else:
+            self._count(known, -1)
+            if place < MAX_FIRST:
+                self.first[place] = taken
+        self._count(taken, 1)
+        if taken.kind is not None and taken.fate is not Fate.FREED:
+            self._open[taken.reference] = taken, place
 
-    def take(self, other: Purged) -> None:
-        """All of ``other`` too."""
-        self.kinds += other.kinds
-        self.files += other.files
-        self.size_bytes += other.size_bytes
-        self.first += other.first[: MAX_FIRST - len(self.first)]
-        self.failed = other.failed
+    def _count(self, taken: Taken, number: int) -> None:
+        if taken.kind is not None and taken.fate is not Fate.ABSENT:
+            self.files[taken.fate] += number
+            self.size_bytes[taken.fate] += number * taken.size_bytes
 
 
 class Purging:
@@ -74,33 +83,65 @@ class Purging:
 
     async def purge(self, repository: Repository, reference: Target, *, dry_run: bool) -> Purged:
         """Take away what ``reference`` names. StorageFailed before it began."""
+        return await self.purge_all({repository: reference}, dry_run=dry_run)
+
+    async def purge_all(self, meant: Mapping[Repository, Target], *, dry_run: bool) -> Purged:
+        """Take away what is meant of each repository, one after the other. StorageFailed before it began.
+
+        A dry run counts what it would have taken before as gone: it says what the real one would.
+        """
+        purged = Purged()
+        take = _Foresight(self._store).take if dry_run else self._store.purge
+        for repository, reference in meant.items():
+            try:
+                await self._one(repository, reference, take, purged)
+            except StorageFailed as error:
+                if not purged.kinds:
+                    raise
+                purged.failed = error.message
+            finally:
+                if not dry_run:
+                    self._purged(repository)
+            if purged.failed is not None:
+                break
+        return purged
+
+    async def _one(self, repository: Repository, reference: Target, take: Take, purged: Purged) -> None:
         await self._turn.acquire()
         try:
             going = await self._store.decide(
                 repository, reference is not None, partial(doomed, reference=reference)
             )
-            return await self._each(repository, going, self._store.foresee if dry_run else self._store.purge)
+            await _each(repository, going, take, purged)
         finally:
             self._turn.release()
-            if not dry_run:
-                self._purged(repository)
 
-    async def _each(
-        self,
-        repository: Repository,
-        going: Iterable[Reference],
-        take: Callable[[Repository, Reference], Deferred[Taken | None]],
-    ) -> Purged:
-        purged = Purged()
-        for each in going:
-            try:
-                taken = await take(repository, each)
-            except StorageFailed as error:
-                purged.failed = error.message
-                break
-            if taken is not None:
-                purged.add(taken)
-        return purged
+
+async def _each(repository: Repository, going: Iterable[Reference], take: Take, purged: Purged) -> None:
+    for each in going:
+        try:
+            taken = await take(repository, each)
+        except StorageFailed as error:
+            purged.failed = error.message
+            break
+        if taken is not None:
+            purged.add(taken)
+
+
+class _Foresight:
+    """A dry run over several repositories: who would hold nothing of a digest any more when its turn is."""
+
+    def __init__(self, store: IPurges) -> None:
+        self._store = store
+        self._before: dict[Reference, set[Repository]] = {}
+
+    async def take(self, repository: Repository, reference: Reference) -> Taken | None:
+        """As :meth:`IPurges.purge` would, had it been called for all before."""
+        before = self._before.get(reference, set())
+        taken = await self._store.foresee(repository, reference, before)
+        if taken is not None and taken.fate in (Fate.SHARED, Fate.LATER):
+            self._before.setdefault(reference, set()).add(repository)
+        return taken
 
 
 def doomed(held: Inventory, reference: Target) -> list[Reference]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 from regproxy.errors import ContentMissing, InvalidManifest, StorageFailed
 from regproxy.interfaces import Fate, Held, Kind, Link, TagRecord, Taken
@@ -118,8 +118,10 @@ class Keeper:
         self._teller.gone(repository, reference)
         return True
 
-    def foresee(self, repository: Repository, reference: Reference) -> Taken | None:
-        """What :meth:`purge` would do; nothing changes."""
+    def foresee(
+        self, repository: Repository, reference: Reference, before: Set[Repository] = frozenset()
+    ) -> Taken | None:
+        """What :meth:`purge` would do, had it taken ``reference`` from ``before``; nothing changes."""
         if isinstance(reference, Tag):
             there = os.path.lexists(self.layout.tags(repository) / reference.name)
             return Taken(reference, None) if there else None
@@ -130,10 +132,10 @@ class Keeper:
         kind = Kind.MANIFEST if Kind.MANIFEST in kinds else Kind.BLOB
         if found is None:
             return Taken(reference, kind)
-        return Taken(reference, kind, found.st_size, self._fate(repository, reference))
+        return Taken(reference, kind, found.st_size, self._fate(repository, reference, before))
 
-    def _fate(self, repository: Repository, digest: Digest) -> Fate:
-        if any(holder != repository for holder, _ in self.ledger.holders(digest)):
+    def _fate(self, repository: Repository, digest: Digest, before: Set[Repository]) -> Fate:
+        if any(holder != repository and holder not in before for holder, _ in self.ledger.holders(digest)):
             return Fate.SHARED
         return Fate.FREED if self.ledger.complete and digest not in self._under_way else Fate.LATER
 

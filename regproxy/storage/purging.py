@@ -7,7 +7,7 @@ removed goes the way that everything expires, one job of the writer thread for e
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
@@ -42,9 +42,11 @@ class Purges:
         """As :meth:`IPurges.decide`."""
         return self._own.run(lambda: decide(take_inventory(self._layout, repository, depth)))
 
-    def foresee(self, repository: Repository, reference: Reference) -> Deferred[Taken | None]:
+    def foresee(
+        self, repository: Repository, reference: Reference, before: Set[Repository] = frozenset()
+    ) -> Deferred[Taken | None]:
         """As :meth:`IPurges.foresee`."""
-        return self._writer.run(self._keeper.foresee, repository, reference)
+        return self._writer.run(self._keeper.foresee, repository, reference, before)
 
     def purge(self, repository: Repository, reference: Reference) -> Deferred[Taken | None]:
         """As :meth:`IPurges.purge`."""

@@ -119,6 +119,34 @@ def test_without_a_default_the_registry_must_be_named() -> None:
     assert ImageNames([CORP]).parse("registry.corp.example:5000/a")[0].path == "a"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [str(DIGEST), f"sha256:{DIGEST.hex.upper()}", str(Digest.of(b"x", "sha512")), f"{DIGEST}@{DIGEST}"],
+)
+def test_a_digest_alone_is_no_tag_of_a_repository_of_that_name(text: str) -> None:
+    for read in (NAMES.parse, NAMES.pattern):
+        with pytest.raises(InvalidRequest, match=r"write NAME@sha(256|512):") as caught:
+            read(text)
+        assert DIGEST.hex not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "tag"),
+    [
+        ("sha256:latest", "library/sha256", "latest"),
+        (f"sha256:{DIGEST.hex[:12]}", "library/sha256", DIGEST.hex[:12]),
+        (f"sha512:{DIGEST.hex}", "library/sha512", DIGEST.hex),
+        (f"sha256:{'g' * 64}", "library/sha256", "g" * 64),
+        (f"docker.io/library/{DIGEST}", "library/sha256", DIGEST.hex),
+        (f"team/{DIGEST}", "team/sha256", DIGEST.hex),
+        (f"nginx:{DIGEST.hex}", "library/nginx", DIGEST.hex),
+    ],
+)
+def test_a_repository_that_is_called_as_an_algorithm_has_tags(text: str, path: str, tag: str) -> None:
+    assert NAMES.parse(text) == (Repository.parse("docker.io", path), Tag(tag))
+    assert str(NAMES.pattern(text)) == f"docker.io/{path}:{tag}", "as a list of pins has it"
+
+
 @given(st.text(max_size=60) | st.text("abc./:@-_0", max_size=40))
 def test_anything_is_a_safe_name_or_refused(text: str) -> None:
     try:

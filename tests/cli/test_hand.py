@@ -133,6 +133,26 @@ def test_bars_of_a_job() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"), [(["nope"], "nothing that is cached is nope"), ([], "nothing is cached")]
+)
+def test_sums_of_nothing_end_as_a_list_of_nothing(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share = {"name": "docker.io", "own_bytes": 1, "shared_bytes": 0, "things": 1, "tags": 1}
+    empty: dict[str, Any] = {"disk_bytes": 0, "upstreams": [], "repositories": [], "count": 0}
+    full = {"disk_bytes": 1, "upstreams": [share], "repositories": [share], "count": 1}
+    for answer, code, err in ((empty, 7, f"regproxy: {said}\n"), (full, 0, "")):
+        monkeypatch.setattr(sys.modules["regproxy.cli.du"], "by_hand", lambda talk, where, it=answer: it)
+        for form in ([], ["--json"]):
+            done = CliRunner().invoke(main, ["du", *arguments, *form])
+            assert (done.exit_code, done.stderr) == (code, err)
+            assert bool(done.stdout) is (bool(form) or code == 0)
+    monkeypatch.setattr(sys.modules["regproxy.cli.ls"], "by_hand", lambda talk, where: [])
+    done = CliRunner().invoke(main, ["ls", *arguments])
+    assert (done.exit_code, done.stderr) == (7, f"regproxy: {said}\n")
+
+
 @given(st.integers(-5, 1 << 40), st.integers(-5, 1 << 40), st.integers(1, 60))
 def test_a_bar_is_full_where_all_is_there_only(part: int, whole: int, cells: int) -> None:
     drawn = bars.bar(part, whole, cells)
@@ -228,6 +248,7 @@ def test_each_verb_says_what_its_codes_mean(verb: str) -> None:
     assert found.exit_code == 0
     assert "Exit codes:" in found.output
     assert all(option in found.output for option in ("--json", "--admin", "--config", "--token-file"))
+    assert " 7 " in found.output.partition("Exit codes:")[2], "nothing of it is there"
     changes = verb not in ("ls", "du", "inspect")
     assert ("--dry-run" in found.output) is changes
 

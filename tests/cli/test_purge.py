@@ -226,3 +226,4 @@ def test_wrong_usage() -> None:
 def test_the_help_has_the_exit_codes() -> None:
     shown = purge("--help").stdout
     assert all(f"{code} " in shown for code in range(9))
+    assert "What is pinned goes too" in " ".join(shown.split())

@@ -54,7 +54,7 @@ PLANS: tuple[tuple[str, Run | Begin | Not], ...] = (
     (r"(docker|podman|buildah|ctr|oras|helm) .*", CLIENTS),
     (r"twistd .*regproxy.*", Begin(b" serves on ")),
     (r"regproxy purge .*", Run(frozenset({0, 7}))),  # 7: what came before it has left nothing there
-    (r"regproxy (ls|unpin|pin|inspect|refresh)\b.*", Run(frozenset({0, 7}))),  # 7: nothing of it was there
+    (r"regproxy (ls|du|unpin|pin|inspect|refresh)\b.*", Run(frozenset({0, 7}))),  # 7: nothing of it was there
     (r"regproxy explain .*", Run()),
     (r"regproxy (offline|online) .*", Run()),
     (r"(sudo -u regproxy )?regproxy import .*", Not("tests/system/test_moving.py moves in")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 
 import pytest
 from hypothesis import given
@@ -17,7 +17,7 @@ from regproxy.oci.repository import Repository
 from regproxy.oci.tag import Reference, Tag
 from regproxy.proxy.purging import MAX_FIRST, Purged, Purging, doomed
 
-NGINX = Repository.parse("docker.io", "library/nginx")
+NGINX, REDIS, OTHER = (Repository.parse("docker.io", f"library/{name}") for name in ("nginx", "redis", "x"))
 INDEX, OTHER_INDEX, CHILD, SHARED_CHILD, LAYER, SHARED, CONFIG, LOOSE = (
     Digest.of(name.encode())
     for name in ("index", "other", "child", "both", "layer", "shared", "config", "loose")
@@ -152,6 +152,7 @@ class Store:
 
     def __init__(self, held: Inventory, room: int = 99) -> None:
         self.held = held
+        self.broken: Repository | None = None
         self.room = room
         self.calls: list[str] = []
         self.gates: list[Deferred[None]] = []
@@ -160,10 +161,14 @@ class Store:
         self, repository: Repository, depth: bool, decide: Callable[[Inventory], list[Reference]]
     ) -> Deferred[list[Reference]]:
         self.calls.append(f"decide {depth}")
+        if repository == self.broken:
+            return fail(StorageFailed("it cannot be read"))
         waiting: Deferred[None] = self.gates.pop() if self.gates else succeed(None)
         return waiting.addCallback(lambda _: decide(self.held))
 
-    def foresee(self, repository: Repository, reference: Reference) -> Deferred[Taken | None]:
+    def foresee(
+        self, repository: Repository, reference: Reference, before: Set[Repository] = frozenset()
+    ) -> Deferred[Taken | None]:
         self.calls.append("foresee")
         return succeed(self._taken(reference))
 
@@ -208,6 +213,35 @@ def test_all_is_counted_and_the_first_are_named() -> None:
     assert purged.kinds == {Kind.BLOB: 3 * MAX_FIRST, None: 1}
     assert purged.files == {Fate.FREED: MAX_FIRST, Fate.SHARED: MAX_FIRST}
     assert purged.size_bytes == {Fate.FREED: 2 * MAX_FIRST, Fate.SHARED: 2 * MAX_FIRST}
+
+
+def test_a_digest_counts_once_and_by_what_came_of_it_in_the_end() -> None:
+    """However many repositories it went from, and whether it is among those that are named."""
+    purged = Purged()
+    last = Digest.of(b"last")
+    for digest in [*(Digest.of(b"%d" % number) for number in range(MAX_FIRST)), last]:
+        purged.add(Taken(digest, Kind.BLOB, 2, Fate.SHARED))
+    assert purged.size_bytes[Fate.SHARED] == 2 * (MAX_FIRST + 1)
+    named = purged.first[7].reference
+    for fate in (Fate.SHARED, Fate.FREED):
+        for digest in (named, last):
+            purged.add(Taken(digest, Kind.BLOB, 2, fate))  # type: ignore[arg-type]
+    assert purged.kinds == {Kind.BLOB: MAX_FIRST + 1}
+    assert purged.size_bytes == {Fate.SHARED: 2 * (MAX_FIRST - 1), Fate.FREED: 4}
+    assert purged.files == {Fate.SHARED: MAX_FIRST - 1, Fate.FREED: 2}
+    assert purged.first[7] == Taken(named, Kind.BLOB, 2, Fate.FREED)
+    assert [each.reference for each in purged.first].count(named) == 1
+    assert last not in [each.reference for each in purged.first]
+    purged.add(Taken(purged.first[0].reference, Kind.BLOB))
+    assert purged.size_bytes[Fate.SHARED] == 2 * (MAX_FIRST - 2), "its file is gone, it does not stay"
+
+
+async def test_a_repository_that_cannot_be_read_ends_it_and_what_went_is_told() -> None:
+    store = Store(HELD)
+    store.broken = REDIS
+    purged = await Purging(store).purge_all({NGINX: ONE, REDIS: ONE, OTHER: ONE}, dry_run=False)
+    assert (purged.kinds[None], purged.failed) == (1, "it cannot be read")
+    assert [call for call in store.calls if call.startswith("decide")] == ["decide True"] * 2
 
 
 async def test_one_after_the_other_and_a_failure_lets_the_next_one_in() -> None:

@@ -131,6 +131,48 @@ async def test_what_another_repository_holds_stays(store: DiskStore) -> None:
     assert await reading(store)(REDIS, DIGEST) == CONTENT
 
 
+@pytest.mark.parametrize("surveyed", [True, False])
+async def test_what_all_of_a_selection_hold_is_freed_with_the_last(
+    folder: Folder, store: DiskStore, surveyed: bool
+) -> None:
+    """Each digest counts once; what somebody else holds stays; a dry run says the same."""
+    for repository in (NGINX, REDIS):
+        await keep(store, IMAGE, LATEST, repository)
+    await fill(store, CONTENT, NGINX, REDIS, OTHER)
+    if surveyed:
+        await store.survey()
+    else:
+        store = await folder.reopen()
+    before = folder.files()
+    meant: dict[Repository, None] = {NGINX: None, REDIS: None}
+    foreseen = await Purging(store.purges).purge_all(meant, dry_run=True)
+    assert folder.files() == before
+    purged = await Purging(store.purges).purge_all(meant, dry_run=False)
+    assert purged == foreseen
+    manifests, blobs = list(IMAGE.all_manifests()), IMAGE.all_blobs()
+    assert purged.kinds == {None: 2, Kind.MANIFEST: len(manifests), Kind.BLOB: len(blobs) + 1}
+    if surveyed:
+        assert purged.size_bytes == {Fate.FREED: IMAGE.size_bytes, Fate.SHARED: len(CONTENT)}
+        assert folder.files("blobs") == [str(folder.blob(DIGEST).relative_to(folder.root))]
+    else:
+        assert purged.size_bytes[Fate.LATER] == IMAGE.size_bytes + len(CONTENT)
+        await store.survey()
+    assert await reading(store)(OTHER, DIGEST) == CONTENT
+
+
+async def test_who_holds_it_outside_of_a_selection_keeps_it(store: DiskStore) -> None:
+    """One in the selection too, of which only some tags are meant."""
+    for repository in (NGINX, REDIS):
+        await keep(store, IMAGE, LATEST, repository)
+    await store.set_tag(REDIS, SECOND, TagRecord(IMAGE.descriptor, None, 1.0))
+    await store.survey()
+    meant = {NGINX: LATEST, REDIS: LATEST}
+    foreseen = await Purging(store.purges).purge_all(meant, dry_run=True)
+    purged = await Purging(store.purges).purge_all(meant, dry_run=False)
+    assert purged == foreseen
+    assert +purged.size_bytes == {Fate.SHARED: IMAGE.size_bytes}
+
+
 async def test_a_whole_repository_leaves_nothing(folder: Folder, store: DiskStore) -> None:
     await keep(store, IMAGE, LATEST)
     await keep(store, NEXT, SECOND)

@@ -25,6 +25,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from regproxy.admin.site import CONNECTIONS
+from regproxy.oci.digest import Digest
 from regproxy.testing import actions
 from regproxy.testing.checker import check
 from regproxy.testing.daemon import Daemon
@@ -291,8 +292,18 @@ async def test_a_purge_of_all_that_a_pattern_means(world: World) -> None:
     await world.pull("team/other")
     before = world.content()
     foreseen = await world.purge("team/*:l*", "--dry-run")
-    assert (foreseen["tags"], foreseen["manifests"]) == (2, 4)
+    assert (foreseen["tags"], foreseen["manifests"], foreseen["blobs"]) == (2, 4, 6)
+    assert (foreseen["shared_bytes"], foreseen["shared_files"]) == (0, 0), "nobody else has it"
+    assert foreseen["freed_bytes"] == IMAGE.size_bytes + OTHER.size_bytes - len(SHARED.content)
+    references = [each["reference"] for each in foreseen["listed"] if each["type"] != "tag"]
+    assert len(references) == len(set(references)) == 10
     assert world.content() == before
+    everywhere = await world.purge(str(Digest.of(SHARED.content)), "--dry-run")
+    assert (everywhere["blobs"], everywhere["freed_bytes"], everywhere["shared_bytes"]) == (
+        1,
+        len(SHARED.content),
+        0,
+    )
     done = await world.purge(str(OTHER.digest))
     assert (done["tags"], done["manifests"], done["blobs"]) == (1, 1, 2)
     done = await world.purge("team/*:l*")
@@ -300,6 +311,25 @@ async def test_a_purge_of_all_that_a_pattern_means(world: World) -> None:
     assert [path for path in world.content() if "team/" in path] == []
     await world.said("registry.example/team/*:l*: 1 tags, 3 manifests")
     assert (await world.purge("**", code=7))["tags"] == 0
+
+
+async def test_a_purge_takes_what_is_pinned_and_leaves_the_pin(world: World) -> None:
+    await world.pull("team/app")
+    assert (await world.regproxy("pin", "team/app:latest")).code == 0
+    assert b"pinned" in (await world.regproxy("ls", "team/app:latest")).out
+    assert (await world.purge("team/app:latest"))["tags"] == 1
+    assert [path for path in world.content() if "team/app" in path] == []
+    assert (await world.regproxy("pin")).out == b"registry.example/team/app:latest\n"
+
+
+@pytest.mark.parametrize("verb", ["pin", "unpin", "warm", "explain", "export", "refresh"])
+async def test_a_digest_alone_is_refused_where_it_means_nothing(world: World, verb: str) -> None:
+    world.registry.clear()
+    target = ["--to", str(world.folder / "images")] if verb == "export" else []
+    done = await world.regproxy(verb, str(OTHER.digest), *target)
+    assert (done.code, done.out) == (2, b"")
+    assert (b"names of cached tags" if verb == "refresh" else b"write NAME@sha256:...") in done.err
+    assert not world.registry.requests, "somebody outside was asked"
 
 
 async def test_a_purge_where_no_daemon_runs(world: World) -> None:
@@ -318,6 +348,15 @@ async def test_a_purge_where_no_daemon_runs(world: World) -> None:
     assert check(world.folder / "content", saved=True) == []
     await world.daemon.start()
     assert await world.pull("team/other") == [], "the other one's are where they were"
+    await world.pull("team/app")
+    await world.daemon.stop()
+    foreseen = await world.purge("team/**", "--dry-run")
+    done = await world.purge("team/**")
+    assert done | {"dry_run": True, "listed": foreseen["listed"]} == foreseen
+    assert all(each in foreseen["listed"] for each in done["listed"]), "in any order"
+    size_bytes = IMAGE.size_bytes + OTHER.size_bytes - len(SHARED.content)
+    assert (done["freed_bytes"], done["shared_bytes"], done["later_bytes"]) == (size_bytes, 0, 0)
+    assert check(world.folder / "content", saved=True) == []
 
 
 async def test_a_pull_that_runs_is_not_cut(world: World) -> None:
