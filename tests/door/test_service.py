@@ -17,6 +17,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogEvent, globalLogPublisher
 
+from regproxy import service
 from regproxy.compose import Mirror
 from regproxy.errors import StorageFailed, StorageLocked, UpstreamRefused, UpstreamTimeout
 from regproxy.interfaces import Circuit, Standing
@@ -35,11 +36,12 @@ from tests.conftest import LoggedFailures
 
 
 @pytest.fixture(autouse=True)
-def switches_as_before() -> Iterator[None]:
-    """A service that starts sets it for its process."""
-    interval_s = sys.getswitchinterval()
-    yield
-    sys.setswitchinterval(interval_s)
+def python(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What a service that starts sets for its process."""
+    told: list[object] = []
+    monkeypatch.setattr(sys, "setswitchinterval", told.append)
+    monkeypatch.setattr(service, "freeze", lambda: told.append("freeze"))
+    return told
 
 
 class Reactor(MemoryReactorClock):
@@ -269,11 +271,9 @@ def test_refused_credentials_are_one_error_line(lines: list[str]) -> None:
     assert house.service.running
 
 
-def test_threads_give_way_to_the_reactor_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    intervals: list[float] = []
-    monkeypatch.setattr(sys, "setswitchinterval", intervals.append)
+def test_threads_give_way_soon_and_the_program_is_kept_from_the_collector(python: list[object]) -> None:
     House(settings_with()).start()
-    assert intervals == [SWITCH_S]
+    assert python == [SWITCH_S, "freeze"]
 
 
 def test_credentials_that_cannot_be_tried_stop_nothing(lines: list[str]) -> None:

@@ -209,12 +209,17 @@ def test_a_layer_that_comes_shows_how_far_it_is(house: House) -> None:
     assert (layer.stage, progress.done) == (Stage.HERE, 1)
 
 
-def test_a_long_layer_does_not_pause_for_lack_of_readers() -> None:
-    """``fill.abandon: pause``: who warms waits for its end, and reads nothing."""
+def pausing() -> tuple[House, Feed, tuple[Digest, bytes]]:
+    """A house whose fills pause without readers; the image's largest layer comes by hand."""
     house = House(World(fill=FillSettings(abandon="pause")))
     house.put(IMAGE)
-    digest, content = LAYER
-    feed = house.world.remote.feed(house.repository, digest, Feed(len(content)))
+    feed = house.world.remote.feed(house.repository, LAYER[0], Feed(len(LAYER[1])))
+    return house, feed, LAYER
+
+
+def test_a_long_layer_does_not_pause_for_lack_of_readers() -> None:
+    """``fill.abandon: pause``: who warms waits for its end, and reads nothing."""
+    house, feed, (digest, content) = pausing()
     progress, doing = house.begin(house.errand())
     for number in range(10):
         feed.give(content[number * 100 : number * 100 + 100])
@@ -229,10 +234,7 @@ def test_a_long_layer_does_not_pause_for_lack_of_readers() -> None:
 
 
 def test_when_it_is_cancelled_such_a_layer_pauses() -> None:
-    house = House(World(fill=FillSettings(abandon="pause")))
-    house.put(IMAGE)
-    digest, content = LAYER
-    feed = house.world.remote.feed(house.repository, digest, Feed(len(content)))
+    house, feed, (_, content) = pausing()
     _, doing = house.begin(house.errand())
     feed.give(content[:1000])
     house.world.clock.pump([0.05] * 20)

@@ -35,7 +35,7 @@ from regproxy.settings import UpstreamSettings
 from regproxy.testing.contracts import outcome, read_to_end
 from regproxy.testing.images import make_image
 from regproxy.upstream.circuit import FAILURES, STEP_BACK_S, CircuitState
-from regproxy.upstream.endpoints import SLOW_S, Endpoints, best, plan
+from regproxy.upstream.endpoints import SLOW_S, Endpoint, Endpoints, best, plan
 from regproxy.upstream.limits import LIMITS
 from regproxy.upstream.registry import RemoteRegistry
 from regproxy.upstream.streams import RemoteBody
@@ -224,15 +224,22 @@ async def test_a_first_that_is_back_is_asked_first_again(pair: Pair) -> None:
     assert len(pair.second.asked) == before
 
 
-async def test_a_first_whose_circuit_is_open_is_not_asked_and_probed(pair: Pair) -> None:
-    """Only the probe finds that it is back, and nobody waits for that."""
+async def first_down(pair: Pair) -> list[Endpoint]:
+    """Both endpoints, when the circuit of the first is open; the second one answers."""
     await pair.first.close()
     pair.second.on(PATH, lambda asked: asked.reply(200, BLOB))
-    first, second = pair.registry._endpoints
+    endpoints = list(pair.registry._endpoints)
+    breaker = endpoints[0].breaker
     for _ in range(FAILURES):
-        first.breaker._state = attrs.evolve(first.breaker.state, failed_s=None)
+        breaker._state = attrs.evolve(breaker.state, failed_s=None)
         assert await blob_of(pair.registry) == BLOB
-    assert first.breaker.state.circuit is Circuit.OPEN
+    assert breaker.state.circuit is Circuit.OPEN
+    return endpoints
+
+
+async def test_a_first_whose_circuit_is_open_is_not_asked_and_probed(pair: Pair) -> None:
+    """Only the probe finds that it is back, and nobody waits for that."""
+    _, second = await first_down(pair)
     assert pair.registry.standing() == Standing(), "the second one is there"
     (first_host, away), (second_host, there) = pair.registry.endpoints()
     assert (first_host, second_host) == (urlsplit(pair.first.url).netloc, urlsplit(pair.second.url).netloc)
@@ -245,13 +252,7 @@ async def test_a_first_whose_circuit_is_open_is_not_asked_and_probed(pair: Pair)
 
 async def test_an_upstream_answers_by_the_second_however_often_the_first_is_probed(pair: Pair) -> None:
     """Since the first answer on, and so what is cached of it may expire; down is it with its last one."""
-    await pair.first.close()
-    pair.second.on(PATH, lambda asked: asked.reply(200, BLOB))
-    first, second = pair.registry._endpoints
-    for _ in range(FAILURES):
-        first.breaker._state = attrs.evolve(first.breaker.state, failed_s=None)
-        assert await blob_of(pair.registry) == BLOB
-    assert first.breaker.state.circuit is Circuit.OPEN
+    first, second = await first_down(pair)
     for passed_s in (100.0, 200.0):
         pair.clock.advance(100)
         assert isinstance(await outcome(first.breaker._probe()), UpstreamUnreachable)
